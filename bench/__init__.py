@@ -1,0 +1,1 @@
+"""Benchmarks that print what they measured: lossless rate and join delay, beside the kernel's multicast routing."""

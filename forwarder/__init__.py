@@ -1,0 +1,1 @@
+"""mcfwd: the multicast forwarder; one supervisor and its children."""

@@ -1,0 +1,1 @@
+"""IGMP, pure: bytes and facts in, outputs out; no socket, clock or randomness of its own."""

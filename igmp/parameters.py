@@ -1,0 +1,111 @@
+"""IGMP's tunable values and the intervals that follow from them (RFC 9776 section 8).
+
+Rules of this file: everything is frozen; times are seconds; a value learned from another querier makes a new
+`Parameters`, so timers that run keep theirs.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+UPSTREAM = "upstream"
+DOWNSTREAM = "downstream"
+LONGEST_V2_RESPONSE = 25.5              # seconds: a version 2 query has 8 bits of tenths
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Values of one port; None follows from the others; times in seconds (RFC 9776 section 8)."""
+
+    robustness: int = 2
+    query_interval: float = 125.0
+    query_response_interval: float = 10.0
+    last_member_query_interval: float = 1.0
+    last_member_query_count: int | None = None          # follows robustness
+    startup_query_interval: float | None = None         # a quarter of the query interval
+    startup_query_count: int | None = None              # follows robustness
+    unsolicited_report_interval: float = 1.0            # version 3
+    unsolicited_report_interval_v2: float = 10.0        # versions 1 and 2
+    older_querier_timeout: float = 400.0                # RFC 2236 section 8.11, for version 1 and 2 queriers
+    gmi_rfc3376: bool = False                           # one response interval in the group membership interval
+    rfc9776: bool = False                               # older querier timeout after the newer standard
+
+    @property
+    def group_membership_interval(self) -> float:
+        """After this long without a report a membership ends (section 8.4; RFC 3376 has one response interval)."""
+        responses = 1 if self.gmi_rfc3376 else 2
+        return self.robustness * self.query_interval + responses * self.query_response_interval
+
+    @property
+    def other_querier_present_interval(self) -> float:
+        """After this long without its General Query an elected querier is gone (section 8.5)."""
+        return self.robustness * self.query_interval + self.query_response_interval / 2
+
+    @property
+    def older_host_present_interval(self) -> float:
+        """After this long without a version 1 or 2 report a group has no such host (section 8.13)."""
+        return self.robustness * self.query_interval + self.query_response_interval
+
+    @property
+    def startup_interval(self) -> float:
+        """Gap between General Queries at startup (section 8.6)."""
+        return self.query_interval / 4 if self.startup_query_interval is None else self.startup_query_interval
+
+    @property
+    def startup_queries(self) -> int:
+        """General Queries sent at startup (section 8.7)."""
+        return self.robustness if self.startup_query_count is None else self.startup_query_count
+
+    @property
+    def last_member_queries(self) -> int:
+        """Transmissions of each specific query (section 8.9)."""
+        return self.robustness if self.last_member_query_count is None else self.last_member_query_count
+
+    @property
+    def last_member_query_time(self) -> float:
+        """The leave latency (section 8.10)."""
+        return self.last_member_query_interval * self.last_member_queries
+
+    def older_version_querier_present(self, max_response_time: float) -> float:
+        """How long a host keeps an older version after a query that allowed `max_response_time` to answer."""
+        if not self.rfc9776:
+            return self.older_querier_timeout
+        return self.robustness * self.query_interval + 10 * max_response_time       # section 8.12
+
+    def adopt(self, robustness: int, query_interval: float) -> "Parameters":
+        """These values with what a querier told; a zero keeps our own (sections 4.1.6 and 4.1.7)."""
+        return replace(self, robustness=robustness or self.robustness,
+                       query_interval=query_interval or self.query_interval)
+
+    def check(self, version: int = 3) -> None:
+        """Raise ValueError, naming the field, for values that cannot work with queries of `version`."""
+        for name in ("robustness", "query_interval", "query_response_interval", "last_member_query_interval",
+                     "last_member_query_count", "startup_query_interval", "startup_query_count",
+                     "unsolicited_report_interval", "unsolicited_report_interval_v2", "older_querier_timeout"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be positive, not {value}")
+        if self.query_response_interval >= self.query_interval:
+            raise ValueError("query_response_interval must be below query_interval")
+        if version == 2 and max(self.query_response_interval, self.last_member_query_interval) > LONGEST_V2_RESPONSE:
+            raise ValueError(f"version 2 queries cannot allow more than {LONGEST_V2_RESPONSE} s to answer")
+
+
+@dataclass(frozen=True, slots=True)
+class PortOptions:
+    """What the configuration says of one port."""
+
+    role: Literal["upstream", "downstream"]
+    parameters: Parameters = field(default_factory=Parameters)
+    igmp_version: int | None = None                     # 1, 2, 3; None: 3 downstream, fallback upstream
+    querier: bool = True                                # False: never query on this port
+    querier_address: int | None = None                  # source of queries where the port has no address
+    max_groups: int = 4096                              # a neighbour can make us keep no more than this
+    max_sources: int = 1024                             # of one group; RFC 9776 asks for at least 64
+
+    def check(self) -> None:
+        """Raise ValueError, naming the field, for options that cannot work."""
+        if self.role not in (UPSTREAM, DOWNSTREAM):
+            raise ValueError(f"role must be upstream or downstream, not {self.role}")
+        if self.igmp_version not in (None, 1, 2, 3):
+            raise ValueError(f"igmp_version must be 1, 2 or 3, not {self.igmp_version}")
+        self.parameters.check(self.igmp_version or 3)

@@ -1,0 +1,97 @@
+"""Imports point down only, the protocol is pure, and every module can be imported alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(path for package in ("forwarder", "igmp") for path in (ROOT / package).rglob("*.py"))
+
+# Package -> the packages of ours that it may import (itself always).
+ALLOWED = {
+    "igmp.link": set(),     # addresses and networks, of use everywhere
+    "igmp": {"igmp.link"},
+    "forwarder.state": {"igmp"},
+    "forwarder.packet": set(),
+    "forwarder.process": set(),
+    "forwarder.dataplane": {"igmp.link", "forwarder.state", "forwarder.packet", "forwarder.process"},
+    "forwarder.agent": {"igmp", "igmp.link", "forwarder.state", "forwarder.packet", "forwarder.process"},
+    "forwarder.api": {"igmp", "igmp.link", "forwarder.state", "forwarder.process"},
+    "forwarder.supervisor": {"forwarder.state", "forwarder.packet", "forwarder.process"},
+    "forwarder.lab": {"igmp", "igmp.link", "forwarder.packet"},
+}
+PURE = {
+    "forwarder.dataplane.ring": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.frame": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.fib": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.flows": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.forwarding": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.fragmentation": {"socket", "time", "random", "asyncio", "logging"},
+}
+IMPURE_FOR_IGMP = {"socket", "time", "random", "asyncio", "logging", "threading", "numpy", "os", "select", "datetime"}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def package_of(module: str) -> str | None:
+    return next((package for package in ALLOWED if module == package or module.startswith(package + ".")), None)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_down(path):
+    package = package_of(name_of(path))
+    if package is None:
+        return      # the top of the tree: cli, config and what belongs to them
+    for imported in imports_of(path):
+        if imported.split(".")[0] not in ("forwarder", "igmp") or imported == "forwarder":
+            continue
+        target = package_of(imported)
+        assert target == package or target in ALLOWED[package], f"{name_of(path)} imports {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_pure_modules_stay_pure(path):
+    name = name_of(path)
+    roots = {imported.split(".")[0] for imported in imports_of(path)}
+    if name == "igmp" or name.startswith("igmp."):
+        assert not roots & IMPURE_FOR_IGMP
+        assert roots - {"igmp"} <= set(sys.stdlib_module_names)
+    assert not roots & (PURE.get(name) or set())
+
+
+ALONE = """
+import os, sys
+import aiohttp, numpy, pydantic, pyroute2, rich, typer, uvloop
+for name in sys.argv[1:]:
+    child = os.fork()
+    if child == 0:
+        __import__(name)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        print(name)
+"""
+
+
+def test_every_module_imports_alone():
+    """Each in a process that has imported nothing else of ours."""
+    names = [name_of(path) for path in MODULES if path.name != "__main__.py"]
+    result = subprocess.run([sys.executable, "-c", ALONE, *names], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == "", result.stderr
