@@ -1,0 +1,70 @@
+"""One port as a worker holds it: its ring, its transmit socket, its row of counters."""
+
+import logging
+import os
+import socket
+from contextlib import suppress
+
+from forwarder.dataplane.ring import ReceiveRing
+from forwarder.packet.packet_socket import link_header_length, map_ring, ring_drops, take_error
+from forwarder.packet.tpacket import RingLayout
+from forwarder.state.flow_columns import Words
+from forwarder.state.ports import Port
+from forwarder.state.reasons import Reason
+from forwarder.state.worker_segment import FIRST_REASON, POSITION
+
+log = logging.getLogger(__name__)
+
+
+class Attachment:
+    """Open from `__init__` to `close`; `counters` is the port's row in the worker's segment."""
+
+    def __init__(self, port: Port, layout: RingLayout, ring: int, transmit: int, counters: Words) -> None:
+        """Takes copies of the descriptors, which stay the caller's."""
+        self.link_header = link_header_length(port.link_type, port.name)
+        self.counters = counters
+        self._receive = socket.socket(fileno=os.dup(ring))
+        self._transmit = socket.socket(fileno=os.dup(transmit))
+        self._memory = map_ring(self._receive, layout)
+        self.ring = ReceiveRing(self._memory, layout, int(counters[POSITION]) % layout.block_nr)
+        self.refresh(port)
+
+    def refresh(self, port: Port) -> None:
+        """Take over what may change while a port stays: name, MAC, MTU, addresses, threshold."""
+        self.port = port
+        self.mac = bytes.fromhex(port.mac.replace(":", "")) if self.link_header else bytes(6)
+
+    def receiving(self) -> int:
+        """The descriptor to poll."""
+        return self._receive.fileno()
+
+    def sending(self) -> int:
+        """The descriptor to send on."""
+        return self._transmit.fileno()
+
+    def count(self, reason: Reason, frames: int = 1) -> None:
+        """Count dropped frames."""
+        self.counters[FIRST_REASON + reason - 1] += frames
+
+    def beat(self) -> None:
+        """Note what the kernel dropped and where we are in the ring."""
+        self.counters[POSITION] = self.ring.position
+        with suppress(OSError):
+            self.count(Reason.RING_FULL, ring_drops(self._receive)[1])
+
+    def settle_error(self) -> None:
+        """Read the pending error of a link that went down, or poll would report it for ever."""
+        error = take_error(self._receive)
+        if error:
+            log.info("%s: %s", self.port.name, os.strerror(error))
+
+    def close(self) -> None:
+        """Drop views, map and descriptors; no batch may be lent."""
+        self.beat()
+        self.ring.close()
+        try:
+            self._memory.close()
+        except BufferError:
+            log.warning("%s: its ring is still referred to", self.port.name)
+        self._receive.close()
+        self._transmit.close()

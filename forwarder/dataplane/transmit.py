@@ -1,0 +1,172 @@
+"""Messages to the kernel: iovec and mmsghdr arrays filled by numpy, sent by sendmmsg.
+
+Memory: a message names bytes by address (its header block, then payload in the ring). Whoever fills keeps both
+alive and unchanged until `send` returned; packet sockets copy in the call. Messages have no address: the socket is
+bound. Failures are counted, never raised: one frame that cannot be sent costs itself, a full socket the rest of the
+batch, a link that is down likewise, so a slow port holds nobody else up.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from forwarder.packet.tpacket import (
+    ETH_P_IP,
+    IOVEC,
+    MMSGHDR,
+    UIO_MAXMESSAGES,
+    VIRTIO_NET_HDR_F_NEEDS_CSUM,
+    VIRTIO_NET_HDR_GSO_UDP_L4,
+    VNET_HDR,
+    VNET_HDR_LENGTH,
+)
+
+Addresses: TypeAlias = npt.NDArray[np.uint64]
+SendMessages: TypeAlias = Callable[[int, int, int], int]
+
+CONGESTED = 64
+"""Consecutive ENOBUFS (queue full, no carrier) after which the rest of a batch is given up, not tried one by one."""
+LINK_DOWN = (errno.ENETDOWN, errno.ENXIO, errno.ENODEV)
+SENDMMSG_NUMBERS = {"x86_64": 307, "aarch64": 269, "riscv64": 269, "loongarch64": 269, "s390x": 358, "ppc64le": 349}
+
+
+class Sent(NamedTuple):
+    """What became of a batch: messages and bytes (vnet headers excluded) sent, messages failed, last errno or 0."""
+
+    sent: int
+    bytes: int
+    failed: int
+    errno: int
+
+
+class Messages:
+    """Up to `capacity` messages of two pieces, header and payload; filled once, sent to any number of ports."""
+
+    def __init__(self, capacity: int) -> None:
+        iovecs, headers = np.zeros((capacity, 2), IOVEC), np.zeros(capacity, MMSGHDR)
+        headers["iov"] = strided(iovecs.ctypes.data, 2 * IOVEC.itemsize, capacity)
+        headers["iovlen"] = 2
+        self.capacity, self.count = capacity, 0
+        self._base, self._length = iovecs["base"], iovecs["len"]
+        self._all, self._chosen = _Queue(headers), _Queue(np.zeros(capacity, MMSGHDR))
+
+    def fill(
+        self, header_address: Addresses, header_length: int, payload_address: Addresses, payload_length: Addresses
+    ) -> None:
+        """Makes n messages, n <= capacity, from arrays of shape (n,); pieces may be empty."""
+        n = self.count = len(header_address)
+        self._base[:n, 0], self._length[:n, 0] = header_address, header_length
+        self._base[:n, 1], self._length[:n, 1] = payload_address, payload_length
+
+    def send(self, fd: int, select: npt.NDArray[np.int64] | None = None) -> Sent:
+        """Sends all messages, or those of index `select` in that order."""
+        if select is None:
+            return self._all.send(fd, self.count)
+        n = len(select)
+        np.take(self._all.words, select, axis=0, out=self._chosen.words[:n], mode="clip")
+        return self._chosen.send(fd, n)
+
+
+class _Queue:
+    """An mmsghdr array at a fixed address."""
+
+    def __init__(self, headers: npt.NDArray[np.void]) -> None:
+        self.words = headers.view(np.uint64).reshape(len(headers), MMSGHDR.itemsize // 8)
+        self._sizes = headers["len"]
+        self._address = headers.ctypes.data
+
+    def send(self, fd: int, count: int) -> Sent:
+        """Sends the first `count` messages; the kernel stops at a failing one and names its errno on the next call."""
+        at = sent = size = error = streak = 0
+        while at < count:
+            done = _sendmmsg(fd, self._address + at * MMSGHDR.itemsize, min(count - at, UIO_MAXMESSAGES))
+            if done > 0:
+                size += int(self._sizes[at : at + done].sum())
+                sent, at, streak = sent + done, at + done, 0
+                continue
+            error, streak = ctypes.get_errno(), streak + 1
+            if _is_hopeless(error, streak):
+                break
+            at += 0 if error in LINK_DOWN else 1
+        return Sent(sent, size - sent * VNET_HDR_LENGTH, count - sent, error)
+
+
+def _is_hopeless(error: int, streak: int) -> bool:
+    """Whether the messages behind a failed one would fail too; `streak` failures came in a row.
+
+    The first report that a link is down may be an old one, kept since the socket was last used.
+    """
+    match error:
+        case errno.EAGAIN | errno.EBADF | errno.ENOTSOCK | errno.EFAULT:
+            return True
+        case errno.ENOBUFS:
+            return streak >= CONGESTED
+    return error in LINK_DOWN and streak > 1
+
+
+def strided(base: int, stride: int, count: int) -> Addresses:
+    """The addresses base, base + stride, ... of `count` items."""
+    return np.uint64(base) + np.uint64(stride) * np.arange(count, dtype=np.uint64)
+
+
+def send_frame(fd: int, frame: bytes) -> int:
+    """Sends one frame that starts with its vnet header; 0, or the errno that says why not."""
+    try:
+        os.write(fd, frame)
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
+def probe_gso(fd: int, mac: bytes, address: int) -> bool:
+    """Whether the kernel takes UDP segmentation (Linux 6.2); any Ethernet port's answer serves for all.
+
+    `mac` and `address` are the port's own (address 0 if it has none): the peer sees a frame for another host, of a
+    single segment and TTL 0. Raises OSError when the socket could not answer, e.g. because its link is down.
+    """
+    error = send_frame(fd, _probe(mac, address))
+    if error not in (0, errno.EINVAL):
+        raise OSError(error, os.strerror(error))
+    return error == 0
+
+
+def _probe(mac: bytes, address: int) -> bytes:
+    """vnet header, link header, IPv4 with DF and TTL 0 from `address` to itself, UDP 9 to 9 (discard), one byte."""
+    vnet = VNET_HDR.pack(VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_UDP_L4, 42, 1000, 34, 6)
+    ends = (address >> 16, address & 0xFFFF) * 2
+    ip = [0x4500, 29, 0, 0x4000, socket.IPPROTO_UDP, 0, *ends]
+    ip[5] = _fold(sum(ip)) ^ 0xFFFF
+    seed = _fold(sum(ends) + socket.IPPROTO_UDP + 9)
+    return vnet + mac + mac + struct.pack("!H10H4Hx", ETH_P_IP, *ip, 9, 9, 9, seed)
+
+
+def _fold(total: int) -> int:
+    """A sum of 16-bit words in ones' complement arithmetic (RFC 1071)."""
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def _system_call() -> SendMessages:
+    """sendmmsg(2) as f(fd, address, count); musl's is a loop of sendmsg, so there the kernel is called by number."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if "glibc" in platform.libc_ver() or platform.machine() not in SENDMMSG_NUMBERS:
+        call = libc.sendmmsg
+        call.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+        return lambda fd, address, count: int(call(fd, address, count, socket.MSG_DONTWAIT))
+    number = SENDMMSG_NUMBERS[platform.machine()]
+    call = libc.syscall
+    call.restype = ctypes.c_long
+    call.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+    return lambda fd, address, count: int(call(number, fd, address, count, socket.MSG_DONTWAIT))
+
+
+_sendmmsg: Final = _system_call()

@@ -1,0 +1,230 @@
+"""mcfwd-worker: the loop ("breath") of the data plane.
+
+A breath waits for frames or news, takes over the news, and carries what every ring has to where it is wanted; once
+a second it shows life. Nothing in it waits for another process. A worker that is killed leaves its rings, counters
+and flows to its successor.
+"""
+
+import gc
+import logging
+import os
+import select
+import time
+
+from forwarder.dataplane.attachment import Attachment
+from forwarder.dataplane.decisions import Decisions
+from forwarder.dataplane.flows import FlowTable
+from forwarder.dataplane.pipeline import Pipeline
+from forwarder.dataplane.ring import ReceiveRing
+from forwarder.dataplane.transmit import probe_gso
+from forwarder.dataplane.transmitter import Transmitter
+from forwarder.packet.tpacket import RingLayout
+from forwarder.process import control
+from forwarder.process.child import Start, bootstrap
+from forwarder.state.membership import MembershipReader
+from forwarder.state.ports import Configuration, Port
+from forwarder.state.routes import RouteReader
+from forwarder.state.snapshot import SnapshotReader
+from forwarder.state.worker_segment import ASSIGNED, BATCHES, FRAMES, GSO, HEARTBEAT, WorkerSegment
+
+log = logging.getLogger(__name__)
+
+BATCH = 1024                    # frames gathered into one batch
+TURN = 4                        # batches of one port before the others get their turn
+BEAT = 1.0                      # seconds between heartbeats
+RETRY = 0.01                    # seconds until a row is looked at again that was being written
+
+Key = tuple[int, int, int]      # port index, assignment, ifindex
+
+
+def main() -> None:
+    """Be mcfwd-worker-N until the supervisor ends."""
+    start = bootstrap("mcfwd-worker-spare")
+    worker = Worker(start)
+    gc.freeze()
+    gc.disable()
+    worker.run()
+
+
+class Worker:
+    """See the module; `run` is its life."""
+
+    def __init__(self, start: Start) -> None:
+        descriptors = start.descriptors
+        self._control, self._wake = start.control, descriptors["wake"]
+        self._control.setblocking(False)
+        self._segment = WorkerSegment(descriptors["segment"], writable=True)
+        self._configuration = SnapshotReader(descriptors["configuration"])
+        self._ports: dict[int, Port] = {}
+        self._lent: dict[Key, tuple[RingLayout, int, int]] = {}
+        self._attached: dict[int, Attachment] = {}
+        self._keys: dict[int, Key] = {}
+        flows = FlowTable(self._segment.flows, _random_key())
+        routes, membership = RouteReader(descriptors["routes"]), MembershipReader(descriptors["membership"])
+        self._decisions = Decisions(flows, routes, membership)
+        self._transmitter = Transmitter(self._attached, max(BATCH, RingLayout().most_frames))
+        self._pipeline = Pipeline(self._decisions, self._transmitter)
+        self._poll = select.poll()
+        for descriptor in (self._control.fileno(), self._wake):
+            self._poll.register(descriptor, select.POLLIN)
+        self._by_descriptor: dict[int, int] = {}
+        self._retry = False
+
+    def run(self) -> None:
+        """Breathe until the supervisor is gone."""
+        self._configure()
+        next_beat = 0.0
+        while True:
+            now = time.monotonic()
+            if now >= next_beat:
+                next_beat = now + BEAT
+                self._beat(now)
+            pause = RETRY if self._retry else next_beat - now
+            for descriptor, events in self._poll.poll(pause * 1000):
+                self._attend(descriptor, events)
+            if self._retry:
+                self._retry = self._decisions.refresh()
+
+    def _attend(self, descriptor: int, events: int) -> None:
+        if descriptor == self._wake:
+            os.eventfd_read(self._wake)
+            self._configure()
+            self._retry = self._decisions.refresh()
+        elif descriptor == self._control.fileno():
+            self._instructed()
+        elif (index := self._by_descriptor.get(descriptor)) is not None:
+            self._receive(self._attached[index], events)
+
+    # frames
+
+    def _receive(self, port: Attachment, events: int) -> None:
+        if events & (select.POLLERR | select.POLLNVAL):
+            port.settle_error()
+        for _ in range(TURN):
+            if not self._carry(port):
+                return
+
+    def _carry(self, port: Attachment) -> bool:
+        """Carry one batch; False when the ring had none."""
+        ring: ReceiveRing = port.ring
+        batch = ring.receive(BATCH)
+        if batch is None:
+            return False
+        try:
+            frames = self._pipeline.forward(port, batch, time.monotonic())
+        finally:
+            ring.release()
+        header = self._segment.header
+        header[BATCHES] += 1
+        header[FRAMES] += frames
+        return True
+
+    # news
+
+    def _instructed(self) -> None:
+        received = control.receive(self._control)
+        if received is None:
+            raise SystemExit(0)
+        message, descriptors = received
+        match message["type"]:
+            case "port":
+                self._lend(message, descriptors)
+            case "ports_sent":
+                control.send(self._control, {"type": "ready"})
+
+    def _lend(self, message: dict[str, int], descriptors: dict[str, int]) -> None:
+        key = (message["port"], message["assigned"], message["ifindex"])
+        for former in [each for each in self._lent if each[0] == key[0]]:
+            self._forget(former)
+        layout = RingLayout(message["block_size"], message["block_nr"], message["retire_blk_tov"])
+        self._lent[key] = (layout, descriptors["ring"], descriptors["transmit"])
+        self._configure()
+        self._attach()
+
+    def _forget(self, key: Key) -> None:
+        if self._keys.get(key[0]) == key:
+            self._detach(key[0])
+        _, ring, transmit = self._lent.pop(key)
+        os.close(ring)
+        os.close(transmit)
+
+    def _configure(self) -> None:
+        published = self._configuration.poll()
+        if published is None:
+            return
+        configuration = Configuration.from_json(published)
+        self._ports = {port.index: port for port in configuration.ports}
+        for index, port in self._ports.items():
+            self._assign(index, port)
+        self._attach()
+        self._decisions.configure(configuration)
+
+    def _assign(self, index: int, port: Port) -> None:
+        """Counters of a port index start over with a new owner."""
+        row = self._segment.ports[index]
+        if row[ASSIGNED] != port.assigned:
+            row[:] = 0
+            row[ASSIGNED] = port.assigned
+
+    def _attach(self) -> None:
+        """Attach every port that configuration and descriptors agree on; let go of the others."""
+        current = {port.index: (port.index, port.assigned, port.ifindex) for port in self._ports.values()}
+        for key in [key for key in self._lent if current.get(key[0]) != key]:
+            if key[0] not in current or key[1:] < current[key[0]][1:] or not current[key[0]][2]:
+                self._forget(key)
+        for index, key in current.items():
+            if index in self._attached:
+                self._attached[index].refresh(self._ports[index])
+            elif key in self._lent:
+                self._open(index, key)
+
+    def _open(self, index: int, key: Key) -> None:
+        layout, ring, transmit = self._lent[key]
+        port = Attachment(self._ports[index], layout, ring, transmit, self._segment.ports[index])
+        self._attached[index], self._keys[index] = port, key
+        self._by_descriptor[port.receiving()] = index
+        self._poll.register(port.receiving(), select.POLLIN)
+
+    def _detach(self, index: int) -> None:
+        """A link went: take what its ring still holds, then let go in the order the kernel needs."""
+        port = self._attached[index]
+        port.settle_error()
+        while self._carry(port):
+            pass
+        self._poll.unregister(port.receiving())
+        del self._by_descriptor[port.receiving()], self._attached[index], self._keys[index]
+        port.close()
+
+    # once a second
+
+    def _beat(self, now: float) -> None:
+        self._segment.header[HEARTBEAT] = time.monotonic_ns()
+        for port in self._attached.values():
+            port.beat()
+        self._decisions.tidy(now)
+        if not self._segment.header[GSO] or not self._transmitter.segmentation:
+            self._ask_for_segmentation()
+
+    def _ask_for_segmentation(self) -> None:
+        """Once: whether the kernel takes segmentation offload; the first Ethernet port that is up is asked."""
+        header = self._segment.header
+        if not header[GSO]:
+            for port in self._attached.values():
+                if port.port.up and port.link_header:
+                    address = port.port.addresses[0][0] if port.port.addresses else 0
+                    try:
+                        header[GSO] = 2 if probe_gso(port.sending(), port.mac, address) else 1
+                    except OSError:
+                        continue
+                    break
+        self._transmitter.segmentation = int(header[GSO]) == 2
+
+
+def _random_key() -> tuple[int, int]:
+    """Two odd 64-bit numbers that nobody outside can know."""
+    random = os.urandom(16)
+    return int.from_bytes(random[:8]) | 1, int.from_bytes(random[8:]) | 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the kernel offers: packet sockets, their rings and filters."""

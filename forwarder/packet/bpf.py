@@ -1,0 +1,119 @@
+"""Classic BPF filters for packet sockets, as lists of sock_filter.
+
+Loads are relative to the network header (SKF_NET_OFF), so that one program serves links with and without link
+header. A program returns how many bytes to keep: ALL or 0. Source: linux/filter.h, linux/bpf_common.h.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from forwarder.packet.tpacket import PACKET_OTHERHOST, PACKET_OUTGOING, SOCK_FILTER, SOCK_FPROG
+
+LD_W_ABS = 0x20
+LD_B_ABS = 0x30
+JEQ = 0x15
+JGT = 0x25
+RET = 0x06
+MUL = 0x24
+MOD = 0x94
+RSH = 0x74
+XOR_X = 0xAC
+TAX = 0x07
+
+NET_OFF = 0xFFF00000  # SKF_NET_OFF
+PKTTYPE = 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PKTTYPE
+ALL = 0xFFFFFFFF
+
+IP_PROTOCOL, IP_SOURCE, IP_DESTINATION = NET_OFF + 9, NET_OFF + 12, NET_OFF + 16
+IPPROTO_IGMP = 2
+LOCAL_NETWORK_CONTROL_END, MULTICAST_END = 0xE00000FF, 0xEFFFFFFF  # 224.0.0.255, 239.255.255.255
+
+
+class Instruction(NamedTuple):
+    """One sock_filter; jt and jf count instructions to skip when the comparison holds or not."""
+
+    code: int
+    k: int = 0
+    jt: int = 0
+    jf: int = 0
+
+
+Filter = Sequence[Instruction]
+ACCEPT, REJECT = Instruction(RET, ALL), Instruction(RET, 0)
+
+
+class Share(NamedTuple):
+    """Which of `workers` equal shares of all (source, destination) pairs a ring takes."""
+
+    worker: int = 0
+    workers: int = 1
+
+
+WHOLE = Share()
+
+
+def _not_ours(otherwise: Filter) -> list[Instruction]:
+    """Drops frames for other hosts (VLANs of a trunk show as such) and outgoing ones, then goes on."""
+    return [
+        Instruction(LD_W_ABS, PKTTYPE),
+        Instruction(JEQ, PACKET_OTHERHOST, 1, 0),
+        Instruction(JEQ, PACKET_OUTGOING, 0, 1),
+        REJECT,
+        *otherwise,
+    ]
+
+
+def _share(share: Share) -> list[Instruction]:
+    """Accepts one share; the destination is in the accumulator. All of a flow falls into one share."""
+    if share.workers == 1:
+        return [ACCEPT]
+    return [
+        Instruction(MUL, 0x9E3779B1),
+        Instruction(TAX),
+        Instruction(LD_W_ABS, IP_SOURCE),
+        Instruction(XOR_X),
+        Instruction(MUL, 0x85EBCA6B),
+        Instruction(RSH, 16),
+        Instruction(MOD, share.workers),
+        Instruction(JEQ, share.worker, 0, 1),
+        ACCEPT,
+        REJECT,
+    ]
+
+
+def data_filter(share: Share = WHOLE) -> list[Instruction]:
+    """IPv4 multicast that may be forwarded: 224.0.0.0/4 without 224.0.0.0/24 and without IGMP (RFC 5771 section 4)."""
+    return _not_ours(
+        [
+            Instruction(LD_B_ABS, IP_PROTOCOL),
+            Instruction(JEQ, IPPROTO_IGMP, 3, 0),
+            Instruction(LD_W_ABS, IP_DESTINATION),
+            Instruction(JGT, LOCAL_NETWORK_CONTROL_END, 0, 1),
+            Instruction(JGT, MULTICAST_END, 0, 1),
+            REJECT,
+            *_share(share),
+        ]
+    )
+
+
+def igmp_filter() -> list[Instruction]:
+    """IPv4 packets that carry IGMP."""
+    return _not_ours([Instruction(LD_B_ABS, IP_PROTOCOL), Instruction(JEQ, IPPROTO_IGMP, 0, 1), ACCEPT, REJECT])
+
+
+def reject_filter() -> list[Instruction]:
+    """Nothing at all."""
+    return [REJECT]
+
+
+def assemble(program: Filter) -> bytes:
+    """The program as an array of struct sock_filter."""
+    return b"".join(SOCK_FILTER.pack(step.code, step.jt, step.jf, step.k) for step in program)
+
+
+def fprog(program: Filter) -> tuple[bytes, object]:
+    """A struct sock_fprog for SO_ATTACH_FILTER, and the memory it points to, to be kept until the call is made."""
+    code = assemble(program)
+    memory = ctypes.create_string_buffer(code, len(code))
+    return SOCK_FPROG.pack(len(program), ctypes.addressof(memory)), memory

@@ -1,0 +1,198 @@
+"""Opens packet sockets and asks them things: filter, ring, membership, bind, statistics.
+
+Order matters: a socket of protocol 0 receives nothing, so filter, ring and memberships are in place before `bind`
+names ETH_P_IP and the first frame comes in. Filters are locked, because the processes that get these sockets may
+not change what they see. Every failure is a PortError with the operation and the port; what was opened is closed.
+Needs CAP_NET_RAW to open, nothing to use.
+"""
+
+import ctypes
+import errno
+import mmap
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from forwarder.packet import bpf
+from forwarder.packet.tpacket import (
+    ARPHRD_ETHER,
+    ARPHRD_IPGRE,
+    ARPHRD_LOOPBACK,
+    ARPHRD_NONE,
+    ARPHRD_PPP,
+    ARPHRD_RAWIP,
+    ARPHRD_TUNNEL,
+    ETH_P_IP,
+    PACKET_ADD_MEMBERSHIP,
+    PACKET_MR_ALLMULTI,
+    PACKET_MR_PROMISC,
+    PACKET_MREQ,
+    PACKET_RESERVE,
+    PACKET_RX_RING,
+    PACKET_STATISTICS,
+    PACKET_VERSION,
+    PACKET_VNET_HDR,
+    RESERVE,
+    SO_ATTACH_FILTER,
+    SO_LOCK_FILTER,
+    SO_RCVBUFFORCE,
+    SO_SNDBUFFORCE,
+    SOCKADDR_LL,
+    SOL_PACKET,
+    TPACKET_STATS_V3,
+    TPACKET_V3,
+)
+from forwarder.packet.tpacket import RingLayout as RingLayout
+
+SEND_BUFFER = 8 << 20  # bytes: about 90 super-frames in flight on a device that is slow to complete them
+IGMP_BUFFER = 4 << 20  # bytes: a burst of a report from each of some thousand hosts
+
+
+class PortError(OSError):
+    """What failed on which port: `operation`, `port` (interface name) and the kernel's `errno`."""
+
+    def __init__(self, operation: str, port: str, number: int) -> None:
+        super().__init__(number, os.strerror(number))
+        self.operation, self.port = operation, port
+
+    def __str__(self) -> str:
+        return f"{self.port}: {self.operation}: {self.strerror}"
+
+
+class UnsupportedLink(PortError):
+    """The interface's link type (ARPHRD_*) carries neither Ethernet nor bare IP frames."""
+
+    def __init__(self, port: str, arphrd: int) -> None:
+        super().__init__(f"link type {arphrd}", port, errno.EAFNOSUPPORT)
+        self.arphrd = arphrd
+
+
+def link_header_length(arphrd: int, port: str = "") -> int:
+    """Bytes before the IP header on links of this type (linux/if_arp.h); raises UnsupportedLink."""
+    match arphrd:
+        case _ if arphrd in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
+            return 14
+        case _ if arphrd in (ARPHRD_NONE, ARPHRD_PPP, ARPHRD_RAWIP, ARPHRD_TUNNEL, ARPHRD_IPGRE):
+            return 0
+    raise UnsupportedLink(port, arphrd)
+
+
+def open_receive_ring(
+    ifindex: int, name: str, layout: RingLayout, promiscuous: bool, share: bpf.Share = bpf.WHOLE
+) -> socket.socket:
+    """A bound V3 ring with vnet headers for `share` of the multicast that may be forwarded, not mapped yet."""
+    with _opened(name) as (sock, step):
+        step("version").setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
+        step("vnet header").setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        step("reserve").setsockopt(SOL_PACKET, PACKET_RESERVE, RESERVE)
+        _lock_filter(step("filter"), bpf.data_filter(share))
+        step("ring").setsockopt(SOL_PACKET, PACKET_RX_RING, layout.request())
+        _join(step("membership"), ifindex, promiscuous)
+        _bind(step("bind"), ifindex, ETH_P_IP)
+        link_header_length(_link_type(sock), name)
+        return sock
+
+
+def map_ring(sock: socket.socket, layout: RingLayout) -> mmap.mmap:
+    """The memory of a socket's ring; it keeps the socket alive until it is closed."""
+    return mmap.mmap(sock.fileno(), layout.size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+def open_transmit(ifindex: int, name: str) -> socket.socket:
+    """A socket that sends frames behind vnet headers on one interface and receives nothing."""
+    with _opened(name) as (sock, step):
+        step("vnet header").setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        _lock_filter(step("filter"), bpf.reject_filter())
+        _raise_buffer(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF, SEND_BUFFER)
+        _bind(step("bind"), ifindex, 0)
+        if link_header_length(_link_type(sock), name) == 0:
+            _bind(step("bind"), ifindex, ETH_P_IP)  # nothing in the frame tells such drivers that it is IPv4
+        return sock
+
+
+def open_igmp(ifindex: int, name: str, promiscuous: bool) -> socket.socket:
+    """A bound socket that receives IGMP with its link header and sends frames likewise, without vnet headers."""
+    with _opened(name) as (sock, step):
+        _lock_filter(step("filter"), bpf.igmp_filter())
+        _raise_buffer(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, IGMP_BUFFER)
+        _join(step("membership"), ifindex, promiscuous)
+        _bind(step("bind"), ifindex, ETH_P_IP)
+        link_header_length(_link_type(sock), name)
+        return sock
+
+
+def ring_drops(sock: socket.socket) -> tuple[int, int, int]:
+    """Packets (dropped ones included), drops and freezes since the last call: PACKET_STATISTICS resets on read."""
+    packets, drops, freezes = TPACKET_STATS_V3.unpack(
+        sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, TPACKET_STATS_V3.size)
+    )
+    return packets, drops, freezes
+
+
+def take_error(sock: socket.socket) -> int:
+    """The pending errno of a socket, 0 for none; poll reports POLLERR until this is called."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+class _Steps:
+    """Names the operation in progress, for the error that may come of it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.operation, self._sock = "open", sock
+
+    def __call__(self, operation: str) -> socket.socket:
+        self.operation = operation
+        return self._sock
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[tuple[socket.socket, _Steps]]:
+    """A fresh non-blocking packet socket, closed if the body fails; OSError becomes PortError."""
+    try:
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    except OSError as error:
+        raise PortError("open", name, error.errno or 0) from error
+    step = _Steps(sock)
+    try:
+        yield sock, step
+    except PortError:
+        sock.close()
+        raise
+    except OSError as error:
+        sock.close()
+        raise PortError(step.operation, name, error.errno or 0) from error
+
+
+def _lock_filter(sock: socket.socket, program: bpf.Filter) -> None:
+    prog, memory = bpf.fprog(program)
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, prog)
+    del memory
+    sock.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+
+
+def _join(sock: socket.socket, ifindex: int, promiscuous: bool) -> None:
+    """All multicast; older bridges deliver to themselves only what PROMISC asks for."""
+    kind = PACKET_MR_PROMISC if promiscuous else PACKET_MR_ALLMULTI
+    sock.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MREQ.pack(ifindex, kind, 0, b""))
+
+
+def _raise_buffer(sock: socket.socket, force: int, plain: int, size: int) -> None:
+    """Beyond the sysctl where we may (CAP_NET_ADMIN), else up to it."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, force, size)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, plain, size)
+
+
+def _bind(sock: socket.socket, ifindex: int, protocol: int) -> None:
+    """By index, where socket.bind() would look a name up that may be another interface's by now."""
+    address = SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(protocol), ifindex, 0, 0, 0, b"")
+    if ctypes.CDLL(None, use_errno=True).bind(sock.fileno(), address, len(address)) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _link_type(sock: socket.socket) -> int:
+    """ARPHRD_* of the interface a socket is bound to."""
+    return int(sock.getsockname()[3])

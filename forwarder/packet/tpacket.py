@@ -1,0 +1,129 @@
+"""The packet socket ABI: numbers, struct layouts and ring geometry, in the kernel's own words.
+
+Sources: linux/if_packet.h, linux/virtio_net.h, linux/if_arp.h, asm-generic/socket.h, linux/socket.h (LP64).
+Rules: constants and layouts only, nothing here calls the kernel. Integers are in host byte order.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+ETH_P_IP = 0x0800
+
+# socket options: SOL_SOCKET
+SO_ATTACH_FILTER = 26
+SO_SNDBUFFORCE = 32
+SO_RCVBUFFORCE = 33
+SO_LOCK_FILTER = 44
+
+# socket options: SOL_PACKET
+SOL_PACKET = 263
+PACKET_ADD_MEMBERSHIP = 1
+PACKET_RX_RING = 5
+PACKET_STATISTICS = 6
+PACKET_VERSION = 10
+PACKET_RESERVE = 12
+PACKET_VNET_HDR = 15
+
+TPACKET_V3 = 2
+PACKET_MR_PROMISC = 1
+PACKET_MR_ALLMULTI = 2
+PACKET_OTHERHOST = 3
+PACKET_OUTGOING = 4
+
+TP_STATUS_KERNEL = 0
+TP_STATUS_USER = 1
+TP_STATUS_LOSING = 4
+TP_STATUS_CSUMNOTREADY = 8
+TP_STATUS_CSUM_VALID = 0x80
+
+VIRTIO_NET_HDR_F_NEEDS_CSUM = 1
+VIRTIO_NET_HDR_F_DATA_VALID = 2
+VIRTIO_NET_HDR_GSO_NONE = 0
+VIRTIO_NET_HDR_GSO_UDP_L4 = 5
+VNET_HDR_LENGTH = 10
+
+ARPHRD_ETHER = 1
+ARPHRD_PPP = 512
+ARPHRD_RAWIP = 519
+ARPHRD_TUNNEL = 768
+ARPHRD_LOOPBACK = 772
+ARPHRD_IPGRE = 778
+ARPHRD_NONE = 0xFFFE
+
+UIO_MAXMESSAGES = 1024
+"""Most messages one sendmmsg(2) takes (UIO_MAXIOV in net/socket.c)."""
+
+RESERVE = 6
+"""PACKET_RESERVE that puts the IP header at NET: 80 (aligned header and link) + 16 + RESERVE + vnet header."""
+NET = 112
+"""Offset of the IP header from its tpacket3_hdr; a multiple of 8 whatever the link header's length is."""
+
+SOCK_FILTER = struct.Struct("=HBBI")
+SOCK_FPROG = struct.Struct("@HP")
+SOCKADDR_LL = struct.Struct("=HHiHBB8s")
+PACKET_MREQ = struct.Struct("=iHH8s")
+TPACKET_REQ3 = struct.Struct("=7I")
+TPACKET_STATS_V3 = struct.Struct("=3I")
+VNET_HDR = struct.Struct("=BBHHHH")
+
+TPACKET_BLOCK_DESC = np.dtype(
+    {
+        "names": ["version", "offset_to_priv", "block_status", "num_pkts", "offset_to_first_pkt", "blk_len", "seq_num"],
+        "formats": ["u4", "u4", "u4", "u4", "u4", "u4", "u8"],
+        "offsets": [0, 4, 8, 12, 16, 20, 24],
+        "itemsize": 48,
+    }
+)
+"""struct tpacket_block_desc with its hdr_v1."""
+
+TPACKET3_HDR = np.dtype(
+    {
+        "names": ["next_offset", "sec", "nsec", "snaplen", "len", "status", "mac", "net"],
+        "formats": ["u4", "u4", "u4", "u4", "u4", "u4", "u2", "u2"],
+        "offsets": [0, 4, 8, 12, 16, 20, 24, 26],
+        "itemsize": 48,
+    }
+)
+"""struct tpacket3_hdr; its sockaddr_ll follows."""
+
+IOVEC = np.dtype([("base", "u8"), ("len", "u8")])
+"""struct iovec."""
+
+MMSGHDR = np.dtype(
+    {
+        "names": ["name", "namelen", "iov", "iovlen", "control", "controllen", "flags", "len"],
+        "formats": ["u8", "u4", "u8", "u8", "u8", "u8", "u4", "u4"],
+        "offsets": [0, 8, 16, 24, 32, 40, 48, 56],
+        "itemsize": 64,
+    }
+)
+"""struct mmsghdr: a msghdr and how many bytes were sent of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RingLayout:
+    """Geometry of a V3 receive ring: bytes a block (a multiple of the page), blocks, milliseconds to retire one."""
+
+    block_size: int = 128 * 1024
+    block_nr: int = 512
+    retire_blk_tov: int = 1
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole ring."""
+        return self.block_size * self.block_nr
+
+    @property
+    def most_frames(self) -> int:
+        """Most frames one block can hold: each takes at least its headers and a bare IPv4 header."""
+        return (self.block_size - TPACKET_BLOCK_DESC.itemsize) // (NET + 24)
+
+    def request(self) -> bytes:
+        """The struct tpacket_req3 for PACKET_RX_RING; frame_size is a formality in V3."""
+        frames = self.block_size // FRAME_SIZE * self.block_nr
+        return TPACKET_REQ3.pack(self.block_size, self.block_nr, FRAME_SIZE, frames, self.retire_blk_tov, 0, 0)
+
+
+FRAME_SIZE = 2048

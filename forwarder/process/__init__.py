@@ -1,0 +1,1 @@
+"""How our processes start, shed privileges and hand each other descriptors."""

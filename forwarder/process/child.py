@@ -1,0 +1,46 @@
+"""What every child does first: drop everything, name itself, wait to be told what it is.
+
+A child is started as `python -m forwarder.<child> CONTROL PARENT`: the number of its control socket, and the
+supervisor's process id. Its imports are done by the time it asks for its start message, so a spare waits ready.
+"""
+
+import logging
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from setproctitle import setproctitle
+
+from forwarder.process import control, privileges
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What the supervisor says to a new child: its arguments and its descriptors by name."""
+
+    control: socket.socket
+    arguments: dict[str, Any]
+    descriptors: dict[str, int]
+
+
+def bootstrap(name: str) -> Start:
+    """Become the unprivileged child `name`; returns once the supervisor has said what to do."""
+    channel_number, parent = int(sys.argv[1]), int(sys.argv[2])
+    privileges.die_with(parent)
+    privileges.keep_only(None)
+    privileges.die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    setproctitle(name)
+    channel = socket.socket(fileno=channel_number)
+    received = control.receive(channel)
+    if received is None:
+        raise SystemExit(0)
+    arguments, descriptors = received
+    setproctitle(arguments["name"])
+    logging.basicConfig(
+        level=arguments["log_level"].upper(), format=f"%(asctime)s {arguments['name']} %(levelname)s %(message)s"
+    )
+    return Start(channel, arguments, descriptors)

@@ -1,0 +1,1 @@
+"""The shared segments: layouts, and the writer and the reader of each."""

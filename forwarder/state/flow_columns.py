@@ -1,0 +1,48 @@
+"""The columns of flow rows: aligned uint64 arrays over shared memory, or over plain memory in tests.
+
+A worker writes them, any process reads them. `version` is odd while a row is being rewritten; a row whose
+`version` is 0 was never used. `used` is 1 for a live row. Counters grow without touching `version`.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+Words = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowColumns:
+    """`capacity` rows; every column is uint64 of shape (capacity,), `ports` of shape (capacity, words)."""
+
+    version: Words
+    used: Words
+    ingress: Words
+    source: Words
+    group: Words
+    reason: Words
+    packets: Words
+    bytes: Words
+    dropped: Words
+    ttl_expired: Words
+    last_seen: Words
+    ports: Words
+
+    @staticmethod
+    def words_per_row(words: int) -> int:
+        """How many uint64 one row takes with bitmaps of `words` words."""
+        return len(fields(FlowColumns)) - 1 + words
+
+    @classmethod
+    def over(cls, memory: Words, capacity: int, words: int) -> "FlowColumns":
+        """Columns laid one after the other in `memory`, capacity * words_per_row(words) uint64."""
+        names = [field.name for field in fields(cls)][:-1]
+        columns = {name: memory[at * capacity : (at + 1) * capacity] for at, name in enumerate(names)}
+        start = len(names) * capacity
+        return cls(**columns, ports=memory[start : start + capacity * words].reshape(capacity, words))
+
+    @classmethod
+    def allocate(cls, capacity: int, words: int) -> "FlowColumns":
+        """Columns in private memory."""
+        return cls.over(np.zeros(capacity * cls.words_per_row(words), np.uint64), capacity, words)

@@ -1,0 +1,119 @@
+"""What the agent says of each port: querier role, group count, IGMP counters, and the agent's own heartbeat.
+
+Every value is one word. Word 0 heartbeat (monotonic ns), 1 sequence (grows when a role changes), then a block a port:
+stamp (port assignment it speaks of), role (bit 40 known, bit 32 querier, low 32 bits the querier's address), IGMP
+version, groups, then the counters of `igmp.counters.COUNTERS` in order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from forwarder.state import segment
+from igmp.counters import COUNTERS
+
+HEADER = 8
+HEARTBEAT, SEQUENCE = 0, 1
+STAMP, ROLE, VERSION, GROUPS, FIRST_COUNTER = 0, 1, 2, 3, 4
+BLOCK = FIRST_COUNTER + len(COUNTERS)
+KNOWN, QUERIER = 1 << 40, 1 << 32
+_COLUMN = {name: FIRST_COUNTER + at for at, name in enumerate(COUNTERS)}
+
+
+@dataclass(frozen=True, slots=True)
+class PortMembership:
+    """One port's row; `querier` is None on upstream ports and before the agent spoke."""
+
+    stamp: int
+    querier: bool | None
+    querier_address: int
+    igmp_version: int
+    groups: int
+    counters: dict[str, int]
+
+
+def create(max_ports: int) -> int:
+    """A new segment for `max_ports` ports."""
+    return segment.create("mcfwd-membership", HEADER + max_ports * BLOCK)
+
+
+class MembershipWriter:
+    """The agent's side."""
+
+    def __init__(self, fd: int) -> None:
+        self._segment = segment.Segment(fd, writable=True)
+
+    def beat(self, now_ns: int) -> None:
+        """I live."""
+        self._segment.words[HEARTBEAT] = now_ns
+
+    def assign(self, port: int, stamp: int) -> None:
+        """Start over for a port whose index has a new owner; keeps everything when it has not."""
+        words, at = self._segment.words, HEADER + port * BLOCK
+        if words[at + STAMP] == stamp:
+            return
+        for offset in range(at, at + BLOCK):
+            words[offset] = 0
+        words[at + STAMP] = stamp
+
+    def role(self, port: int, querier: bool, address: int) -> None:
+        """Set who asks on this port: us or the querier at `address`."""
+        words, at = self._segment.words, HEADER + port * BLOCK
+        words[at + ROLE] = KNOWN | (QUERIER if querier else 0) | address
+        words[SEQUENCE] += 1
+
+    def version(self, port: int, version: int) -> None:
+        """Set the IGMP version spoken on this port."""
+        self._segment.words[HEADER + port * BLOCK + VERSION] = version
+
+    def groups(self, port: int, count: int) -> None:
+        """Set how many groups this port has."""
+        self._segment.words[HEADER + port * BLOCK + GROUPS] = count
+
+    def counters(self, port: int, counters: Mapping[str, int]) -> None:
+        """Set the counters named in `counters`."""
+        at = HEADER + port * BLOCK
+        for name, value in counters.items():
+            self._segment.words[at + _COLUMN[name]] = value
+
+    def read_counters(self, port: int) -> dict[str, int]:
+        """The counters as they stand, for a successor to count on from."""
+        return _counters(self._segment.words, HEADER + port * BLOCK)
+
+
+class MembershipReader:
+    """A worker's or the API's side."""
+
+    def __init__(self, fd: int) -> None:
+        self._segment = segment.Segment(fd)
+
+    @property
+    def heartbeat(self) -> float:
+        """When the agent last lived, monotonic seconds."""
+        return self._segment.words[HEARTBEAT] / 1e9
+
+    @property
+    def sequence(self) -> int:
+        """Grows whenever a role changes."""
+        return self._segment.words[SEQUENCE]
+
+    def querier(self, port: int, assigned: int) -> bool:
+        """Whether we are querier on a port whose index was assigned at `assigned`."""
+        at = HEADER + port * BLOCK
+        return self._segment.words[at + STAMP] == assigned and bool(self._segment.words[at + ROLE] & QUERIER)
+
+    def port(self, port: int) -> PortMembership:
+        """All that the agent says of a port."""
+        words, at = self._segment.words, HEADER + port * BLOCK
+        role = words[at + ROLE]
+        return PortMembership(
+            stamp=words[at + STAMP],
+            querier=bool(role & QUERIER) if role & KNOWN else None,
+            querier_address=role & 0xFFFF_FFFF,
+            igmp_version=words[at + VERSION],
+            groups=words[at + GROUPS],
+            counters=_counters(words, at),
+        )
+
+
+def _counters(words: memoryview, at: int) -> dict[str, int]:
+    return {name: words[at + column] for name, column in _COLUMN.items()}

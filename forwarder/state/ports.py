@@ -1,0 +1,71 @@
+"""Ports: numbered attachments to interfaces, and the configuration snapshot that carries them.
+
+A port index belongs to a configured name for as long as the name is configured: a link that is deleted and made
+again keeps its index and gets a new `ifindex`. When an index goes to another name, `assigned` (the generation of the
+snapshot that did so) tells readers which older rows speak of the former owner.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from forwarder.state.settings import InterfaceSettings, Settings, interface_from_json
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One port as the supervisor sees it; `ifindex` 0 is an interface that does not exist now."""
+
+    index: int
+    assigned: int
+    name: str
+    role: str
+    settings: InterfaceSettings
+    ifindex: int = 0
+    up: bool = False
+    mac: str = "00:00:00:00:00:00"
+    mtu: int = 1500
+    link_type: int = 1
+    addresses: tuple[tuple[int, int], ...] = ()
+    peers: tuple[int, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """`up`, `down` or `missing`."""
+        if not self.ifindex:
+            return "missing"
+        return "up" if self.up else "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the supervisor publishes: the validated settings and the ports."""
+
+    generation: int
+    settings: Settings
+    ports: tuple[Port, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as `from_json` takes them."""
+        return {
+            "generation": self.generation,
+            "settings": self.settings.to_json(),
+            "ports": [asdict(port) for port in self.ports],
+        }
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> "Configuration":
+        """The configuration of `to_json`."""
+        return cls(
+            generation=plain["generation"],
+            settings=Settings.from_json(plain["settings"]),
+            ports=tuple(_port(each) for each in plain["ports"]),
+        )
+
+
+def _port(plain: dict[str, Any]) -> Port:
+    changes = {
+        "settings": interface_from_json(plain["settings"]),
+        "addresses": tuple((address, prefix) for address, prefix in plain["addresses"]),
+        "peers": tuple(plain["peers"]),
+    }
+    return Port(**{**plain, **changes})

@@ -1,0 +1,108 @@
+"""Every key of the configuration, once: light dataclasses that any process can hold.
+
+`forwarder.config` validates a TOML file into these; the supervisor publishes them; nobody else checks them.
+Durations are seconds, sizes bytes, networks and addresses text as the user wrote them.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Le, MaxLen, MinLen
+
+Role = Literal["upstream", "downstream", "disabled"]
+IgmpVersion = Literal["auto", 1, 2, 3]
+Seconds = Annotated[float, Ge(0.05), Le(31744.0)]
+
+
+class Table:
+    """A table of the TOML: it knows its own keys and takes no others (pydantic reads this attribute)."""
+
+    __slots__ = ()
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceSettings(Table):
+    """One `[[interface]]`: a name or shell wildcard, its role and what is particular to it."""
+
+    name: Annotated[str, MinLen(1), MaxLen(15)]
+    role: Role = "downstream"
+    altnets: tuple[str, ...] | None = None
+    threshold: Annotated[int, Ge(1), Le(256)] = 1
+    igmp_version: IgmpVersion = "auto"
+    querier: bool = True
+    querier_address: str | None = None
+    max_groups: Annotated[int, Ge(1)] = 4096
+    max_sources: Annotated[int, Ge(1), Le(4096)] = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IgmpSettings(Table):
+    """`[igmp]`: RFC 9776 section 8 values and the choices the RFCs leave open."""
+
+    robustness: Annotated[int, Ge(1), Le(255)] = 2
+    query_interval: Seconds = 125.0
+    query_response_interval: Seconds = 10.0
+    last_member_query_interval: Seconds = 1.0
+    last_member_query_count: Annotated[int, Ge(1), Le(255)] | None = None
+    startup_query_interval: Seconds | None = None
+    startup_query_count: Annotated[int, Ge(1), Le(255)] | None = None
+    unsolicited_report_interval: Seconds = 1.0
+    older_querier_timeout: Seconds = 400.0
+    require_router_alert: bool = False
+    accept_any_ttl: bool = False
+    strict_sources: bool = False
+    gmi_rfc3376: bool = False
+    rfc9776: bool = False
+    forward_when_not_querier: bool = False
+    ssm_range: str = "232.0.0.0/8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataplaneSettings(Table):
+    """`[dataplane]`: sizes fixed at start."""
+
+    ring_memory: Annotated[int, Ge(1 << 20)] = 160 << 20
+    max_ports: Annotated[int, Ge(2), Le(4096)] = 64
+    max_flows: Annotated[int, Ge(64), Le(1 << 22)] = 65536
+    max_routes: Annotated[int, Ge(64), Le(1 << 22)] = 262144
+    flow_limit: Annotated[int, Ge(1)] = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSettings(Table):
+    """`[control]`: the Unix socket; None searches the usual places."""
+
+    socket: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(Table):
+    """The whole configuration."""
+
+    mode: Literal["proxy"] = "proxy"
+    interface: tuple[InterfaceSettings, ...] = ()
+    igmp: IgmpSettings = field(default_factory=IgmpSettings)
+    dataplane: DataplaneSettings = field(default_factory=DataplaneSettings)
+    control: ControlSettings = field(default_factory=ControlSettings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, as `from_json` takes them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> "Settings":
+        """The settings of an already validated `to_json`."""
+        return cls(
+            mode=plain["mode"],
+            interface=tuple(interface_from_json(each) for each in plain["interface"]),
+            igmp=IgmpSettings(**plain["igmp"]),
+            dataplane=DataplaneSettings(**plain["dataplane"]),
+            control=ControlSettings(**plain["control"]),
+        )
+
+
+def interface_from_json(plain: dict[str, Any]) -> InterfaceSettings:
+    """One interface's settings of an already validated dictionary."""
+    altnets = plain["altnets"]
+    return InterfaceSettings(**{**plain, "altnets": None if altnets is None else tuple(altnets)})

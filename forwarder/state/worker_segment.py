@@ -1,0 +1,83 @@
+"""What a worker says of itself: heartbeat, batches, per-port counters, ring positions, and its flow rows.
+
+Every value is one uint64 word with one writer; counters only grow, so a reader needs no lock. A worker that was
+killed leaves it all behind for its successor, which counts on from there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forwarder.state import segment
+from forwarder.state.flow_columns import FlowColumns, Words
+from forwarder.state.reasons import REASONS
+
+HEADER = 16
+MAX_PORTS, MAX_FLOWS, HEARTBEAT, BATCHES, FRAMES, GSO, FLOWS = 0, 1, 2, 3, 4, 5, 6
+ASSIGNED, RING, POSITION, RX_PACKETS, RX_BYTES, TX_PACKETS, TX_BYTES, FIRST_REASON = range(8)
+BLOCK = FIRST_REASON + len(REASONS)
+
+
+@dataclass(frozen=True, slots=True)
+class PortCounters:
+    """One port's row, dropped frames by reason."""
+
+    assigned: int
+    rx_packets: int
+    rx_bytes: int
+    tx_packets: int
+    tx_bytes: int
+    drops: dict[str, int]
+
+
+def create(index: int, max_ports: int, max_flows: int) -> int:
+    """A new segment for worker `index`."""
+    flows = max_flows * FlowColumns.words_per_row(segment.bitmap_words(max_ports))
+    fd = segment.create(f"mcfwd-worker-{index}", HEADER + max_ports * BLOCK + flows)
+    header = segment.Segment(fd, writable=True)
+    header.words[MAX_PORTS], header.words[MAX_FLOWS] = max_ports, max_flows
+    header.close()
+    return fd
+
+
+class WorkerSegment:
+    """The words as numpy columns; `ports` has shape (max_ports, BLOCK)."""
+
+    def __init__(self, fd: int, writable: bool = False) -> None:
+        self.segment = segment.Segment(fd, writable)
+        memory: Words = np.frombuffer(self.segment.memory, np.uint64)
+        self.header = memory[:HEADER]
+        max_ports, max_flows = int(self.header[MAX_PORTS]), int(self.header[MAX_FLOWS])
+        self.ports = memory[HEADER : HEADER + max_ports * BLOCK].reshape(max_ports, BLOCK)
+        rows = memory[HEADER + max_ports * BLOCK :]
+        self.flows = FlowColumns.over(rows, max_flows, segment.bitmap_words(max_ports))
+
+
+class WorkerReader(WorkerSegment):
+    """Any other process's side."""
+
+    @property
+    def heartbeat(self) -> float:
+        """When the worker last lived, monotonic seconds."""
+        return int(self.header[HEARTBEAT]) / 1e9
+
+    @property
+    def batches(self) -> int:
+        """Batches since the segment was made."""
+        return int(self.header[BATCHES])
+
+    @property
+    def frames(self) -> int:
+        """Frames in those batches."""
+        return int(self.header[FRAMES])
+
+    @property
+    def gso(self) -> bool | None:
+        """Whether the kernel takes segmentation-offloaded sends; None before it was asked."""
+        return {1: False, 2: True}.get(int(self.header[GSO]))
+
+    def port(self, index: int) -> PortCounters:
+        """The counters of one port."""
+        row = self.ports[index].tolist()
+        drops = dict(zip(REASONS, row[FIRST_REASON:], strict=True))
+        return PortCounters(row[ASSIGNED], row[RX_PACKETS], row[RX_BYTES], row[TX_PACKETS], row[TX_BYTES], drops)

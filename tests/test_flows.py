@@ -1,0 +1,313 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from forwarder.dataplane.fib import Decision
+from forwarder.dataplane.flows import IDLE, UNWANTED_IDLE, FlowTable
+from forwarder.dataplane.pair_index import PROBES, PairIndex
+from forwarder.state.flow_columns import FlowColumns
+from forwarder.state.reasons import Reason
+
+KEY = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
+PLAIN_KEY = (1, 1)  # pairs that differ in their low bits only meet in one chain
+G = 0xEF010101
+FORWARD = Decision(Reason.FORWARD, 0b110)
+UNWANTED = Decision(Reason.NO_MEMBERS)
+
+
+def table(capacity: int = 8, words: int = 1) -> FlowTable:
+    return FlowTable(FlowColumns.allocate(capacity, words), KEY)
+
+
+def find(flows: FlowTable, ingress: int, *flow: tuple[int, int]) -> list[int]:
+    sources, groups = (np.array(column, np.uint32) for column in zip(*flow, strict=True))
+    return flows.lookup(ingress, sources, groups).tolist()
+
+
+def rows(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int64)
+
+
+def test_a_flow_is_found_by_its_ingress_source_and_group():
+    flows = table()
+    row = flows.insert(3, 10, G, FORWARD, now=1.0)
+    assert find(flows, 3, (10, G), (11, G), (10, G + 1)) == [row, -1, -1]
+    assert find(flows, 4, (10, G)) == [-1]
+    assert flows.key(row) == (3, 10, G)
+    assert len(flows) == 1
+
+
+def test_what_was_decided_is_remembered():
+    flows = table()
+    wanted, unwanted = flows.insert(0, 1, G, FORWARD, 1.0), flows.insert(0, 2, G, UNWANTED, 1.0)
+    assert flows.reasons(rows(unwanted, wanted, -1)).tolist() == [Reason.NO_MEMBERS, Reason.FORWARD, Reason.FLOW_LIMIT]
+    assert flows.ports(rows(wanted)).tolist() == [[0b110]]
+
+
+def test_bitmaps_of_several_words():
+    flows = table(words=3)
+    row = flows.insert(0, 1, G, Decision(Reason.FORWARD, 1 << 130 | 1 << 64 | 1), 1.0)
+    assert flows.ports(rows(row)).tolist() == [[1, 1, 4]]
+
+
+def test_full_table_refuses():
+    flows = table(capacity=2)
+    assert [flows.insert(0, source, G, FORWARD, 1.0) for source in range(3)] == [0, 1, -1]
+
+
+def test_unwanted_flows_make_room_sooner():
+    flows = table(capacity=2)
+    flows.insert(0, 1, G, FORWARD, 0.0)
+    flows.insert(0, 2, G, UNWANTED, 0.0)
+    assert flows.insert(0, 3, G, FORWARD, UNWANTED_IDLE) == -1
+    assert flows.insert(0, 3, G, FORWARD, UNWANTED_IDLE + 0.2) == 1
+    assert find(flows, 0, (1, G), (2, G), (3, G)) == [0, -1, 1]
+    assert flows.insert(0, 4, G, FORWARD, IDLE + 0.1) == 0
+    assert find(flows, 0, (1, G), (3, G), (4, G)) == [-1, 1, 0]
+
+
+def test_a_full_table_is_not_searched_for_every_new_flow():
+    flows = table(capacity=1)
+    flows.insert(0, 1, G, UNWANTED, 0.0)
+    assert flows.insert(0, 2, G, FORWARD, 1.95) == -1
+    assert flows.insert(0, 2, G, FORWARD, 2.04) == -1
+    assert flows.insert(0, 2, G, FORWARD, 2.06) == 0
+
+
+def test_expire_frees_what_was_not_seen():
+    flows = table()
+    for source in range(3):
+        flows.insert(0, source, G, UNWANTED, 0.0)
+    flows.account(rows(1), rows(100), now=30.0)
+    assert flows.expire(IDLE + 1).tolist() == [0, 2]
+    assert find(flows, 0, (0, G), (1, G), (2, G)) == [-1, 1, -1]
+    assert flows.insert(0, 9, G, FORWARD, 61.0) == 0
+
+
+def test_account_counts_every_frame():
+    columns = FlowColumns.allocate(4, 1)
+    flows = FlowTable(columns, KEY)
+    flows.insert(0, 1, G, FORWARD, 1.0)
+    flows.insert(0, 2, G, FORWARD, 1.0)
+    flows.account(rows(0, 1, -1, 0), rows(100, 50, 7, 1), now=2.5)
+    assert columns.packets.tolist() == [2, 1, 0, 0]
+    assert columns.bytes.tolist() == [101, 50, 0, 0]
+    assert columns.last_seen.tolist() == [2_500_000_000, 2_500_000_000, 0, 0]
+
+
+def test_account_drops():
+    columns = FlowColumns.allocate(4, 1)
+    flows = FlowTable(columns, KEY)
+    flows.insert(0, 1, G, FORWARD, 1.0)
+    reasons = np.array([Reason.TTL_EXPIRED, Reason.TTL_THRESHOLD, Reason.TTL_EXPIRED], np.uint8)
+    flows.account_drops(rows(0, 0, -1), reasons, 1.0)
+    assert (columns.dropped.tolist(), columns.ttl_expired.tolist()) == ([2, 0, 0, 0], [1, 0, 0, 0])
+
+
+def test_a_reused_row_starts_from_zero():
+    columns = FlowColumns.allocate(1, 1)
+    flows = FlowTable(columns, KEY)
+    flows.insert(0, 1, G, FORWARD, 0.0)
+    flows.account(rows(0), rows(100), 0.0)
+    flows.account_drops(rows(0), np.array([Reason.TTL_EXPIRED], np.uint8), 1.0)
+    flows.expire(100.0)
+    flows.insert(0, 2, G, FORWARD, 100.0)
+    counters = (columns.packets, columns.bytes, columns.dropped, columns.ttl_expired)
+    assert [int(column[0]) for column in counters] == [0, 0, 0, 0]
+
+
+def test_rewriting_moves_the_version_by_two():
+    columns = FlowColumns.allocate(2, 1)
+    flows = FlowTable(columns, KEY)
+    row = flows.insert(0, 1, G, FORWARD, 1.0)
+    assert int(columns.version[row]) == 2
+    flows.account(rows(row), rows(1), 1.0)
+    assert int(columns.version[row]) == 2
+    flows.decide(row, UNWANTED)
+    assert int(columns.version[row]) == 4
+    flows.expire(100.0)
+    assert (int(columns.version[row]), int(columns.used[row])) == (6, 0)
+
+
+def test_a_changed_group_makes_its_flows_stale():
+    flows = table()
+    for number, group in enumerate((G, G, G + 1, G + 0x100)):
+        flows.insert(0, number, group, FORWARD, 1.0)
+    everything = rows(0, 1, 2, 3, 3, -1)
+    assert flows.stale(everything).tolist() == []
+    flows.mark_group(G)
+    assert flows.stale(everything).tolist() == [0, 1]
+    flows.mark_group(G, 24)
+    assert flows.stale(everything).tolist() == [0, 1, 2]
+    flows.decide(0, UNWANTED)
+    assert flows.stale(rows(0, 2, 2)).tolist() == [2]
+    assert flows.reasons(rows(0)).tolist() == [Reason.NO_MEMBERS]
+    assert flows.all_stale().tolist() == [1, 2]
+    assert flows.count_unwanted() == 1
+    flows.mark_all()
+    assert flows.stale(everything).tolist() == flows.all_stale().tolist() == [0, 1, 2, 3]
+    flows.mark_group(G + 77)
+
+
+def test_a_freed_row_is_stale_no_more():
+    flows = table()
+    flows.insert(0, 1, G, FORWARD, 0.0)
+    flows.mark_all()
+    flows.expire(100.0)
+    assert flows.insert(0, 2, G, FORWARD, 100.0) == 0
+    assert flows.stale(rows(0)).tolist() == []
+
+
+def test_a_successor_finds_the_rows_of_its_predecessor():
+    columns = FlowColumns.allocate(8, 2)
+    first = FlowTable(columns, KEY)
+    for number in range(6):
+        first.insert(number % 2, number, G + number % 3, FORWARD, 0.0)
+    first.account(rows(1), rows(100), 50.0)
+    first.account(rows(4), rows(100), 50.0)
+    first.expire(70.0)
+    second = FlowTable(columns, (KEY[1], KEY[0]))
+    assert find(second, 1, (1, G + 1)) == [1]
+    assert find(second, 0, (4, G + 1), (0, G)) == [4, -1]
+    assert second.stale(rows(1, 4)).tolist() == [1, 4]
+    assert second.reasons(rows(1)).tolist() == [Reason.FORWARD]
+    assert [second.insert(0, 100 + number, G, FORWARD, 70.0) for number in range(7)] == [0, 2, 3, 5, 6, 7, -1]
+
+
+def test_a_successor_repairs_a_row_left_half_written():
+    columns = FlowColumns.allocate(4, 1)
+    first = FlowTable(columns, KEY)
+    for source in range(2):
+        first.insert(0, source, G, FORWARD, 0.0)
+    columns.version[0] += 1
+    second = FlowTable(columns, KEY)
+    assert (int(columns.version[0]) & 1, int(columns.used[0])) == (0, 0)
+    assert find(second, 0, (0, G), (1, G)) == [-1, 1]
+    assert second.insert(0, 7, G, FORWARD, 1.0) == 0
+
+
+def pairs_of(values) -> np.ndarray:
+    return np.array(list(values), np.uint64)
+
+
+def test_deletion_keeps_chains_whole():
+    index = PairIndex(PLAIN_KEY)
+    chain = [G + number for number in range(PROBES - 2)]
+    for row, pair in enumerate(chain):
+        index.add(pair, row)
+    index.remove(pairs_of(chain[3:9]))
+    assert index.find(pairs_of(chain)).tolist() == [-1 if 3 <= row < 9 else row for row in range(len(chain))]
+    index.add(chain[5], 77)
+    assert index.find(pairs_of([chain[5], chain[-1]])).tolist() == [77, len(chain) - 1]
+
+
+def test_the_index_grows_and_forgets_tombstones():
+    index = PairIndex(KEY)
+    for generation in range(5):
+        pairs = [(generation * 3000 + number) << 32 | G for number in range(3000)]
+        for row, pair in enumerate(pairs):
+            index.add(pair, row)
+        assert index.find(pairs_of(pairs)).tolist() == list(range(3000))
+        index.remove(pairs_of(pairs))
+        assert index.find(pairs_of(pairs)).tolist() == [-1] * 3000
+        assert len(index) == 0
+
+
+@pytest.mark.parametrize("pair", [0, 1])
+def test_pairs_that_mark_slots_are_never_found(pair):
+    index = PairIndex(PLAIN_KEY)
+    index.add(G, 5)
+    index.remove(pairs_of([G]))
+    assert index.find(pairs_of([pair])).tolist() == [-1]
+
+
+@given(st.sets(st.integers(2, 2**64 - 1), max_size=600))
+def test_a_loaded_index_finds_all(pairs):
+    index, ordered = PairIndex(KEY), sorted(pairs)
+    index.load(pairs_of(ordered), np.arange(len(ordered)))
+    assert index.find(pairs_of(ordered)).tolist() == list(range(len(ordered)))
+
+
+flow_keys = st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(G, G + 3))
+decisions = st.builds(lambda ports: Decision(Reason.FORWARD, ports) if ports else UNWANTED, st.integers(0, 2**70 - 1))
+
+
+class FlowTableAgainstDict(RuleBasedStateMachine):
+    """The table says what a dict of the same flows says, through insertion, decision, expiry and succession."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.columns = FlowColumns.allocate(24, 2)
+        self.flows = FlowTable(self.columns, KEY)
+        self.model: dict[tuple[int, int, int], list] = {}  # key -> [row, decision, last seen, frames, stale]
+        self.now = 0.0
+
+    @rule(key=flow_keys, decision=decisions)
+    def insert_or_decide(self, key, decision):
+        if key in self.model:
+            self.flows.decide(self.model[key][0], decision)
+            self.model[key][1], self.model[key][4] = decision, False
+            return
+        row = self.flows.insert(*key, decision, self.now)
+        held = {state[0]: each for each, state in self.model.items()}
+        if row < 0:
+            assert len(self.model) == 24
+            return
+        if len(self.model) == 24:
+            self.model = {each: state for each, state in self.model.items() if not self.may_go(state)}
+        assert row not in {state[0] for state in self.model.values()}, held
+        self.model[key] = [row, decision, self.now, 0, False]
+
+    def may_go(self, state) -> bool:
+        return self.now - state[2] > (IDLE if state[1].reason == Reason.FORWARD else UNWANTED_IDLE)
+
+    @rule(seconds=st.sampled_from([0.5, 1.5, 3.0, 61.0]))
+    def wait(self, seconds):
+        self.now += seconds
+
+    @rule(seen=st.lists(flow_keys, max_size=30))
+    def account(self, seen):
+        found = [self.model[key][0] if key in self.model else -1 for key in seen]
+        self.flows.account(np.array(found, np.int64), np.full(len(seen), 10), self.now)
+        for key in seen:
+            if key in self.model:
+                self.model[key][2], self.model[key][3] = self.now, self.model[key][3] + 1
+
+    @rule(group=st.integers(G, G + 3), plen=st.sampled_from([31, 32]))
+    def mark(self, group, plen):
+        self.flows.mark_group(group, plen)
+        for key, state in self.model.items():
+            state[4] |= key[2] >> 32 - plen == group >> 32 - plen
+
+    @rule()
+    def expire(self):
+        self.flows.expire(self.now)
+        self.model = {key: state for key, state in self.model.items() if self.now - state[2] <= IDLE}
+
+    @precondition(lambda self: self.model)
+    @rule()
+    def succeed(self):
+        self.flows = FlowTable(self.columns, KEY)
+        for state in self.model.values():
+            state[4] = True
+
+    @invariant()
+    def agree(self):
+        for ingress in range(3):
+            every = [(source, group) for source in range(41) for group in range(G, G + 4)]
+            expected = [self.model.get((ingress, *flow), [-1])[0] for flow in every]
+            assert find(self.flows, ingress, *every) == expected
+        held = rows(*(state[0] for state in self.model.values()))
+        words = self.flows.ports(held)
+        assert [int(low) | int(high) << 64 for low, high in words] == [state[1].ports for state in self.model.values()]
+        assert self.flows.reasons(held).tolist() == [state[1].reason for state in self.model.values()]
+        assert self.columns.packets[held].tolist() == [state[3] for state in self.model.values()]
+        assert self.flows.stale(held).tolist() == sorted(state[0] for state in self.model.values() if state[4])
+        assert len(self.flows) == len(self.model) == int(self.columns.used.sum())
+        assert not (self.columns.version & np.uint64(1)).any()
+
+
+TestFlowTableAgainstDict = FlowTableAgainstDict.TestCase
+TestFlowTableAgainstDict.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -1,0 +1,149 @@
+import pytest
+from batches import Frame, address, batch_of, ip_packet, udp, vnet, word_sum
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forwarder.dataplane.fragmentation import checksum, cut, divide, finish_checksum, fragments
+from forwarder.dataplane.frame import columns, decrement_ttl
+
+A, G = address("10.99.0.1"), address("239.1.1.1")
+ROUTER_ALERT = b"\x94\x04\0\0"
+TIMESTAMP = b"\x44\x04\x05\x00"  # not copied
+
+
+def header_of(packet: bytes) -> bytes:
+    return packet[: (packet[0] & 15) * 4]
+
+
+def field(packet: bytes) -> int:
+    return int.from_bytes(packet[6:8], "big")
+
+
+def reassemble(pieces: list[bytes]) -> bytes:
+    """The payload, from fragments of one packet in any order."""
+    places = {(field(piece) & 0x1FFF) * 8: piece[len(header_of(piece)) :] for piece in pieces}
+    first = min(places)
+    payload = b""
+    for at in sorted(places):
+        assert at - first == len(payload)
+        payload += places[at]
+    return payload
+
+
+def test_fragments_of_the_vector():
+    """F-06: 1500 octets over an MTU of 1400."""
+    packet = bytes.fromhex("450005dcbeef00003f11bcbb0a630001ef010101") + bytes(1480)
+    first, second = fragments(packet, 1400)
+    assert (header_of(first).hex(), len(first)) == ("45000574beef20003f119d230a630001ef010101", 1396)
+    assert (header_of(second).hex(), len(second)) == ("4500007cbeef00ac3f11c16f0a630001ef010101", 124)
+
+
+def test_options_with_the_copy_bit_go_into_every_fragment():
+    packet = ip_packet(A, G, bytes(100), options=TIMESTAMP + b"\x01" + ROUTER_ALERT + b"\0\0\0")
+    first, *others = fragments(packet, 68)
+    assert header_of(first)[20:] == header_of(packet)[20:]
+    assert {header_of(other)[20:] for other in others} == {ROUTER_ALERT}
+
+
+def test_malformed_options_end_the_list():
+    packet = ip_packet(A, G, bytes(100), options=ROUTER_ALERT + b"\x83\x00\x94\x04")
+    assert {header_of(other)[20:] for other in fragments(packet, 68)[1:]} == {ROUTER_ALERT}
+
+
+def test_a_fragment_is_fragmented_further():
+    """F-09: the offset goes on, and the last keeps the flag of more fragments."""
+    pieces = fragments(ip_packet(A, G, bytes(64), fragment=0x2000 | 100), 52)
+    assert [field(piece) for piece in pieces] == [0x2000 | 100, 0x2000 | 104]
+
+
+def test_what_fits_is_left_alone():
+    packet = ip_packet(A, G, bytes(1480))
+    assert fragments(packet, 1500) == [packet]
+
+
+def test_no_room_for_a_fragment():
+    with pytest.raises(ValueError, match="no room"):
+        fragments(ip_packet(A, G, bytes(100)), 27)
+
+
+@given(
+    payload=st.binary(min_size=0, max_size=600),
+    mtu=st.integers(68, 700),
+    offset=st.integers(0, 1000),
+    more=st.sampled_from([0, 0x2000]),
+    options=st.lists(st.sampled_from([ROUTER_ALERT, TIMESTAMP, b"\x01" * 4]), max_size=10).map(b"".join),
+)
+def test_fragments_carry_the_whole_payload(payload, mtu, offset, more, options):
+    packet = ip_packet(A, G, payload, fragment=more | offset, options=options)
+    pieces = fragments(packet, mtu)
+    assert reassemble(pieces) == payload
+    assert all(len(piece) == int.from_bytes(piece[2:4], "big") <= mtu for piece in pieces)
+    assert all(word_sum(header_of(piece)) == 0xFFFF for piece in pieces)
+    assert [bool(field(piece) & 0x2000) for piece in pieces] == [True] * (len(pieces) - 1) + [bool(more)]
+    assert field(pieces[0]) & 0x1FFF == offset
+
+
+def unfinished(payload: bytes) -> bytes:
+    """A datagram as a local sender leaves it: the checksum field holds the pseudo-header's sum."""
+    datagram = udp(A, G, payload)
+    pseudo = A.to_bytes(4, "big") + G.to_bytes(4, "big") + b"\x00\x11" + len(datagram).to_bytes(2, "big")
+    return datagram[:6] + word_sum(pseudo).to_bytes(2, "big") + datagram[8:]
+
+
+@given(st.binary(max_size=100), st.sampled_from([b"", ROUTER_ALERT]))
+def test_an_unfinished_checksum_is_finished(payload, options):
+    packet = ip_packet(A, G, unfinished(payload), options=options)
+    assert finish_checksum(packet, 20 + len(options), 6) == ip_packet(A, G, udp(A, G, payload), options=options)
+
+
+@pytest.mark.parametrize(("start", "offset"), [(19, 6), (20, 27), (48, 0)])
+def test_a_checksum_outside_the_packet(start, offset):
+    with pytest.raises(ValueError, match="no checksum"):
+        finish_checksum(ip_packet(A, G, bytes(28)), start, offset)
+
+
+@given(st.binary(max_size=300), st.integers(1, 310), st.integers(0, 0xFFFF), st.sampled_from([b"", ROUTER_ALERT]))
+def test_a_super_datagram_is_cut_into_datagrams(payload, gso_size, identification, options):
+    whole = ip_packet(A, G, unfinished(payload), identification=identification, fragment=0x4000, options=options)
+    parts = [payload[at : at + gso_size] for at in range(0, len(payload), gso_size)] or [b""]
+    assert cut(whole, gso_size) == [
+        ip_packet(
+            A, G, udp(A, G, part), identification=identification + number & 0xFFFF, fragment=0x4000, options=options
+        )
+        for number, part in enumerate(parts)
+    ]
+
+
+@pytest.mark.parametrize(("packet", "gso_size"), [(ip_packet(A, G, bytes(7)), 10), (ip_packet(A, G, bytes(8)), 0)])
+def test_what_cannot_be_cut(packet, gso_size):
+    with pytest.raises(ValueError, match="cannot cut"):
+        cut(packet, gso_size)
+
+
+@given(st.binary(max_size=200))
+def test_checksum_makes_the_sum_ffff(content):
+    content += b"\1"  # all zeros has no such checksum
+    even = content + b"\0" * (len(content) % 2)
+    assert word_sum(even + checksum(content).to_bytes(2, "big")) == 0xFFFF
+
+
+def test_checksum_of_zeros():
+    assert checksum(bytes(8)) == 0xFFFF
+
+
+def test_a_frame_is_divided_for_its_egress():
+    payload = bytes(range(250)) * 8
+    unfinished_frame = Frame(ip_packet(A, G, unfinished(payload)), vnet=vnet(1, start=34, offset=6))
+    super_frame = Frame(ip_packet(A, G, unfinished(payload)), vnet=vnet(1, 5, 42, 900, 34, 6))
+    plain = Frame(ip_packet(A, G, udp(A, G, payload)))
+    batch = batch_of([unfinished_frame, super_frame, plain])
+    header = columns(batch, 14)
+    decrement_ttl(header.rows)
+    assert reassemble(divide(batch, header, 0, 1500)) == udp(A, G, payload)
+    assert reassemble(divide(batch, header, 2, 1500)) == udp(A, G, payload)
+    datagrams = divide(batch, header, 1, 1500)
+    assert [datagram[20:] for datagram in datagrams] == [udp(A, G, payload[at : at + 900]) for at in (0, 900, 1800)]
+    assert {datagram[8] for datagram in datagrams} == {63}
+    smaller = divide(batch, header, 1, 500)
+    assert len(smaller) == 2 + 2 + 1
+    assert reassemble(smaller[:2]) == udp(A, G, payload[:900])
