@@ -1,0 +1,1 @@
+"""The shell around igmp.proxy.Proxy: sockets, the clock, one timer, and the route rows it writes."""

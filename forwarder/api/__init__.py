@@ -1,0 +1,1 @@
+"""REST on the Unix socket."""

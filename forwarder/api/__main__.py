@@ -1,0 +1,37 @@
+"""The API process: answers on the listening socket it is given, and shows every second that it lives."""
+
+import asyncio
+import socket
+import time
+
+import uvloop
+
+from forwarder.api.agent import Agent
+from forwarder.api.application import Application
+from forwarder.api.segments import Segments
+from forwarder.api.server import Server
+from forwarder.process import control
+from forwarder.process.child import Start, bootstrap
+from forwarder.state.segment import Segment
+
+HEARTBEAT = 1.0
+
+
+async def serve(start: Start) -> None:
+    """Answer for ever."""
+    loop = asyncio.get_running_loop()
+    agent = Agent(socket.socket(fileno=start.descriptors["agent"]))
+    agent.attach(loop)
+    server = Server(Application(Segments(start.descriptors), agent).handle)
+    beat = Segment(start.descriptors["segment"], writable=True).words
+    beat[0] = time.monotonic_ns()
+    await loop.create_unix_server(server, sock=socket.socket(fileno=start.descriptors["listener"]))
+    control.send(start.control, {"type": "ready"})
+    while True:
+        beat[0] = time.monotonic_ns()
+        server.sweep()
+        await asyncio.sleep(HEARTBEAT)
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(bootstrap("mcfwd-api")))

@@ -1,0 +1,124 @@
+"""`GET /v1/flows`: pages of flow rows, each row consistent in itself.
+
+A row is copied between two looks at its version; what is odd or changed meanwhile is tried once more and then left
+out of this answer: it is being replaced by another flow. Counters are whatever they were at the moment of the copy.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from forwarder.api.views import Row, port_names
+from forwarder.state.flow_columns import FlowColumns
+from forwarder.state.ports import Port
+from forwarder.state.reasons import Reason
+from forwarder.state.segment import join_bitmap
+from igmp.link import Network, format_address
+
+Rows = npt.NDArray[np.intp]
+TTL_HINT = "sender uses TTL 1; raise it (IP_MULTICAST_TTL)"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which flows are asked for: `limit` of them from `offset` on, of the groups in `groups` (None: all)."""
+
+    offset: int = 0
+    limit: int = 1000
+    groups: Network | None = None
+
+
+def live(flows: FlowColumns) -> int:
+    """How many rows are in use."""
+    return int(np.count_nonzero(flows.used))
+
+
+def page(tables: Iterable[FlowColumns], ports: Sequence[Port], asked: Page, now_ns: int) -> list[Row]:
+    """The flows asked for, over the tables of all workers in their order."""
+    rows: list[Row] = []
+    skip = asked.offset
+    for table in tables:
+        chosen = _matching(table, asked.groups)
+        wanted = chosen[skip : skip + asked.limit - len(rows)]
+        skip = max(skip - len(chosen), 0)
+        rows += [_flow(flow, ports, now_ns) for flow in _copies(table, wanted)]
+    return rows
+
+
+def _matching(table: FlowColumns, groups: Network | None) -> Rows:
+    rows: Rows = np.flatnonzero(table.used)
+    if groups is None:
+        return rows
+    shift = np.uint64(32 - groups.prefix)
+    inside = table.group[rows] >> shift == np.uint64(groups.network_address) >> shift
+    return np.compress(inside, rows)
+
+
+def _copies(table: FlowColumns, rows: Rows) -> Iterable[dict[str, Any]]:
+    """The rows as dicts of ints in their order, `ports` as one bitmap; rows that do not hold still are missing."""
+    copies: dict[int, dict[str, Any]] = {}
+    for _ in range(2):
+        missing = np.array([row for row in rows.tolist() if row not in copies], np.intp)
+        if missing.size:
+            copies.update(_stable_copies(table, missing))
+    return (copies[row] for row in rows.tolist() if row in copies)
+
+
+def _stable_copies(table: FlowColumns, rows: Rows) -> Iterable[tuple[int, dict[str, Any]]]:
+    before = table.version[rows]
+    columns = {field.name: getattr(table, field.name)[rows].tolist() for field in fields(table)}
+    stable = (table.version[rows] == before) & (before & np.uint64(1) == 0)
+    for at in np.flatnonzero(stable).tolist():
+        copy = {name: column[at] for name, column in columns.items()}
+        if copy["used"]:
+            copy["ports"] = join_bitmap(copy["ports"])
+            yield int(rows[at]), copy
+
+
+def _flow(flow: Mapping[str, Any], ports: Sequence[Port], now_ns: int) -> Row:
+    verdict = _verdict(flow)
+    names = {port.index: port.name for port in ports}
+    ingress = next((port for port in ports if port.index == flow["ingress"]), None)
+    return {
+        "group": format_address(flow["group"]),
+        "source": format_address(flow["source"]),
+        "upstream": ingress.name if ingress else None,
+        "downstreams": port_names(flow["ports"], names),
+        "packets": flow["dropped"] if verdict is Reason.TTL_EXPIRED else flow["packets"],
+        "bytes": flow["bytes"],
+        "wrong_packets": flow["packets"] if verdict is Reason.WRONG_INTERFACE else 0,
+        "idle": round(max(now_ns - flow["last_seen"], 0) / 1e9, 3),
+        "verdict": verdict.name.lower(),
+        "hint": _hint(verdict, flow, ingress),
+    }
+
+
+def _verdict(flow: Mapping[str, Any]) -> Reason:
+    """The flow's verdict, or ttl_expired where that is why none of its frames goes anywhere."""
+    reason = Reason(flow["reason"])
+    expired = flow["ttl_expired"] and not flow["packets"]
+    return Reason.TTL_EXPIRED if expired and reason in (Reason.FORWARD, Reason.NO_MEMBERS) else reason
+
+
+def _hint(verdict: Reason, flow: Mapping[str, Any], ingress: Port | None) -> str | None:
+    if verdict is Reason.TTL_EXPIRED:
+        return TTL_HINT
+    if flow["ttl_expired"]:
+        return f"{flow['ttl_expired']} packets more came with TTL 1 and were dropped"
+    where = ingress.name if ingress else "the interface"
+    match verdict:
+        case Reason.SOURCE_NOT_ALLOWED:
+            return f"source is in no subnet of {where}; add its network to altnets there"
+        case Reason.WRONG_INTERFACE:
+            return f"the source's subnet is at another interface than {where}"
+        case Reason.TTL_THRESHOLD:
+            return f"TTL is below the threshold of {where}; raise it at the sender (IP_MULTICAST_TTL)"
+        case Reason.NO_MEMBERS:
+            return "nobody has joined"
+        case Reason.FLOW_TABLE_FULL:
+            return "raise max_flows in [dataplane]"
+    return None
+

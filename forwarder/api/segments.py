@@ -1,0 +1,78 @@
+"""The readers of all shared state in one place, and the answers that come from them alone.
+
+Nothing here waits: a segment that is being replaced is answered from the copy before.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from forwarder.api import flows, views
+from forwarder.api.views import Row
+from forwarder.state.membership import MembershipReader
+from forwarder.state.ports import Configuration
+from forwarder.state.routes import RouteReader
+from forwarder.state.segment import Segment
+from forwarder.state.settings import Settings
+from forwarder.state.snapshot import SnapshotReader
+from forwarder.state.worker_segment import WorkerReader
+
+
+class Segments:
+    """Shared state by the descriptors of the API process; `clock` is monotonic nanoseconds."""
+
+    def __init__(self, descriptors: Mapping[str, int], clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock = clock
+        self._configuration_reader = SnapshotReader(descriptors["configuration"])
+        self._processes_reader = SnapshotReader(descriptors["processes"])
+        self._routes = RouteReader(descriptors["routes"])
+        self._membership = MembershipReader(descriptors["membership"])
+        workers = {name: fd for name, fd in descriptors.items() if name.startswith("worker-")}
+        self._workers = {name: WorkerReader(fd) for name, fd in sorted(workers.items())}
+        self._own = Segment(descriptors["segment"])
+        self._configuration = Configuration(0, Settings(), ())
+        self._processes: dict[str, Any] = {}
+
+    @property
+    def configuration(self) -> Configuration:
+        """The newest settings and ports."""
+        changed = self._configuration_reader.poll()
+        if changed is not None:
+            self._configuration = Configuration.from_json(changed)
+        return self._configuration
+
+    def interfaces(self) -> list[Row]:
+        """Ports with what agent and workers say of them."""
+        ports = self.configuration.ports
+        memberships = {port.index: self._membership.port(port.index) for port in ports}
+        counters = {
+            port.index: views.total([worker.port(port.index) for worker in self._workers.values()], port.assigned)
+            for port in ports
+        }
+        return views.interfaces(ports, memberships, counters)
+
+    def routes(self) -> list[Row]:
+        """Who wants what."""
+        return views.routes(self._routes.rows(), self.configuration.ports)
+
+    def flows(self, page: flows.Page) -> list[Row]:
+        """One page of flows."""
+        tables = [worker.flows for worker in self._workers.values()]
+        return flows.page(tables, self.configuration.ports, page, self._clock())
+
+    def stats(self) -> Row:
+        """The instance as a whole."""
+        self._processes = self._processes_reader.poll() or self._processes
+        workers = self._workers.values()
+        load = views.Load(
+            flows=sum(flows.live(worker.flows) for worker in workers),
+            batches=sum(worker.batches for worker in workers),
+            frames=sum(worker.frames for worker in workers),
+        )
+        now = self._clock() / 1e9
+        return views.stats(self._processes, self._heartbeats(), self.configuration.settings.dataplane, load, now)
+
+    def _heartbeats(self) -> dict[str, float]:
+        """By process name; the supervisor beats for nobody."""
+        workers = {f"mcfwd-{name}": worker.heartbeat for name, worker in self._workers.items()}
+        return {**workers, "mcfwd-agent": self._membership.heartbeat, "mcfwd-api": self._own.words[0] / 1e9}

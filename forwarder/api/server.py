@@ -1,0 +1,116 @@
+"""The HTTP server's manners: bounded connections, bounded patience, and every error as JSON.
+
+A connection must finish a request, its answer included, within PATIENCE seconds; so must an idle one begin the next.
+What is late is cut off without a word, so that clients that are slow on purpose hold nothing for long. More than
+MAX_CONNECTIONS at once are told so and closed.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+MAX_CONNECTIONS = 64
+MAX_LINE = 4096
+MAX_HEADERS = 32
+PATIENCE = 5.0          # seconds
+ENCODED_AT_ONCE = 500   # rows between two turns of the loop
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class RefusedError(Exception):
+    """A request that gets an error: its HTTP status and the words for the client."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+
+
+def error_response(status: int, words: str) -> web.Response:
+    """`{"error": words}`."""
+    return web.Response(status=status, body=json.dumps({"error": words}).encode(), content_type="application/json")
+
+
+async def json_response(answer: Any) -> web.Response:
+    """`answer` as JSON; a long list is encoded in pieces, so that others get their turn between them."""
+    if not isinstance(answer, list):
+        return web.Response(body=json.dumps(answer).encode(), content_type="application/json")
+    pieces = []
+    for start in range(0, len(answer), ENCODED_AT_ONCE):
+        pieces.append(json.dumps(answer[start : start + ENCODED_AT_ONCE])[1:-1])
+        await asyncio.sleep(0)
+    return web.Response(body=f"[{', '.join(pieces)}]".encode(), content_type="application/json")
+
+
+class Connection(web.RequestHandler):
+    """One client's connection; `deadline` is the loop time at which it is cut off."""
+
+    __slots__ = ("deadline",)
+    deadline: float
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer what is not HTTP, or went wrong outside our own handler, in JSON too."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        words = message or HTTPStatus(status).phrase
+        response = error_response(status, words.splitlines()[0] if words else "")
+        response.force_close()
+        return response
+
+
+class TurnedAway(asyncio.Protocol):
+    """A connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say so and hang up."""
+        assert isinstance(transport, asyncio.Transport)
+        body = json.dumps({"error": f"more than {MAX_CONNECTIONS} connections"})
+        head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        transport.write(f"{head}\r\nConnection: close\r\n\r\n{body}".encode())
+        transport.close()
+
+
+class Server(web.Server):
+    """Serves `handler` within the limits above; call `sweep` about every second."""
+
+    def __init__(self, handler: Handler, patience: float = PATIENCE) -> None:
+        limits: dict[str, Any] = {"max_line_size": MAX_LINE, "max_field_size": MAX_LINE, "max_headers": MAX_HEADERS}
+        self._patience, self._handler = patience, handler
+        super().__init__(self._serve, lingering_time=0.0, tcp_keepalive=False, access_log=None, **limits)
+
+    def __call__(self) -> Any:
+        """A protocol for a new connection."""
+        if len(self.connections) >= MAX_CONNECTIONS:
+            return TurnedAway()
+        connection = Connection(self, loop=self._loop, **self._kwargs)
+        self._extend(connection)
+        return connection
+
+    def _extend(self, connection: Any) -> None:
+        connection.deadline = self._loop.time() + self._patience
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer, errors of whatever kind as JSON; the patience for sending it begins afterwards."""
+        self._extend(request.protocol)
+        try:
+            return await self._handler(request)
+        except RefusedError as refusal:
+            return error_response(refusal.status, str(refusal))
+        except web.HTTPException as error:
+            return error_response(error.status, error.reason)
+        finally:
+            self._extend(request.protocol)
+
+    def sweep(self) -> None:
+        """Cut off the connections whose time is up."""
+        now = self._loop.time()
+        for connection in self.connections:
+            transport = connection.transport
+            if isinstance(connection, Connection) and connection.deadline < now and transport is not None:
+                transport.abort()

@@ -1,0 +1,184 @@
+"""What a client sees of the state: plain dicts with the fixed keys, made by pure functions.
+
+Addresses leave here as dotted text, durations as seconds rounded to milliseconds; None is "any" or "not known".
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from forwarder.state.membership import PortMembership
+from forwarder.state.ports import Port
+from forwarder.state.reasons import REASONS
+from forwarder.state.routes import RouteRow
+from forwarder.state.settings import DataplaneSettings
+from forwarder.state.worker_segment import PortCounters
+from igmp.counters import COUNTERS
+from igmp.link import format_address
+
+Row = dict[str, Any]
+# if_arp.h; the words are those of ip-link(8)
+LINK_TYPES = {1: "ether", 512: "ppp", 519: "rawip", 768: "ipip", 772: "loopback", 776: "sit", 778: "gre", 65534: "none"}
+
+
+def interfaces(
+    ports: Iterable[Port], memberships: Mapping[int, PortMembership], counters: Mapping[int, PortCounters]
+) -> list[Row]:
+    """One row a port; `memberships` and `counters` by port index, a port without them counts zero."""
+    return [_interface(port, memberships.get(port.index), counters.get(port.index)) for port in ports]
+
+
+def _interface(port: Port, membership: PortMembership | None, counters: PortCounters | None) -> Row:
+    return {
+        "name": port.name,
+        "index": port.index,
+        "role": port.role,
+        "state": port.state,
+        "address": format_address(port.addresses[0][0]) if port.addresses else None,
+        "mac": port.mac if port.ifindex else None,
+        "mtu": port.mtu,
+        "link_type": LINK_TYPES.get(port.link_type, str(port.link_type)),
+        **_membership(port, membership),
+        **_traffic(counters),
+        "segmentation": None,
+    }
+
+
+def _membership(port: Port, membership: PortMembership | None) -> Row:
+    """What the agent says of a port, as long as it speaks of the port's present owner."""
+    if membership is None or membership.stamp != port.assigned:
+        membership = None
+    downstream = membership is not None and membership.querier is not None and port.role == "downstream"
+    return {
+        "querier": membership.querier if membership and downstream else None,
+        "querier_address": _address(membership.querier_address) if membership and downstream else None,
+        "igmp_version": membership.igmp_version or None if membership else None,
+        "groups": membership.groups if membership else 0,
+        "igmp": membership.counters if membership else dict.fromkeys(COUNTERS, 0),
+    }
+
+
+def _traffic(counters: PortCounters | None) -> Row:
+    return {
+        "rx_packets": counters.rx_packets if counters else 0,
+        "rx_bytes": counters.rx_bytes if counters else 0,
+        "tx_packets": counters.tx_packets if counters else 0,
+        "tx_bytes": counters.tx_bytes if counters else 0,
+        "drops": counters.drops if counters else dict.fromkeys(REASONS, 0),
+    }
+
+
+def _address(address: int | None) -> str | None:
+    return format_address(address) if address else None
+
+
+def total(parts: Sequence[PortCounters], assigned: int) -> PortCounters:
+    """The sum of all workers' rows for one port, without those that speak of its former owner."""
+    own = [part for part in parts if part.assigned == assigned]
+    drops = {reason: sum(part.drops[reason] for part in own) for reason in REASONS}
+    rx = sum(part.rx_packets for part in own), sum(part.rx_bytes for part in own)
+    tx = sum(part.tx_packets for part in own), sum(part.tx_bytes for part in own)
+    return PortCounters(assigned, *rx, *tx, drops)
+
+
+def groups(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
+    """The agent's rows of memberships downstream; rows of ports that are gone are left out."""
+    names = {port.index: port.name for port in ports}
+    return [_group(row, names[row["port"]]) for row in rows if row["port"] in names]
+
+
+def _group(row: Row, interface: str) -> Row:
+    sources = [{"address": format_address(address), "expires": _seconds(left)} for address, left in row["sources"]]
+    return {
+        "interface": interface,
+        "group": format_address(row["group"]),
+        "mode": row["mode"],
+        "sources": sources,
+        "excluded_sources": [format_address(address) for address in row["excluded_sources"]],
+        "compatibility": row["compatibility"],
+        "expires": _seconds(row["expires"]),
+        "uptime": _seconds(row["uptime"]),
+        "last_reporter": _address(row["last_reporter"]),
+        "static": row["static"],
+    }
+
+
+def upstream(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
+    """The agent's rows of what is reported upstream."""
+    names = {port.index: port.name for port in ports}
+    return [
+        {
+            "interface": names[row["port"]],
+            "group": format_address(row["group"]),
+            "mode": row["mode"],
+            "sources": [format_address(address) for address in row["sources"]],
+            "version": row["version"],
+        }
+        for row in rows
+        if row["port"] in names
+    ]
+
+
+def routes(rows: Iterable[RouteRow], ports: Sequence[Port]) -> list[Row]:
+    """Routes with the names of their ports; a bit set before its port was assigned is not of that port."""
+    return [_route(row, [port for port in ports if port.assigned <= row.stamp]) for row in rows]
+
+
+def _route(row: RouteRow, ports: Iterable[Port]) -> Row:
+    key = row.key
+    names = {port.index: port.name for port in ports}
+    return {
+        "group": _network(key.group, key.plen),
+        "source": None if key.source is None else _network(key.source, key.slen),
+        "upstream": None if key.ingress is None else names.get(key.ingress),
+        "interfaces": port_names(row.ports, names),
+        "kind": row.kind,
+    }
+
+
+def _network(address: int, prefix: int) -> str:
+    return format_address(address) + (f"/{prefix}" if prefix < 32 else "")
+
+
+def port_names(bitmap: int, names: Mapping[int, str]) -> list[str]:
+    """The names of the ports whose bits are set, in index order."""
+    return [name for index, name in sorted(names.items()) if bitmap >> index & 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Sums over all workers: live flows, and since their segments were made batches and frames."""
+
+    flows: int
+    batches: int
+    frames: int
+
+
+def stats(
+    processes: Row, heartbeats: Mapping[str, float], sizes: DataplaneSettings, load: Load, now: float
+) -> Row:
+    """The instance as a whole; `heartbeats` are monotonic seconds by process name, 0.0 for none yet."""
+    return {
+        "version": processes.get("version"),
+        "uptime": _seconds(now - processes["started"]) if processes else None,
+        "processes": [_process(each, heartbeats.get(each["name"]), now) for each in processes.get("processes", [])],
+        "flows": load.flows,
+        "max_flows": sizes.max_flows,
+        "ring_memory": sizes.ring_memory,
+        "batches": load.batches,
+        "frames_per_batch": round(load.frames / load.batches, 1) if load.batches else None,
+    }
+
+
+def _process(process: Row, heartbeat: float | None, now: float) -> Row:
+    return {
+        "name": process["name"],
+        "pid": process["pid"],
+        "uptime": _seconds(now - process["started"]),
+        "restarts": process["restarts"],
+        "heartbeat": _seconds(max(now - heartbeat, 0.0)) if heartbeat else None,
+    }
+
+
+def _seconds(duration: float | None) -> float | None:
+    return None if duration is None else round(duration, 3)

@@ -1,0 +1,151 @@
+"""`mcfwd check`: what a valid configuration would run on this machine as it is now, in words.
+
+Obstacles keep `mcfwd run` from starting; warnings do not, an interface that is missing is waited for.
+"""
+
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+
+from forwarder.agent.agent import options_of
+from forwarder.client import default_socket_path
+from forwarder.packet.packet_socket import RingLayout, UnsupportedLink, link_header_length
+from forwarder.process import privileges
+from forwarder.state.ports import Port
+from forwarder.state.settings import Settings
+from forwarder.supervisor.assignment import Assignment, is_wildcard
+from forwarder.supervisor.links import Link, LinkWatch
+from forwarder.supervisor.sockets import DOWNSTREAM_BLOCKS, UPSTREAM_BLOCKS
+from forwarder.units import count, listed, size
+from igmp.link import format_address
+
+Links = Mapping[str, Link]
+
+
+def current_links() -> dict[str, Link]:
+    """The interfaces of this network namespace by name; raises OSError."""
+    watch = LinkWatch()
+    try:
+        return watch.snapshot()
+    finally:
+        watch.close()
+
+
+def obstacles(settings: Settings, links: Links) -> list[str]:
+    """Why this configuration cannot run here, whatever comes later."""
+    named = {interface.name for interface in settings.interface if interface.role != "disabled"}
+    return [problem for name in sorted(named & links.keys()) if (problem := _obstacle(links[name]))]
+
+
+def _obstacle(link: Link) -> str | None:
+    if link.loopback:
+        return f"{link.name} is a loopback interface, which carries no multicast between networks"
+    try:
+        link_header_length(link.link_type, link.name)
+    except UnsupportedLink:
+        return f"{link.name} has link type {link.link_type}, which is neither Ethernet nor plain IP"
+    return None
+
+
+def explain(settings: Settings, links: Links, privileged: bool | None = None) -> list[str]:
+    """The lines that say what would run; `privileged` None asks the system for CAP_NET_RAW."""
+    ports = Assignment(settings.dataplane.max_ports).update(settings, links, 1)
+    if privileged is None:
+        privileged = privileges.has_capability(privileges.CAP_NET_RAW)
+    sections = {
+        "interfaces": _interfaces(settings, ports),
+        "timers": _timers(settings, ports),
+        "memory": _memory(settings, ports),
+        "control socket": [settings.control.socket or default_socket_path()],
+        "warnings": _warnings(settings, ports, links, privileged),
+    }
+    return [line for title, lines in sections.items() for line in _section(title, list(lines))]
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [f"{title}:", *(f"  {line}" for line in lines)] if lines else []
+
+
+def _interfaces(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
+    for port in ports:
+        yield f"{port.name:<15} {port.role:<10}  {port.state:<7}  {'; '.join(_port(settings, port))}"
+    for interface in settings.interface:
+        if is_wildcard(interface.name):
+            matched = [port.name for port in ports if port.settings is interface]
+            yield f"{interface.name:<15} {interface.role:<10}  matches {listed(matched, empty='nothing now')}"
+        elif interface.role == "disabled":
+            yield f"{interface.name:<15} {interface.role}"
+
+
+def _port(settings: Settings, port: Port) -> Iterator[str]:
+    """What is particular to one port."""
+    options = options_of(port, settings)
+    if port.addresses:
+        yield listed([f"{format_address(address)}/{prefix}" for address, prefix in port.addresses])
+    if port.role == "upstream":
+        yield "IGMPv3 host with fallback" if options.igmp_version is None else f"IGMPv{options.igmp_version} host"
+    else:
+        yield f"IGMPv{options.igmp_version or 3} {'querier' if options.querier else 'without querying'}"
+        yield f"at most {count(options.max_groups)} groups"
+    yield f"sources: {_sources(port)}"
+    if port.settings.threshold > 1:
+        yield f"TTL at least {port.settings.threshold}"
+
+
+def _sources(port: Port) -> str:
+    if port.settings.altnets is None:
+        return "any that is in no other interface's subnet" if port.role == "upstream" else "own subnets"
+    return listed(["own subnets", *port.settings.altnets])
+
+
+def _timers(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
+    downstream = next((port for port in ports if port.role == "downstream"), None)
+    if downstream is None:
+        return
+    timers = options_of(downstream, settings).parameters
+    yield (
+        f"a general query every {timers.query_interval:g} s, to be answered within {timers.query_response_interval:g} s"
+        f" ({timers.startup_queries} at the start, {timers.startup_interval:g} s apart)"
+    )
+    yield f"a membership ends {timers.group_membership_interval:g} s after its last report"
+    yield (
+        f"after a leave: {timers.last_member_queries} queries {timers.last_member_query_interval:g} s apart,"
+        f" the last member is gone {timers.last_member_query_time:g} s after it"
+    )
+    yield f"another querier is given up {timers.other_querier_present_interval:g} s after its last query"
+
+
+def _wanted_memory(port: Port) -> int:
+    return RingLayout(block_nr=UPSTREAM_BLOCKS if port.role == "upstream" else DOWNSTREAM_BLOCKS).size
+
+
+def _memory(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
+    sizes = settings.dataplane
+    wanted = sum(map(_wanted_memory, ports))
+    yield f"{size(min(wanted, sizes.ring_memory))} of at most {size(sizes.ring_memory)} for receive rings now"
+    yield f"{count(sizes.max_ports)} ports, {count(sizes.max_flows)} flows, {count(sizes.max_routes)} routes at most"
+
+
+def _warnings(settings: Settings, ports: tuple[Port, ...], links: Links, privileged: bool) -> Iterator[str]:
+    if not privileged:
+        yield "CAP_NET_RAW is missing here: `mcfwd run` by this user would end with status 77"
+    for port in ports:
+        if port.state == "missing":
+            yield f"{port.name} does not exist yet and will be waited for"
+        elif port.state == "down":
+            yield f"{port.name} is down"
+        elif not port.addresses:
+            yield f"{port.name} has no IPv4 address"
+    wanted = sum(map(_wanted_memory, ports))
+    if wanted > settings.dataplane.ring_memory:
+        yield f"receive rings will be smaller than they should: {size(wanted)} wanted"
+    chosen = {port.name for port in ports}
+    for interface in settings.interface:
+        matching = [name for name in sorted(links) if is_wildcard(interface.name) and fnmatchcase(name, interface.name)]
+        left = [name for name in matching if interface.role != "disabled" and name not in chosen]
+        left = [name for name in left if not links[name].loopback and not _is_named(settings, name)]
+        if left:
+            yield f"{listed(left)} of {interface.name} find no port: raise max_ports in [dataplane]"
+
+
+def _is_named(settings: Settings, name: str) -> bool:
+    return any(interface.name == name for interface in settings.interface)

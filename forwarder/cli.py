@@ -1,0 +1,173 @@
+"""The command line: thin commands, each importing what it needs only when it runs.
+
+Whatever goes wrong is one line on stderr (a configuration: one a problem) and an exit status, never a traceback.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:       # pydantic takes longer to import than `show` to answer
+    from forwarder.state.settings import Settings
+
+EXIT_FAILED, EXIT_CONFIGURATION, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 78, 130, 141
+
+app = typer.Typer(
+    name="mcfwd",
+    help="Forward IPv4 multicast between interfaces in user space, with IGMP on both sides.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class Noun(StrEnum):
+    """What can be shown."""
+
+    INTERFACES = "interfaces"
+    GROUPS = "groups"
+    ROUTES = "routes"
+    FLOWS = "flows"
+    UPSTREAM = "upstream"
+    STATS = "stats"
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+Socket = Annotated[str | None, typer.Option("--socket", metavar="PATH", help="Control socket of the instance.")]
+Upstream = Annotated[
+    list[str] | None, typer.Option("-u", "--upstream", metavar="IF", help="Where senders are; groups are joined there.")
+]
+Downstream = Annotated[list[str] | None, typer.Option("-d", "--downstream", metavar="IF", help="Where receivers are.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"mcfwd {version('mcfwd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Options of the program as a whole."""
+
+
+@app.command()
+def run(
+    config: Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE", help="TOML file.")] = None,
+    upstream: Upstream = None,
+    downstream: Downstream = None,
+    socket: Socket = None,
+    log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to log.")] = LogLevel.INFO,
+) -> None:
+    """Run an instance in the foreground; SIGHUP reloads, SIGTERM leaves all groups and ends it."""
+
+    def load() -> "Settings":
+        from forwarder.config import load as load_settings
+
+        return load_settings(config, upstream or [], downstream or [], socket or os.environ.get("MCFWD_SOCKET"))
+
+    settings = _configured(load)
+    from forwarder.client import default_socket_path
+    from forwarder.supervisor import run as supervise
+
+    with _plain_errors():
+        path = settings.control.socket or default_socket_path()
+        raise SystemExit(supervise(settings, load, path, log_level.value))
+
+
+@app.command()
+def show(
+    noun: Annotated[Noun, typer.Argument(metavar="NOUN", help=f"One of {', '.join(Noun)}.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Every second until Ctrl-C.")] = False,
+    socket: Socket = None,
+) -> None:
+    """Show what a running instance knows."""
+    from forwarder.client import Client, NoAnswerError, RequestError
+    from forwarder.show import show as show_noun
+
+    with _plain_errors():
+        try:
+            show_noun(Client(socket), noun.value, as_json, watch)
+        except (NoAnswerError, RequestError) as error:
+            _fail(str(error))
+        except KeyboardInterrupt:
+            if not watch:
+                raise
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file.")]) -> None:
+    """Explain what a configuration would run, or why it would not."""
+    from forwarder.config import load
+
+    settings = _configured(lambda: load(file, [], [], None))
+    from forwarder.check import current_links, explain, obstacles
+
+    with _plain_errors():
+        links = current_links()
+        reasons = obstacles(settings, links)
+        if reasons:
+            _fail("\n".join(f"{file}: {reason}" for reason in reasons), EXIT_CONFIGURATION)
+        print(f"{file}: would run", *explain(settings, links), sep="\n", flush=True)
+
+
+def _configured(load: Callable[[], "Settings"]) -> "Settings":
+    """The settings, or the end of the program with what is wrong with them."""
+    from forwarder.config import ConfigurationError
+
+    with _plain_errors():
+        try:
+            return load()
+        except ConfigurationError as error:
+            _fail(str(error), EXIT_CONFIGURATION)
+
+
+def _fail(words: str, status: int = EXIT_FAILED) -> NoReturn:
+    for line in words.splitlines():
+        print(f"mcfwd: {line}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """What ends any program ends this one without a traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        _discard_output()
+        raise SystemExit(EXIT_BROKEN_PIPE) from None
+    except OSError as error:
+        _discard_output()
+        _fail(str(error.strerror or error))
+
+
+def _discard_output() -> None:
+    """Let the interpreter flush to nowhere at its end what cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main() -> None:
+    """The entry point of `mcfwd`."""
+    app(prog_name="mcfwd")

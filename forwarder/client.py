@@ -1,0 +1,145 @@
+"""Where an instance listens, and how a command asks it: HTTP over a Unix socket.
+
+Kept light, since every `mcfwd show` starts here. `run` and the clients search the same places in the same order.
+"""
+
+import errno
+import json
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+
+SYSTEM_SOCKET = "/run/mcfwd/mcfwd.sock"
+TIMEOUT = 5.0           # seconds; the instance answers for a silent agent after 2
+PAGE = 1000             # flows asked for at once
+
+
+class NoAnswerError(Exception):
+    """No instance answers; the text says which sockets were tried."""
+
+
+class RequestError(Exception):
+    """An instance answered that it will not; the text says why."""
+
+
+def socket_candidates(environment: Mapping[str, str], uid: int, system: str = SYSTEM_SOCKET) -> list[str]:
+    """The sockets to look for, first choice first."""
+    named = environment.get("MCFWD_SOCKET")
+    if named:
+        return [named]
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    temporary = os.path.join(environment.get("TMPDIR") or "/tmp", f"mcfwd-{uid}.sock")
+    return [system, *([os.path.join(runtime, "mcfwd.sock")] if runtime else []), temporary]
+
+
+def default_socket_path(
+    environment: Mapping[str, str] | None = None, uid: int | None = None, system: str = SYSTEM_SOCKET
+) -> str:
+    """Where to listen when nothing else was said: the first candidate that this user may create."""
+    chosen = os.environ if environment is None else environment
+    candidates = socket_candidates(chosen, os.getuid() if uid is None else uid, system)
+    return next((path for path in candidates[:-1] if _may_create(path)), candidates[-1])
+
+
+def _may_create(path: str) -> bool:
+    """Whether the folder of `path` can be written to, or made by its parent."""
+    folder = os.path.dirname(path)
+    existing = folder if os.path.isdir(folder) else os.path.dirname(folder)
+    return os.access(existing, os.W_OK | os.X_OK)
+
+
+class Client:
+    """A connection to an instance, opened by the first question."""
+
+    def __init__(self, path: str | None = None, timeout: float = TIMEOUT) -> None:
+        """`path` None searches the usual places."""
+        self._paths = [path] if path else socket_candidates(os.environ, os.getuid())
+        self._searched = len(self._paths) > 1
+        self._timeout = timeout
+
+    def get(self, noun: str) -> Any:
+        """The decoded answer of `GET /v1/<noun>`, all pages of it; raises NoAnswerError or RequestError."""
+        return self._flows() if noun == "flows" else self._ask(f"/v1/{noun}")
+
+    def get_answer(self, noun: str) -> Any:
+        """As `get`, but a silent agent raises NoAnswerError."""
+        answer = self.get(noun)
+        check_agent(answer)
+        return answer
+
+    def _flows(self) -> list[Any]:
+        rows: list[Any] = []
+        while True:
+            page = self._ask(f"/v1/flows?offset={len(rows)}&limit={PAGE}")
+            rows += page
+            if len(page) < PAGE:
+                return rows
+
+    def _ask(self, target: str) -> Any:
+        connection = UnixConnection(self._connect(), self._timeout)
+        try:
+            connection.request("GET", target)
+            response = connection.getresponse()
+            status, body = response.status, json.loads(response.read())
+        except (OSError, HTTPException, ValueError) as error:
+            raise NoAnswerError(f"no answer from the instance at {connection.path}: {_words(error)}") from error
+        finally:
+            connection.close()
+        if status != 200:
+            raise RequestError(str(body.get("error", status)) if isinstance(body, dict) else f"HTTP status {status}")
+        return body
+
+    def _connect(self) -> socket.socket:
+        tried = []
+        for path in self._paths:
+            try:
+                if self._searched:
+                    _refuse_foreign(path)
+                return _open(path, self._timeout)
+            except OSError as error:
+                tried.append(f"{path} ({_words(error)})")
+        raise NoAnswerError(f"no instance answers; tried {', '.join(tried)}")
+
+
+def check_agent(answer: Any) -> None:
+    """Raise NoAnswerError for the null that stands for an agent that did not answer in time."""
+    if answer is None:
+        raise NoAnswerError("the agent does not answer; what only it knows cannot be shown now")
+
+
+def _refuse_foreign(path: str) -> None:
+    """Raise PermissionError where anybody may put a socket and another user did: its answers could be anything."""
+    anybody = os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH
+    if anybody and os.stat(path).st_uid not in (0, os.getuid()):
+        raise PermissionError(errno.EPERM, "belongs to another user")
+
+
+def _open(path: str, timeout: float) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+class UnixConnection(HTTPConnection):
+    """HTTP over an already connected socket."""
+
+    def __init__(self, connected: socket.socket, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path: str = connected.getpeername()
+        self.sock = connected

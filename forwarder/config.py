@@ -1,0 +1,216 @@
+"""From a TOML file and the command line to `Settings`: the only place that validates.
+
+Shapes and ranges are checked by pydantic over the dataclasses of `forwarder.state.settings`, in strict mode: TOML has
+types, so "yes" is not a boolean. What a shape cannot say is in `forwarder.rules`. All problems of a kind are reported
+at once, one line each: where, key, what is wrong.
+"""
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from forwarder import rules
+from forwarder.rules import Problem, quote
+from forwarder.state.settings import InterfaceSettings, Role, Settings
+
+COMMAND_LINE = "command line"
+SIZE = re.compile(r"(\d+)\s*(B|kB|MB|GB|KiB|MiB|GiB|K|M|G)?")
+UNITS = {
+    None: 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9,
+    "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30,
+}  # fmt: skip
+
+SETTINGS: TypeAdapter[Settings] = TypeAdapter(Settings)
+Entry = tuple[str, InterfaceSettings]   # where it was said, what was said
+
+
+class ConfigurationError(Exception):
+    """A configuration that cannot run; its text has one line a problem."""
+
+
+def load(path: Path | None, upstream: list[str], downstream: list[str], socket: str | None) -> Settings:
+    """The settings of `path` (None: defaults) with the command line's interfaces and socket added.
+
+    Raises ConfigurationError.
+    """
+    settings = Settings() if path is None else _from_file(path)
+    where = COMMAND_LINE if path is None else str(path)
+    entries = [(f"{where}: interface[{at}]", each) for at, each in enumerate(settings.interface)]
+    entries, ambiguous = _merge(entries, _command_line(upstream, downstream))
+    problems = list(ambiguous)
+    control = settings.control if socket is None else replace(settings.control, socket=socket)
+    settings = replace(settings, interface=tuple(each for _, each in entries), control=control)
+    for place, interface in entries:
+        problems += [(_within(place, key), text) for key, text in rules.of_interface(interface)]
+    if not ambiguous:
+        problems += [(f"{where}: {key}", text) for key, text in rules.of_settings(settings)]
+    _raise(problems)
+    return settings
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "160MiB", "64 kB" or "1048576"; raises ValueError."""
+    match = SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f'should be a size such as "160MiB", not {quote(text)}')
+    return int(match[1]) * UNITS[match[2]]
+
+
+def _raise(problems: Iterable[Problem]) -> None:
+    lines = [f"{where}: {text}" for where, text in problems]
+    if lines:
+        raise ConfigurationError("\n".join(lines))
+
+
+def _within(place: str, key: str) -> str:
+    return place if place.startswith(COMMAND_LINE) else f"{place}.{key}"
+
+
+# --- the file and its shape ---
+
+
+def _from_file(path: Path) -> Settings:
+    plain = _read(path)
+    problems = [(f"{path}: {key}", text) for key, text in _convert_sizes(plain)]
+    try:
+        settings = SETTINGS.validate_json(json.dumps(plain, default=str), strict=True)
+    except ValidationError as error:
+        found = sorted(error.errors(include_url=False), key=lambda each: _sortable(each["loc"]))
+        problems += [(f"{path}: {_key(each['loc'])}", _explain(each) + _whose(plain, each["loc"])) for each in found]
+    _raise(problems)
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    text = ""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        return tomllib.loads(text)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+    except (ValueError, RecursionError) as error:
+        last = text.rstrip().splitlines() or [""]
+        end = f"at line {len(last)}, column {len(last[-1])}, the end"
+        raise ConfigurationError(f"{path}: is not TOML: {error}".replace("at end of document", end)) from error
+
+
+def _convert_sizes(plain: dict[str, Any]) -> Iterator[Problem]:
+    dataplane = plain.get("dataplane")
+    text = dataplane.get("ring_memory") if isinstance(dataplane, dict) else None
+    if not isinstance(dataplane, dict) or not isinstance(text, str):
+        return
+    try:
+        dataplane["ring_memory"] = parse_size(text)
+    except ValueError as error:
+        del dataplane["ring_memory"]
+        yield "dataplane.ring_memory", str(error)
+
+
+def _sortable(location: tuple[int | str, ...]) -> list[tuple[int, str]]:
+    return [(part, "") if isinstance(part, int) else (-1, part) for part in location]
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """`interface[1].threshold` of ("interface", 1, "threshold")."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).lstrip(".")
+
+
+def _whose(plain: dict[str, Any], location: tuple[int | str, ...]) -> str:
+    """The name of the interface a location lies in, since people do not count their tables."""
+    match location:
+        case ("interface", int(at), _, *_):
+            name = plain["interface"][at].get("name")
+            return f" ({name})" if name and location[2] != "name" else ""
+    return ""
+
+
+WORDS: dict[str, Callable[[Any], str]] = {
+    "missing": lambda error: "is missing",
+    "unexpected_keyword_argument": lambda error: "unknown key" + _did_you_mean(error["loc"]),
+    "less_than_equal": lambda error: f"should be at most {_plain(error['ctx']['le'])}, not {error['input']}",
+    "greater_than_equal": lambda error: f"should be at least {_plain(error['ctx']['ge'])}, not {error['input']}",
+    "literal_error": lambda error: f"should be {error['ctx']['expected']}, not {quote(error['input'])}",
+    "string_type": lambda error: f"should be text in quotes, not {quote(error['input'])}",
+    "bool_type": lambda error: f"should be true or false, not {quote(error['input'])}",
+    "int_type": lambda error: f"should be a whole number, not {quote(error['input'])}",
+    "float_type": lambda error: f"should be a number, not {quote(error['input'])}",
+    "tuple_type": lambda error: _should_be_list(error["loc"]),
+    "dataclass_type": lambda error: f"should be a table, not {quote(error['input'])}",
+    "string_too_long": lambda error: f"is longer than {error['ctx']['max_length']} characters",
+    "string_too_short": lambda error: "is empty",
+}
+
+
+def _explain(error: Any) -> str:
+    words = WORDS.get(error["type"])
+    text: str = words(error) if words else error["msg"]
+    return text
+
+
+def _plain(limit: float) -> str:
+    return str(int(limit)) if limit == int(limit) else str(limit)
+
+
+def _should_be_list(location: tuple[int | str, ...]) -> str:
+    if location == ("interface",):
+        return "should be a list of tables: write [[interface]], with two brackets"
+    return "should be a list in brackets"
+
+
+def _did_you_mean(location: tuple[int | str, ...]) -> str:
+    *path, key = location
+    known = _known_keys(path)
+    close = difflib.get_close_matches(str(key), known, n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    elsewhere = next((table for table in _tables() if key in _known_keys([table])), None)
+    return f"; it belongs in [{elsewhere}]" if elsewhere else f"; known are {', '.join(known)}"
+
+
+def _known_keys(path: list[int | str]) -> list[str]:
+    here: Any = Settings
+    for part in (part for part in path if isinstance(part, str)):
+        here = get_type_hints(here)[part]
+        here = next((each for each in get_args(here) if is_dataclass(each)), here)
+    return [field.name for field in fields(here)]
+
+
+def _tables() -> list[str]:
+    return [name for name, hint in get_type_hints(Settings).items() if is_dataclass(hint)]
+
+
+# --- the command line ---
+
+
+def _command_line(upstream: list[str], downstream: list[str]) -> list[Entry]:
+    roles: tuple[tuple[str, Role, list[str]], ...] = (("-u", "upstream", upstream), ("-d", "downstream", downstream))
+    return [
+        (f"{COMMAND_LINE}: {option} {name}", InterfaceSettings(name=name, role=role))
+        for option, role, names in roles
+        for name in names
+    ]
+
+
+def _merge(said: list[Entry], options: list[Entry]) -> tuple[list[Entry], list[Problem]]:
+    """The file's entries, the options that add to them, and their problems: an option may repeat, a file may not."""
+    problems: list[Problem] = []
+    first: dict[str, Entry] = {}
+    for entry, is_option in [*((each, False) for each in said), *((each, True) for each in options)]:
+        where, interface = entry
+        earlier_where, earlier = first.setdefault(interface.name, entry)
+        if earlier.role != interface.role:
+            roles = f"{earlier.role} by {earlier_where}, {interface.role} here"
+            problems.append((where, f"{interface.name} has two roles: {roles}"))
+        elif earlier is not interface and not is_option:
+            problems.append((where, f"{interface.name} is named twice, first by {earlier_where}"))
+    return list(first.values()), problems

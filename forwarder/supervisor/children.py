@@ -1,0 +1,121 @@
+"""Child processes: how one is started, told what it is, watched and replaced.
+
+A child that dies is started again at once; one that keeps dying waits longer each time and says so. A child that is
+silent for longer than STALL (START until it is ready) is killed, and reaped before its successor starts.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from forwarder.process import control
+
+log = logging.getLogger(__name__)
+
+STALL = 10.0
+START = 30.0
+SHORT_LIFE = 10.0
+LONGEST_BACKOFF = 30.0
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}     # numpy is used without linear algebra: no threads, no buffers for them
+
+
+@dataclass(slots=True)
+class Process:
+    """A started interpreter and our end of its control socket."""
+
+    popen: "subprocess.Popen[bytes]"
+    channel: socket.socket
+
+    @classmethod
+    def start(cls, module: str, parent: int) -> "Process":
+        """Run `python -m module`; it does its imports and waits for its start message."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-m", module, str(theirs.fileno()), str(parent)]
+        with theirs:
+            environment = {**os.environ, **ENVIRONMENT}
+            popen = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment
+            )
+        return cls(popen, ours)
+
+    def kill(self) -> None:
+        """Kill and reap."""
+        self.popen.kill()
+        self.popen.wait()
+        self.channel.close()
+
+
+@dataclass(slots=True)
+class Child:
+    """One role that must always be filled, and the process that fills it now.
+
+    `owed` are the ports that it has still to be lent; `told`: it knows that it has got all there were at its start.
+    """
+
+    name: str
+    module: str
+    arguments: dict[str, Any]
+    descriptors: Mapping[str, int]
+    heartbeat: Callable[[], float]
+    process: Process | None = None
+    begun: bool = False
+    told: bool = False
+    ready: bool = False
+    owed: list[int] = field(default_factory=list)
+    started: float = 0.0
+    restarts: int = 0
+    failures: int = field(default=0)
+    not_before: float = 0.0
+
+    def adopt(self, process: Process) -> None:
+        """Let `process` fill this role."""
+        self.process, self.started = process, time.monotonic()
+        self.begun = self.told = self.ready = False
+        self.owed = []
+
+    def begin(self, log_level: str) -> bool:
+        """Tell the process what it is; False when it is already gone."""
+        self.begun = True
+        return self.send(
+            {**self.arguments, "type": "start", "name": self.name, "log_level": log_level}, dict(self.descriptors)
+        )
+
+    def send(self, message: dict[str, Any], descriptors: dict[str, int] | None = None) -> bool:
+        """Send a message; False when there is nobody or its queue is full."""
+        return self.process is not None and control.send(self.process.channel, message, descriptors)
+
+    def reap(self, now: float) -> int | None:
+        """The exit status when the process has ended (the role is vacant then), else None; leaves its channel open."""
+        if self.process is None or (status := self.process.popen.poll()) is None:
+            return None
+        self.process, self.ready = None, False
+        self.restarts += 1
+        self.failures = self.failures + 1 if now - self.started < SHORT_LIFE else 1
+        delay = 0.0 if self.failures < 3 else min(LONGEST_BACKOFF, 0.5 * 2.0 ** (self.failures - 3))
+        self.not_before = now + delay
+        log.warning("%s ended (%s); starting it again %s", self.name, describe(status), _when(delay))
+        return status
+
+    def silence(self, now: float, since: float) -> float:
+        """Seconds without a sign of life, of those after `since`."""
+        return now - max(self.heartbeat(), self.started, since)
+
+    def stalled(self, now: float, since: float) -> bool:
+        """Whether a child that was told to start has been silent for too long, counted from `since` at the earliest."""
+        return self.begun and self.silence(now, since) > (STALL if self.ready else START)
+
+
+def describe(status: int) -> str:
+    """An exit status in words."""
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+
+
+def _when(delay: float) -> str:
+    return "now" if delay == 0.0 else f"in {delay:g} s"

@@ -1,0 +1,112 @@
+"""The sockets of a port: opened here, held here, lent to the children.
+
+Setting up a ring takes the kernel about 100 ms, so ports are opened in a few threads beside the supervisor's loop.
+Because the supervisor keeps every socket, the ring of a killed worker goes on filling until its successor maps it.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from socket import socket
+
+from forwarder.packet.packet_socket import PortError, RingLayout, open_igmp, open_receive_ring, open_transmit
+from forwarder.state.ports import Port
+
+log = logging.getLogger(__name__)
+
+UPSTREAM_BLOCKS = 512
+DOWNSTREAM_BLOCKS = 32
+LEAST_BLOCKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PortSockets:
+    """What one port needs; `key` says for which owner and interface it was opened."""
+
+    key: tuple[int, int, int]
+    layout: RingLayout
+    ring: socket
+    transmit: socket
+    igmp: socket
+
+    def close(self) -> None:
+        """Close the supervisor's copies."""
+        for each in (self.ring, self.transmit, self.igmp):
+            each.close()
+
+
+def key_of(port: Port) -> tuple[int, int, int]:
+    """Index, assignment and interface: sockets fit a port while all three agree."""
+    return port.index, port.assigned, port.ifindex
+
+
+class PortOpener:
+    """Opens ports in threads and reports them through `done`, after ringing `bell` (an eventfd)."""
+
+    def __init__(self, ring_memory: int, bell: int) -> None:
+        self._block_size = RingLayout().block_size
+        self._budget = ring_memory // self._block_size
+        self._lent: dict[tuple[int, int, int], int] = {}
+        self._bell = bell
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="open-port")
+        self._pending: dict[tuple[int, int, int], Future[PortSockets]] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether ports are being opened."""
+        return bool(self._pending)
+
+    def open(self, port: Port, promiscuous: bool) -> None:
+        """Begin to open `port`; does nothing while that is under way."""
+        key = key_of(port)
+        if key in self._pending:
+            return
+        layout = RingLayout(block_nr=self._blocks(port))
+        self._lent[key] = layout.block_nr
+        future = self._pool.submit(_open, port, layout, promiscuous)
+        self._pending[key] = future
+        future.add_done_callback(lambda _: os.eventfd_write(self._bell, 1))
+
+    def done(self, failed: Callable[[PortError], None]) -> list[PortSockets]:
+        """Ports that were opened since the last call; failures go to `failed`."""
+        finished = {key: future for key, future in self._pending.items() if future.done()}
+        opened = []
+        for key, future in finished.items():
+            del self._pending[key]
+            try:
+                opened.append(future.result())
+            except PortError as error:
+                del self._lent[key]
+                failed(error)
+        return opened
+
+    def close(self, sockets: PortSockets) -> None:
+        """Close a port's sockets beside the loop and give its ring back to the budget."""
+        self._lent.pop(sockets.key, None)
+        self._pool.submit(sockets.close)
+
+    def shutdown(self) -> None:
+        """Wait for what is under way."""
+        self._pool.shutdown(wait=True)
+
+    def _blocks(self, port: Port) -> int:
+        """Upstream at least 500 ms of one-millisecond blocks, downstream little, within the budget."""
+        free = self._budget - sum(self._lent.values())
+        wanted = UPSTREAM_BLOCKS if port.role == "upstream" else min(DOWNSTREAM_BLOCKS, free // 2)
+        return max(LEAST_BLOCKS, min(wanted, free))
+
+
+def _open(port: Port, layout: RingLayout, promiscuous: bool) -> PortSockets:
+    opened: list[socket] = []
+    try:
+        opened.append(open_receive_ring(port.ifindex, port.name, layout, promiscuous))
+        opened.append(open_transmit(port.ifindex, port.name))
+        opened.append(open_igmp(port.ifindex, port.name, promiscuous))
+    except PortError:
+        for each in opened:
+            each.close()
+        raise
+    ring, transmit, igmp = opened
+    return PortSockets(key_of(port), layout, ring, transmit, igmp)

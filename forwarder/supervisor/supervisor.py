@@ -1,0 +1,342 @@
+"""The supervisor's loop: links and signals in, ports and children out.
+
+One poll loop without threads of its own (ports are opened beside it). It publishes ports and settings as a snapshot,
+lends sockets to whoever fills a role, and replaces what dies. State that matters is in the shared segments; the
+supervisor's own memory of a port is its sockets.
+"""
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+from setproctitle import setproctitle
+
+from forwarder.packet.packet_socket import PortError, UnsupportedLink, link_header_length
+from forwarder.process import control, privileges
+from forwarder.state.membership import MembershipReader
+from forwarder.state.ports import Configuration, Port
+from forwarder.state.segment import Segment
+from forwarder.state.settings import Settings
+from forwarder.state.snapshot import SnapshotWriter
+from forwarder.state.worker_segment import HEARTBEAT, WorkerSegment
+from forwarder.supervisor import listener
+from forwarder.supervisor.assignment import Assignment
+from forwarder.supervisor.children import Child, Process
+from forwarder.supervisor.links import Link, LinkWatch
+from forwarder.supervisor.notify import notify
+from forwarder.supervisor.shared import AGENT, API, WORKER, Shared
+from forwarder.supervisor.sockets import PortOpener, PortSockets, key_of
+
+log = logging.getLogger(__name__)
+
+EXIT_UNAVAILABLE, EXIT_CANNOT_CREATE, EXIT_NO_PERMISSION = 69, 73, 77
+TICK = 1.0
+STOP_TIME = 2.0
+READY_TIME = 5.0
+PORT_RETRY = 1.0
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+
+def run(settings: Settings, load: Callable[[], Settings], socket_path: str, log_level: str) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit status of `mcfwd run`."""
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s mcfwd %(levelname)s %(message)s")
+    if not privileges.has_capability(privileges.CAP_NET_RAW):
+        log.error("CAP_NET_RAW is missing. Grant it: run as root, `docker run --cap-add NET_RAW`, systemd "
+                  "`AmbientCapabilities=CAP_NET_RAW`, or `setpriv --ambient-caps +net_raw --inh-caps +net_raw`")
+        return EXIT_NO_PERMISSION
+    watch = LinkWatch()
+    if problem := _never_works(settings, watch.snapshot()):
+        log.error("%s", problem)
+        return EXIT_UNAVAILABLE
+    try:
+        listening = listener.claim(socket_path)
+    except (listener.SocketInUse, OSError) as error:
+        reason = "another instance answers there" if isinstance(error, listener.SocketInUse) else error.strerror
+        log.error("control socket %s: %s", socket_path, reason)
+        return EXIT_CANNOT_CREATE
+    privileges.keep_only(privileges.CAP_NET_RAW)
+    setproctitle("mcfwd")
+    try:
+        return Supervisor(settings, load, watch, listening, log_level).run()
+    finally:
+        listener.release(listening, socket_path)
+
+
+def _never_works(settings: Settings, links: dict[str, Link]) -> str | None:
+    for interface in settings.interface:
+        link = links.get(interface.name)
+        if link is None or interface.role == "disabled":
+            continue
+        if link.loopback:
+            return f"{link.name}: a loopback interface carries no multicast between networks"
+        try:
+            link_header_length(link.link_type, link.name)
+        except UnsupportedLink:
+            return f"{link.name}: link type {link.link_type} is neither Ethernet nor plain IP"
+    return None
+
+
+class Supervisor:
+    """See the module; `run` is its life."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings], watch: LinkWatch,
+                 listening: socket.socket, log_level: str) -> None:
+        self._settings, self._load, self._watch, self._log_level = settings, load, watch, log_level
+        self._shared = Shared(settings.dataplane)
+        self._configuration = SnapshotWriter(self._shared.configuration)
+        self._processes = SnapshotWriter(self._shared.processes)
+        self._assignment = Assignment(settings.dataplane.max_ports)
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._opener = PortOpener(settings.dataplane.ring_memory, self._bell)
+        self._links: dict[str, Link] = {}
+        self._ports: tuple[Port, ...] = ()
+        self._sockets: dict[int, PortSockets] = {}
+        self._retry_ports = 0.0
+        self._children = self._roles(listening)
+        self._spare: Process | None = None
+        self._selector = selectors.DefaultSelector()
+        self._started = time.monotonic()
+        self._announced = False
+        self._stopping = False
+
+    def _roles(self, listening: socket.socket) -> dict[str, Child]:
+        worker, agent = WorkerSegment(self._shared.worker), MembershipReader(self._shared.membership)
+        api = Segment(self._shared.api)
+        beats: dict[str, Callable[[], float]] = {
+            WORKER: lambda: int(worker.header[HEARTBEAT]) / 1e9,
+            AGENT: lambda: agent.heartbeat,
+            API: lambda: api.words[0] / 1e9,
+        }
+        shared = self._shared
+        return {
+            WORKER: Child(WORKER, "forwarder.dataplane.worker", {"index": 0}, shared.for_worker(), beats[WORKER]),
+            AGENT: Child(AGENT, "forwarder.agent", {}, shared.for_agent(), beats[AGENT]),
+            API: Child(API, "forwarder.api", {}, shared.for_api(listening.fileno()), beats[API]),
+        }
+
+    # life
+
+    def run(self) -> int:
+        """Until a signal says stop."""
+        signals = self._catch_signals()
+        for source, turn in ((self._watch, self._links_changed), (self._bell, self._ports_opened), (signals, None)):
+            self._selector.register(source, selectors.EVENT_READ, turn)
+        for child in self._children.values():
+            self._fill(child)
+        self._refresh_links()
+        while not self._stopping:
+            for key, _ in self._selector.select(TICK if self._spare else 0.2):
+                if key.data is None:
+                    self._signalled(signals)
+                else:
+                    key.data()
+            self._tick(time.monotonic())
+        return self._stop()
+
+    def _catch_signals(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setblocking(False)
+        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        self._wakeup_end = theirs
+        for number in HANDLED:
+            signal.signal(number, lambda *_: None)
+        return ours
+
+    def _signalled(self, signals: socket.socket) -> None:
+        for number in signals.recv(4096):
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._stopping = True
+            elif number == signal.SIGHUP:
+                self._reload()
+
+    def _tick(self, now: float) -> None:
+        for child in self._children.values():
+            self._keep_alive(child, now)
+        if self._retry_ports and now >= self._retry_ports:
+            self._retry_ports = 0.0
+            self._open_ports()
+        if not self._children[API].begun and self._data_path_ready(now):
+            self._begin(self._children[API])
+        if not self._announced and all(child.ready for child in self._children.values()):
+            self._announced = True
+            log.info("ready: %s", ", ".join(f"{port.name} ({port.role}, {port.state})" for port in self._ports))
+            notify("READY=1")
+        if self._announced and self._spare is None and all(child.ready for child in self._children.values()):
+            self._spare = Process.start("forwarder.dataplane.worker", os.getpid())
+        if self._spare is not None and self._spare.popen.poll() is not None:
+            self._spare.channel.close()
+            self._spare = None
+
+    def _stop(self) -> int:
+        notify("STOPPING=1")
+        agent = self._children[AGENT]
+        agent.send({"type": "stop"})
+        if agent.process is not None:
+            deadline = time.monotonic() + STOP_TIME
+            while agent.process.popen.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+        processes = [child.process for child in self._children.values()] + [self._spare]
+        for process in filter(None, processes):
+            process.kill()
+        for sockets in self._sockets.values():
+            self._opener.close(sockets)
+        self._opener.shutdown()
+        return 0
+
+    # links and ports
+
+    def _links_changed(self) -> None:
+        self._watch.drain()
+        self._refresh_links()
+
+    def _refresh_links(self) -> None:
+        links = self._watch.snapshot()
+        if links != self._links or not self._ports:
+            self._links = links
+            self._publish()
+
+    def _publish(self) -> None:
+        """Reassign ports; when anything changed, say so to all and open or close sockets."""
+        generation = self._configuration.sequence + 1
+        former = {port.name: port for port in self._ports}
+        self._ports = self._assignment.update(self._settings, self._links, generation)
+        for port in self._ports:
+            _tell(former.get(port.name), port)
+        self._close_ports()
+        self._configuration.publish(Configuration(generation, self._settings, self._ports).to_json())
+        self._shared.ring()
+        self._open_ports()
+
+    def _close_ports(self) -> None:
+        current = {port.index: key_of(port) for port in self._ports}
+        for index in [index for index, each in self._sockets.items() if current.get(index) != each.key]:
+            self._opener.close(self._sockets.pop(index))
+
+    def _open_ports(self) -> None:
+        for port in self._ports:
+            link = self._links.get(port.name)
+            if link is not None and port.ifindex and port.index not in self._sockets:
+                self._opener.open(port, promiscuous=link.kind == "bridge")
+
+    def _ports_opened(self) -> None:
+        os.eventfd_read(self._bell)
+        current = {port.index: key_of(port) for port in self._ports}
+        for sockets in self._opener.done(self._port_failed):
+            index = sockets.key[0]
+            if current.get(index) != sockets.key:
+                self._opener.close(sockets)
+                continue
+            self._sockets[index] = sockets
+            for child in (self._children[WORKER], self._children[AGENT]):
+                self._lend(child, sockets)
+        if not self._retry_ports:
+            self._open_ports()
+
+    def _port_failed(self, error: PortError) -> None:
+        log.error("%s", error)
+        self._retry_ports = time.monotonic() + PORT_RETRY
+
+    def _lend(self, child: Child, sockets: PortSockets) -> None:
+        index, assigned, ifindex = sockets.key
+        message = {"type": "port", "port": index, "assigned": assigned, "ifindex": ifindex}
+        if child.name == AGENT:
+            child.send(message, {"igmp": sockets.igmp.fileno()})
+            return
+        layout = sockets.layout
+        sizes = {"block_size": layout.block_size, "block_nr": layout.block_nr, "retire_blk_tov": layout.retire_blk_tov}
+        child.send({**message, **sizes}, {"ring": sockets.ring.fileno(), "transmit": sockets.transmit.fileno()})
+
+    # children
+
+    def _fill(self, child: Child) -> None:
+        process, self._spare = (self._spare, None) if child.name == WORKER and self._spare else (None, self._spare)
+        process = process or Process.start(child.module, os.getpid())
+        child.adopt(process)
+        if child.name != API:
+            self._begin(child)
+        self._selector.register(process.channel, selectors.EVENT_READ, lambda: self._hear(child, process))
+        self._publish_processes()
+
+    def _begin(self, child: Child) -> None:
+        """Tell a child what it is, and lend it the ports it needs."""
+        child.begin(self._log_level)
+        if child.name != API:
+            for sockets in self._sockets.values():
+                self._lend(child, sockets)
+            child.send({"type": "ports_sent"})
+
+    def _hear(self, child: Child, process: Process) -> None:
+        """A child says that it is ready, or its end of the channel is gone."""
+        try:
+            received = control.receive(process.channel)
+        except OSError:
+            received = None
+        if received is None:
+            self._selector.unregister(process.channel)
+        elif received[0]["type"] == "ready":
+            child.ready = True
+
+    def _keep_alive(self, child: Child, now: float) -> None:
+        if child.process is not None and child.stalled(now):
+            log.error("%s is silent for more than %g s and is killed", child.name, now - child.heartbeat())
+            child.process.popen.kill()
+            child.process.popen.wait()
+        if child.process is not None:
+            self._forget_channel(child)
+        if child.reap(now) is not None:
+            self._publish_processes()
+        if child.process is None and now >= child.not_before:
+            self._fill(child)
+
+    def _forget_channel(self, child: Child) -> None:
+        ended = child.process is not None and child.process.popen.poll() is not None
+        if child.process is not None and ended and child.process.channel in self._selector.get_map():
+            self._selector.unregister(child.process.channel)
+
+    def _data_path_ready(self, now: float) -> bool:
+        """The control socket answers once the ports of the first hour are served, or after READY_TIME anyway."""
+        served = self._children[WORKER].ready and self._children[AGENT].ready and not self._opener.busy
+        return served or self._announced or now - self._started > READY_TIME
+
+    def _publish_processes(self) -> None:
+        rows = [
+            {"name": child.name, "pid": child.process.popen.pid, "started": child.started, "restarts": child.restarts}
+            for child in self._children.values()
+            if child.process is not None
+        ]
+        own = {"name": "mcfwd", "pid": os.getpid(), "started": self._started, "restarts": 0}
+        self._processes.publish({"version": version("mcfwd"), "started": self._started, "processes": [own, *rows]})
+        os.eventfd_write(self._shared.wake[API], 1)
+
+    # reload
+
+    def _reload(self) -> None:
+        """Take over a changed configuration; what did not change is not touched."""
+        notify("RELOADING=1")
+        try:
+            settings = self._load()
+        except Exception as error:  # whatever is wrong with the file, the running configuration stays
+            log.error("reload refused, the running configuration stays: %s", error)
+        else:
+            if settings.dataplane != self._settings.dataplane or settings.control != self._settings.control:
+                log.warning("[dataplane] and [control] are fixed at start; their changes need a restart")
+            self._settings = settings
+            self._publish()
+            log.info("reloaded")
+        notify("READY=1")
+
+
+def _tell(former: Port | None, port: Port) -> None:
+    """One log line for a change of a port's state."""
+    if former is None and port.state == "missing":
+        log.info("%s does not exist yet; waiting for it", port.name)
+    elif former is not None and (former.state, former.ifindex) != (port.state, port.ifindex):
+        log.info("%s is %s (was %s)", port.name, port.state, former.state)
+
+

@@ -1,0 +1,179 @@
+"""Tables for people, one for every noun of `mcfwd show`.
+
+A column has a rank; where the terminal is narrow the highest ranks are left out first, and rank 0 always stays.
+Cells are plain text: what came from the network is never read as markup.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from forwarder.units import count, duration, listed, size
+
+Row = dict[str, Any]
+GAP = 2                 # blanks between columns
+FOLDED = 28             # cells longer than this may be folded rather than cost a column
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A title, how its cells are made, its rank (0 always stays), and how it looks."""
+
+    title: str
+    cell: Callable[[Row], str]
+    rank: int = 0
+    right: bool = False
+    style: str = ""
+
+
+WARNING = "yellow"
+ALARMING = frozenset(("down", "missing", "wrong_interface", "source_not_allowed", "ttl_expired", "ttl_threshold"))
+
+
+def _text(key: str, none: str = "-") -> Callable[[Row], str]:
+    return lambda row: none if row[key] is None else str(row[key])
+
+
+def _querier(row: Row) -> str:
+    if row["querier"] is None:
+        return "-"
+    return "we are" if row["querier"] else row["querier_address"] or "nobody"
+
+
+def _drops(row: Row) -> str:
+    found = sorted(((number, reason) for reason, number in row["drops"].items() if number), reverse=True)
+    return listed([f"{reason} {count(number)}" for number, reason in found])
+
+
+def _members(row: Row) -> str:
+    """The sources a filter lets in, in words."""
+    if row["mode"] == "include":
+        return listed([_address(each) for each in row["sources"]], empty="none")
+    excluded = row.get("excluded_sources", row["sources"])
+    return f"all but {listed([_address(each) for each in excluded])}" if excluded else "all"
+
+
+def _address(source: Row | str) -> str:
+    return source if isinstance(source, str) else str(source["address"])
+
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "interfaces": (
+        Column("interface", _text("name"), style="bold"),
+        Column("role", _text("role")),
+        Column("state", _text("state")),
+        Column("address", _text("address"), 2),
+        Column("querier", _querier, 6),
+        Column("igmp", lambda row: f"v{row['igmp_version']}" if row["igmp_version"] else "-", 7),
+        Column("groups", lambda row: count(row["groups"]), 1, True),
+        Column("rx packets", lambda row: count(row["rx_packets"]), 4, True),
+        Column("rx bytes", lambda row: size(row["rx_bytes"]), 8, True),
+        Column("tx packets", lambda row: count(row["tx_packets"]), 5, True),
+        Column("tx bytes", lambda row: size(row["tx_bytes"]), 8, True),
+        Column("mtu", _text("mtu"), 9, True),
+        Column("drops", _drops, 3),
+    ),
+    "groups": (
+        Column("interface", _text("interface"), style="bold"),
+        Column("group", _text("group")),
+        Column("sources", _members),
+        Column("igmp", lambda row: f"v{row['compatibility']}", 4),
+        Column("expires", lambda row: "static" if row["static"] else duration(row["expires"]), 1, True),
+        Column("uptime", lambda row: duration(row["uptime"]), 3, True),
+        Column("last reporter", _text("last_reporter"), 2),
+    ),
+    "routes": (
+        Column("group", _text("group"), style="bold"),
+        Column("source", _text("source", "any")),
+        Column("from", _text("upstream", "any"), 2),
+        Column("to", lambda row: listed(row["interfaces"], empty="nobody")),
+        Column("kind", _text("kind"), 1),
+    ),
+    "flows": (
+        Column("group", _text("group"), style="bold"),
+        Column("source", _text("source")),
+        Column("from", _text("upstream"), 1),
+        Column("to", lambda row: listed(row["downstreams"]), 2),
+        Column("packets", lambda row: count(row["packets"]), 4, True),
+        Column("bytes", lambda row: size(row["bytes"]), 6, True),
+        Column("idle", lambda row: duration(row["idle"]), 5, True),
+        Column("verdict", _text("verdict")),
+        Column("hint", _text("hint", ""), 3),
+    ),
+    "upstream": (
+        Column("interface", _text("interface"), style="bold"),
+        Column("group", _text("group")),
+        Column("sources", _members),
+        Column("igmp", lambda row: f"v{row['version']}", 1),
+    ),
+    "processes": (
+        Column("process", _text("name"), style="bold"),
+        Column("pid", _text("pid"), 0, True),
+        Column("uptime", lambda row: duration(row["uptime"]), 0, True),
+        Column("restarts", _text("restarts"), 1, True),
+        Column("last heartbeat", lambda row: duration(row["heartbeat"]), 2, True),
+    ),
+}
+
+
+def _quad(address: str | None) -> tuple[int, ...]:
+    """Sorts dotted addresses and networks by number."""
+    return tuple(int(part) for part in (address or "0").replace("/", ".").split("."))
+
+
+ORDER: dict[str, Callable[[Row], Any]] = {
+    "interfaces": lambda row: (row["role"] != "upstream", row["index"]),
+    "groups": lambda row: (row["interface"], _quad(row["group"])),
+    "routes": lambda row: (_quad(row["group"]), _quad(row["source"])),
+    "flows": lambda row: (_quad(row["group"]), _quad(row["source"])),
+    "upstream": lambda row: (row["interface"], _quad(row["group"])),
+}
+
+
+def render(noun: str, answer: Any, width: int) -> RenderableType:
+    """The table of a noun in at most `width` columns where that can be."""
+    if noun == "stats":
+        return _stats(answer, width)
+    if not answer:
+        return Text("nothing is reported upstream" if noun == "upstream" else f"no {noun}")
+    return _table(COLUMNS[noun], sorted(answer, key=ORDER[noun]), width)
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Row], width: int) -> Table:
+    cells = {column: [column.cell(row) for row in rows] for column in columns}
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+    chosen = fit(cells, width)
+    for column in chosen:
+        justify = "right" if column.right else "left"
+        table.add_column(column.title, justify=justify, overflow="fold", style=column.style)  # type: ignore[arg-type]
+    for line in zip(*(cells[column] for column in chosen), strict=True):
+        table.add_row(*(Text(cell, style=WARNING if cell in ALARMING else "") for cell in line))
+    return table
+
+
+def fit(cells: dict[Column, list[str]], width: int) -> list[Column]:
+    """The columns that fit into `width`, those of the highest rank left out first."""
+    widths = _widths(cells)
+    while sum(widths.values()) - GAP > width and any(column.rank for column in widths):
+        del widths[max(widths, key=lambda column: column.rank)]
+    return list(widths)
+
+
+def _widths(cells: dict[Column, list[str]]) -> dict[Column, int]:
+    longest = {column: max(map(len, [column.title, *texts])) for column, texts in cells.items()}
+    return {column: min(length, FOLDED) + GAP for column, length in longest.items()}
+
+
+def _stats(stats: Row, width: int) -> RenderableType:
+    frames = stats["frames_per_batch"]
+    lines = (
+        f"mcfwd {stats['version']}, up {duration(stats['uptime'])}",
+        f"{count(stats['flows'])} of {count(stats['max_flows'])} flows, {size(stats['ring_memory'])} ring memory",
+        f"{count(stats['batches'])} batches of {'-' if frames is None else f'{frames:.1f}'} frames",
+    )
+    return Group(*map(Text, lines), _table(COLUMNS["processes"], stats["processes"], width))

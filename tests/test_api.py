@@ -1,0 +1,580 @@
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forwarder.agent.rpc import RpcServer
+from forwarder.api import flows, views
+from forwarder.api.agent import Agent
+from forwarder.api.application import Application
+from forwarder.api.segments import Segments
+from forwarder.api.server import MAX_CONNECTIONS, Server
+from forwarder.client import Client, NoAnswerError, RequestError
+from forwarder.process import control
+from forwarder.state import membership, routes, segment, snapshot, worker_segment
+from forwarder.state.flow_columns import FlowColumns
+from forwarder.state.membership import MembershipWriter, PortMembership
+from forwarder.state.ports import Configuration, Port
+from forwarder.state.reasons import REASONS, Reason
+from forwarder.state.routes import RouteKey, RouteRow, RouteWriter
+from forwarder.state.settings import DataplaneSettings, InterfaceSettings, Settings
+from forwarder.state.worker_segment import PortCounters, WorkerSegment
+from igmp.counters import COUNTERS
+from igmp.link import Network, parse_address
+
+SOURCE, GROUP = parse_address("10.0.0.7"), parse_address("239.1.2.3")
+SECOND = 1_000_000_000
+
+INTERFACE_KEYS = (
+    "name index role state address mac mtu link_type querier querier_address igmp_version"
+    " rx_packets rx_bytes tx_packets tx_bytes groups segmentation drops igmp"
+)
+KEYS = {
+    "interfaces": INTERFACE_KEYS,
+    "groups": "interface group mode sources excluded_sources compatibility expires uptime last_reporter static",
+    "routes": "group source upstream interfaces kind",
+    "flows": "group source upstream downstreams packets bytes wrong_packets idle verdict hint",
+    "upstream": "interface group mode sources version",
+    "stats": "version uptime processes flows max_flows ring_memory batches frames_per_batch",
+}
+
+
+def port(index: int, name: str, role: str = "downstream", assigned: int = 1, **facts: Any) -> Port:
+    settings = InterfaceSettings(name=name, role=role)
+    return Port(index=index, assigned=assigned, name=name, role=role, settings=settings, **facts)
+
+
+PORTS = (
+    port(
+        0, "eth0", "upstream",
+        ifindex=2, up=True, mac="02:00:00:00:00:01", addresses=((parse_address("10.0.0.1"), 24),),
+    ),
+    port(1, "eth1", ifindex=3, up=True),
+    port(2, "eth2"),
+)
+
+
+def flow(table: FlowColumns, row: int, reason: Reason = Reason.FORWARD, **columns: int) -> None:
+    """Write one live row."""
+    defaults = {"ingress": 0, "source": SOURCE, "group": GROUP, "packets": 5, "bytes": 500, "used": 1, "version": 2}
+    for name, value in {**defaults, "reason": int(reason), **columns}.items():
+        getattr(table, name)[row] = value
+
+
+def one_flow(reason: Reason = Reason.FORWARD, **columns: int) -> views.Row:
+    table = FlowColumns.allocate(4, 1)
+    flow(table, 0, reason, **columns)
+    [row] = flows.page([table], PORTS, flows.Page(), 2 * SECOND)
+    return row
+
+
+# --- views ---
+
+
+def test_an_interface_row_has_exactly_the_fixed_keys():
+    for row in views.interfaces(PORTS, {}, {}):
+        assert set(row) == set(INTERFACE_KEYS.split())
+
+
+def test_interfaces_say_what_is_there():
+    upstream, downstream, missing = views.interfaces(PORTS, {}, {})
+    assert (upstream["state"], downstream["state"], missing["state"]) == ("up", "up", "missing")
+    assert (upstream["address"], downstream["address"]) == ("10.0.0.1", None)
+    assert upstream["mac"] == "02:00:00:00:00:01"
+    assert missing["mac"] is None
+    assert upstream["link_type"] == "ether"
+    assert set(upstream["drops"]) == set(REASONS)
+    assert set(upstream["igmp"]) == set(COUNTERS)
+
+
+def test_querier_is_null_upstream_and_known_downstream():
+    said = PortMembership(1, False, parse_address("10.0.1.9"), 3, 7, dict.fromkeys(COUNTERS, 1))
+    upstream, downstream, _ = views.interfaces(PORTS, {0: said, 1: said}, {})
+    assert (upstream["querier"], upstream["querier_address"]) == (None, None)
+    assert (downstream["querier"], downstream["querier_address"]) == (False, "10.0.1.9")
+    assert (downstream["igmp_version"], downstream["groups"], downstream["igmp"]["leave"]) == (3, 7, 1)
+
+
+def test_what_was_said_of_an_indexs_former_owner_is_not_shown():
+    said = PortMembership(1, True, 1, 3, 7, dict.fromkeys(COUNTERS, 1))
+    [row] = views.interfaces([port(1, "tap0", assigned=4)], {1: said}, {})
+    assert (row["querier"], row["groups"], row["igmp"]["leave"]) == (None, 0, 0)
+    before = PortCounters(1, 10, 10, 10, 10, dict.fromkeys(REASONS, 1))
+    now = PortCounters(4, 1, 2, 3, 4, dict.fromkeys(REASONS, 5))
+    assert views.total([before, now, now], 4) == PortCounters(4, 2, 4, 6, 8, dict.fromkeys(REASONS, 10))
+
+
+def test_routes_name_their_ports():
+    rows = [
+        RouteRow(RouteKey(GROUP), 0b110, "learned", 1),
+        RouteRow(RouteKey(GROUP, 8, SOURCE, 24, 0), 0, "block", 1),
+    ]
+    first, second = views.routes(rows, PORTS)
+    assert first == {
+        "group": "239.1.2.3", "source": None, "upstream": None, "interfaces": ["eth1", "eth2"], "kind": "learned"
+    }  # fmt: skip
+    assert second == {
+        "group": "239.1.2.3/8", "source": "10.0.0.7/24", "upstream": "eth0", "interfaces": [], "kind": "block"
+    }  # fmt: skip
+
+
+def test_a_bit_older_than_its_ports_assignment_is_masked():
+    ports = (port(0, "eth0", "upstream"), port(1, "tap9", assigned=8))
+    old, new = views.routes([RouteRow(RouteKey(GROUP), 2, "learned", stamp) for stamp in (7, 8)], ports)
+    assert (old["interfaces"], new["interfaces"]) == ([], ["tap9"])
+
+
+def test_rows_of_a_port_that_is_gone_are_left_out():
+    group = {"port": 9, "group": GROUP}
+    assert views.groups([group], PORTS) == []
+    assert views.upstream([group], PORTS) == []
+
+
+def test_stats_measure_heartbeats_and_batches():
+    processes = {"version": "1.0", "started": 10.0, "processes": [
+        {"name": "mcfwd", "pid": 1, "started": 10.0, "restarts": 0},
+        {"name": "mcfwd-agent", "pid": 2, "started": 15.0, "restarts": 3},
+    ]}  # fmt: skip
+    stats = views.stats(processes, {"mcfwd-agent": 19.5}, DataplaneSettings(), views.Load(3, 4, 10), 20.0)
+    assert set(stats) == set(KEYS["stats"].split())
+    assert (stats["uptime"], stats["flows"], stats["batches"], stats["frames_per_batch"]) == (10.0, 3, 4, 2.5)
+    own, agent = stats["processes"]
+    assert own["heartbeat"] is None
+    assert agent == {"name": "mcfwd-agent", "pid": 2, "uptime": 5.0, "restarts": 3, "heartbeat": 0.5}
+
+
+def test_stats_before_anything_was_published():
+    stats = views.stats({}, {}, DataplaneSettings(), views.Load(0, 0, 0), 20.0)
+    assert (stats["version"], stats["uptime"], stats["processes"], stats["frames_per_batch"]) == (None, None, [], None)
+
+
+# --- flows ---
+
+
+def test_a_flow_has_exactly_the_fixed_keys():
+    assert one_flow(ports=0b10, last_seen=SECOND // 2) == {
+        "group": "239.1.2.3", "source": "10.0.0.7", "upstream": "eth0", "downstreams": ["eth1"], "packets": 5,
+        "bytes": 500, "wrong_packets": 0, "idle": 1.5, "verdict": "forward", "hint": None,
+    }  # fmt: skip
+
+
+def test_packets_of_the_wrong_interface_are_counted_apart():
+    row = one_flow(Reason.WRONG_INTERFACE)
+    assert (row["verdict"], row["packets"], row["wrong_packets"]) == ("wrong_interface", 5, 5)
+
+
+@pytest.mark.parametrize("reason", [Reason.FORWARD, Reason.NO_MEMBERS])
+def test_a_flow_that_always_expires_says_so_and_how_to_cure_it(reason):
+    row = one_flow(reason, packets=0, dropped=5, ttl_expired=5)
+    assert (row["verdict"], row["packets"]) == ("ttl_expired", 5)
+    assert row["hint"] == "sender uses TTL 1; raise it (IP_MULTICAST_TTL)"
+
+
+def test_a_flow_that_expires_now_and_then_is_forwarded_and_gets_the_hint():
+    row = one_flow(packets=9, dropped=1, ttl_expired=1)
+    assert (row["verdict"], row["packets"]) == ("forward", 9)
+    assert "TTL" in row["hint"]
+
+
+def test_a_refused_source_gets_a_hint_about_altnets():
+    assert "altnets" in one_flow(Reason.SOURCE_NOT_ALLOWED)["hint"]
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_a_verdict(reason):
+    assert one_flow(reason)["verdict"] == reason.name.lower()
+
+
+def test_pages_run_through_the_tables_of_all_workers():
+    tables = [FlowColumns.allocate(8, 1) for _ in range(2)]
+    for at in range(10):
+        flow(tables[at // 5], at % 5 + 2, group=GROUP + at)
+    pages = [flows.page(tables, PORTS, flows.Page(offset, 4), 0) for offset in (0, 4, 8, 12)]
+    assert [len(page) for page in pages] == [4, 4, 2, 0]
+    assert len({row["group"] for page in pages for row in page}) == 10
+
+
+@pytest.mark.parametrize(
+    ("groups", "found"), [("239.1.2.3", 1), ("239.1.2.0/24", 2), ("0.0.0.0/0", 3), ("224.0.0.0/8", 0)]
+)
+def test_the_filter_takes_a_group_or_a_network(groups, found):
+    table = FlowColumns.allocate(8, 1)
+    for row, group in enumerate((GROUP, GROUP + 1, GROUP + 256)):
+        flow(table, row, group=group)
+    assert len(flows.page([table], PORTS, flows.Page(groups=Network.parse(groups)), 0)) == found
+
+
+def test_a_row_that_is_being_written_is_left_out():
+    table = FlowColumns.allocate(8, 1)
+    flow(table, 0, version=3)
+    flow(table, 1)
+    assert len(flows.page([table], PORTS, flows.Page(), 0)) == 1
+
+
+def test_wide_bitmaps_and_unknown_ingress():
+    table = FlowColumns.allocate(8, 2)
+    flow(table, 0, ingress=77)
+    table.ports[0, 1] = 1 << 6
+    [row] = flows.page([table], [port(70, "tap70")], flows.Page(), 0)
+    assert (row["upstream"], row["downstreams"]) == (None, ["tap70"])
+
+
+def test_readers_never_see_half_of_a_row():
+    """A row whose source and group are rewritten together is always seen whole."""
+    table = FlowColumns.allocate(1, 1)
+    flow(table, 0, source=0, group=0, version=2)
+    stop = threading.Event()
+
+    def rewrite() -> None:
+        one = np.uint64(1)
+        for value in range(1, 1 << 30):
+            table.version[0] += one
+            table.source[0] = value
+            table.group[0] = value
+            table.version[0] += one
+            if stop.is_set():
+                return
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    try:
+        seen = [row for _ in range(2000) for row in flows.page([table], PORTS, flows.Page(), 0)]
+    finally:
+        stop.set()
+        writer.join()
+    assert all(row["source"] == row["group"] for row in seen)
+
+
+# --- the process, over a real socket ---
+
+
+def descriptors() -> dict[str, int]:
+    """Small real segments with one of everything in them."""
+    own = {
+        "configuration": snapshot.create("configuration"),
+        "processes": snapshot.create("processes"),
+        "routes": routes.create(64, 8),
+        "membership": membership.create(8),
+        "worker-0": worker_segment.create(0, 8, 4096),
+        "segment": segment.create("api", 8),
+    }
+    settings = Settings(interface=tuple(each.settings for each in PORTS))
+    snapshot.SnapshotWriter(own["configuration"]).publish(Configuration(1, settings, PORTS).to_json())
+    row = {"name": "mcfwd-worker-0", "pid": 4, "started": 1.0, "restarts": 0}
+    snapshot.SnapshotWriter(own["processes"]).publish({"version": "0", "started": 1.0, "processes": [row]})
+    RouteWriter(own["routes"]).set(RouteKey(GROUP), 0b10, "learned", 1)
+    MembershipWriter(own["membership"]).assign(1, 1)
+    worker = WorkerSegment(own["worker-0"], writable=True)
+    worker.header[worker_segment.HEARTBEAT] = 1
+    for at in range(2500):
+        flow(worker.flows, at, group=GROUP + at, ports=2)
+    return own
+
+
+GROUPS = [{
+    "port": 1, "group": GROUP + at, "mode": "include", "sources": [[SOURCE, 1.23456]], "excluded_sources": [],
+    "compatibility": 3, "expires": None, "uptime": 5.0, "last_reporter": SOURCE, "static": False,
+} for at in range(1000)]  # fmt: skip
+UPSTREAM = [{"port": 0, "group": GROUP, "mode": "include", "sources": [SOURCE], "version": 3}]
+
+
+class Instance:
+    """An API on a Unix socket in a thread of its own; the agent answers, or keeps silent."""
+
+    def __init__(self, path: Path, answering: bool, patience: float) -> None:
+        self.path, self._answering, self._patience = str(path), answering, patience
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        agent = Agent(ours, timeout=5.0 if self._answering else 0.05)
+        agent.attach(self._loop)
+        if self._answering:
+            RpcServer(theirs.detach(), {"groups": lambda: GROUPS, "upstream": lambda: UPSTREAM}).attach(self._loop)
+        server = Server(Application(Segments(descriptors()), agent).handle, patience=self._patience)
+        listening = await self._loop.create_unix_server(server, self.path)
+        self._ready.set()
+        while not self._stop.is_set():
+            server.sweep()
+            try:
+                await asyncio.wait_for(self._stop.wait(), 0.02)
+            except TimeoutError:
+                continue
+        listening.close()
+        await server.shutdown(0.1)
+        theirs.close()
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the answer to any bytes."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        return int(first.split()[1]), headers, body
+
+    def get(self, target: str) -> Any:
+        return self.exchange(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+
+    def connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(10)
+        connection.connect(self.path)
+        return connection
+
+
+@contextmanager
+def running(folder: Path, answering: bool = True, patience: float = 5.0):
+    instance = Instance(folder / "s", answering, patience)
+    instance.start()
+    try:
+        yield instance
+    finally:
+        instance.stop()
+
+
+@pytest.mark.parametrize("noun", KEYS)
+def test_every_noun_answers_with_exactly_its_keys(tmp_path, noun):
+    with running(tmp_path) as instance:
+        answer = Client(instance.path).get(noun)
+        rows = [answer] if noun == "stats" else answer
+        assert rows
+        assert all(set(row) == set(KEYS[noun].split()) for row in rows)
+
+
+def test_the_client_fetches_all_pages(tmp_path):
+    with running(tmp_path) as instance:
+        assert len({row["group"] for row in Client(instance.path).get("flows")}) == 2500
+        assert len(json.loads(instance.get("/v1/flows")[2])) == 1000
+        assert len(json.loads(instance.get("/v1/flows?group=239.1.2.3")[2])) == 1
+
+
+def test_the_agents_rows_arrive_whole(tmp_path):
+    with running(tmp_path) as instance:
+        rows = Client(instance.path).get("groups")
+        assert len(rows) == 1000
+        assert rows[0]["sources"] == [{"address": "10.0.0.7", "expires": 1.235}]
+        assert rows[0]["expires"] is None
+
+
+def test_a_silent_agent_is_null_and_hinders_nothing_else(tmp_path):
+    with running(tmp_path, answering=False) as instance:
+        assert instance.get("/v1/groups")[::2] == (200, b"null")
+        assert instance.get("/v1/upstream")[::2] == (200, b"null")
+        assert Client(instance.path).get("interfaces")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("GET /", 404),
+        ("GET /v1/", 404),
+        ("GET /v1/nouns", 404),
+        ("GET /v1/flows/", 404),
+        ("POST /v1/flows", 405),
+        ("GET /v1/flows?limit=-1", 400),
+        ("GET /v1/flows?offset=x", 400),
+        ("GET /v1/flows?group=everything", 400),
+        ("GET /v1/flows?group=%ff", 400),
+        ("nonsense", 400),
+        (f"GET /{'x' * 10000}", 400),
+    ],
+)
+def test_every_error_is_json(tmp_path, request_line, status):
+    with running(tmp_path) as instance:
+        request = f"{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+        answered, headers, body = instance.exchange(request)
+        assert (answered, headers["content-type"]) == (status, "application/json")
+        assert json.loads(body)["error"]
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET /v1/stats HTTP/9.9\r\n\r\n",
+        b"GET /v1/stats HTTP/1.1\r\nX: " + b"y" * 20000 + b"\r\n\r\n",
+        b"GET /v1/stats HTTP/1.1\r\n" + b"".join(b"h%d: x\r\n" % at for at in range(500)) + b"\r\n",
+        b"GET /v1/stats HTTP/1.1\r\nContent-Length: minus one\r\n\r\n",
+        b"GET /v1/stats HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_what_is_not_proper_http_harms_nobody(tmp_path, request_bytes):
+    with running(tmp_path, patience=0.2) as instance:
+        status, headers, body = instance.exchange(request_bytes)
+        assert status in (200, 400)
+        assert headers["content-type"] == "application/json"
+        json.loads(body)
+        assert Client(instance.path).get("stats")
+
+
+def test_an_error_reaches_the_client_in_words(tmp_path):
+    with running(tmp_path) as instance, pytest.raises(RequestError, match="unknown path /v1/hosts"):
+        Client(instance.path).get("hosts")
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"", b"GET /v1/stats HT", b"POST /v1/stats HTTP/1.1\r\nContent-Length: 9\r\n\r\n"]
+)
+def test_a_client_that_dawdles_is_cut_off(tmp_path, beginning):
+    with running(tmp_path, patience=0.1) as instance, instance.connect() as connection:
+        connection.sendall(beginning)
+        while connection_answers(connection):
+            pass
+
+
+def connection_answers(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(65536)
+    except ConnectionResetError:
+        return b""
+
+
+def test_a_client_that_does_not_read_is_cut_off(tmp_path):
+    with running(tmp_path, patience=0.2) as instance, instance.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        request = b"GET /v1/flows?limit=10000 HTTP/1.1\r\nHost: x\r\n\r\n"
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            send_until(connection, request, time.monotonic() + 10)
+
+
+def send_until(connection: socket.socket, request: bytes, deadline: float) -> None:
+    while time.monotonic() < deadline:
+        connection.sendall(request)
+
+
+def test_connections_are_limited_and_the_rest_is_told_so(tmp_path):
+    with running(tmp_path) as instance:
+        held = [instance.connect() for _ in range(MAX_CONNECTIONS)]
+        for connection in held:
+            connection.sendall(b"GET /v1/stats HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        status, _, body = instance.exchange(b"")
+        assert (status, json.loads(body)) == (503, {"error": f"more than {MAX_CONNECTIONS} connections"})
+        for connection in held:
+            connection.close()
+
+
+def test_places_are_free_again_once_the_dawdlers_are_cut_off(tmp_path):
+    with running(tmp_path, patience=0.1) as instance:
+        held = [instance.connect() for _ in range(MAX_CONNECTIONS)]
+        for connection in held:
+            assert connection_answers(connection) == b""
+            connection.close()
+        assert Client(instance.path).get("stats")
+
+
+# --- questions to the agent ---
+
+
+async def asked(use: Callable[[Agent, socket.socket], Awaitable[Any]], timeout: float = 5.0) -> Any:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    agent = Agent(ours, timeout)
+    agent.attach(asyncio.get_running_loop())
+    try:
+        with theirs:
+            theirs.setblocking(False)
+            return await use(agent, theirs)
+    finally:
+        agent.close()
+
+
+async def question(theirs: socket.socket) -> Any:
+    return json.loads(await asyncio.get_running_loop().sock_recv(theirs, 65536))
+
+
+def test_many_askers_are_one_question():
+    async def use(agent: Agent, theirs: socket.socket) -> Any:
+        askers = [asyncio.ensure_future(agent.rows("groups")) for _ in range(5)]
+        asked_for = await question(theirs)
+        askers.pop().cancel()
+        theirs.send(json.dumps({"id": asked_for["id"], "rows": [{"a": 1}], "more": True}).encode())
+        theirs.send(json.dumps({"id": asked_for["id"], "rows": [{"a": 2}], "more": False}).encode())
+        return await asyncio.gather(*askers), asked_for["noun"]
+
+    assert asyncio.run(asked(use)) == ([[{"a": 1}, {"a": 2}]] * 4, "groups")
+
+
+def test_a_late_answer_is_not_taken_for_the_next():
+    async def use(agent: Agent, theirs: socket.socket) -> Any:
+        late = await agent.rows("groups")
+        first = await question(theirs)
+        theirs.send(json.dumps({"id": first["id"], "rows": [{"late": True}], "more": False}).encode())
+        return late, await agent.rows("groups")
+
+    assert asyncio.run(asked(use, timeout=0.05)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"{", b"[]", b'{"id":1}', b'{"id":1,"rows":3,"more":false}', b'{"id":[],"rows":[]}']
+)
+def test_nonsense_from_the_agent_is_no_answer(answer):
+    async def use(agent: Agent, theirs: socket.socket) -> Any:
+        theirs.send(answer)
+        return await agent.rows("groups")
+
+    assert asyncio.run(asked(use, timeout=0.05)) is None
+
+
+def test_an_agent_whose_queue_is_full_is_no_answer():
+    async def use(agent: Agent, theirs: socket.socket) -> Any:
+        return [await agent.rows("groups") for _ in range(600)]
+
+    assert set(asyncio.run(asked(use, timeout=0.0))) == {None}
+
+
+def test_an_agent_that_is_gone_is_no_answer():
+    async def use(agent: Agent, theirs: socket.socket) -> Any:
+        theirs.close()
+        await asyncio.sleep(0)
+        return await agent.rows("groups")
+
+    assert asyncio.run(asked(use, timeout=0.05)) is None
+
+
+def test_no_instance_is_said_with_the_socket_that_was_tried(tmp_path):
+    with pytest.raises(NoAnswerError, match=f"tried {tmp_path}/s "):
+        Client(f"{tmp_path}/s").get("stats")
+
+
+# --- the process itself ---
+
+
+def test_the_process_answers_on_the_socket_it_is_given(tmp_path):
+    listener, channel, theirs = socket.socket(socket.AF_UNIX), *socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    rpc = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(f"{tmp_path}/s")
+    listener.listen()
+    command = [sys.executable, "-m", "forwarder.api", str(theirs.fileno()), str(os.getpid())]
+    with subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
+        try:
+            lent = {**descriptors(), "listener": listener.fileno(), "agent": rpc[0].fileno()}
+            control.send(channel, {"type": "start", "name": "mcfwd-api", "log_level": "info"}, lent)
+            channel.settimeout(20)
+            assert control.receive(channel) == ({"type": "ready"}, {})
+            assert Client(f"{tmp_path}/s").get("stats")["flows"] == 2500
+            assert segment.Segment(lent["segment"]).words[0] > 0
+        finally:
+            process.kill()

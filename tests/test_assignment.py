@@ -1,0 +1,69 @@
+"""Which interface is which port."""
+
+from forwarder.state.settings import InterfaceSettings, Settings
+from forwarder.supervisor.assignment import Assignment
+from forwarder.supervisor.links import Link
+
+
+def link(name, ifindex, **changes):
+    values = {"up": True, "mac": "02:00:00:00:00:01", "mtu": 1500, "link_type": 1, "loopback": False, "kind": None,
+              "addresses": (), "peers": ()}
+    return Link(name=name, ifindex=ifindex, **{**values, **changes})
+
+
+def links(*names):
+    return {name: link(name, at + 10) for at, name in enumerate(names)}
+
+
+def configured(*interfaces):
+    return Settings(interface=tuple(InterfaceSettings(name=name, role=role) for name, role in interfaces))
+
+
+UP_DOWN = configured(("eth0", "upstream"), ("eth1", "downstream"))
+
+
+def test_a_plain_name_has_a_port_before_its_interface_exists():
+    ports = Assignment(8).update(UP_DOWN, links("eth0"), 1)
+    assert [(port.index, port.name, port.state) for port in ports] == [(0, "eth0", "up"), (1, "eth1", "missing")]
+
+
+def test_a_recreated_link_keeps_its_index_and_gets_its_new_ifindex():
+    assignment = Assignment(8)
+    assignment.update(UP_DOWN, links("eth0", "eth1"), 1)
+    assert assignment.update(UP_DOWN, links("eth0"), 2)[1].ifindex == 0
+    again = assignment.update(UP_DOWN, {**links("eth0"), "eth1": link("eth1", 99)}, 3)[1]
+    assert (again.index, again.assigned, again.ifindex) == (1, 1, 99)
+
+
+def test_a_wildcard_takes_what_it_matches_but_not_what_has_a_name_of_its_own():
+    settings = configured(("tap*", "downstream"), ("tap9", "upstream"), ("tap5", "disabled"))
+    ports = Assignment(8).update(settings, links("tap1", "tap5", "tap9", "eth0"), 1)
+    assert {port.name: port.role for port in ports} == {"tap1": "downstream", "tap9": "upstream"}
+
+
+def test_a_wildcard_never_takes_the_loopback():
+    ports = Assignment(8).update(configured(("*", "downstream")), {"lo": link("lo", 1, loopback=True)}, 1)
+    assert ports == ()
+
+
+def test_an_index_goes_to_another_name_only_when_there_is_no_free_one():
+    settings = configured(("tap*", "downstream"))
+    assignment = Assignment(2)
+    assert [port.index for port in assignment.update(settings, links("tap1", "tap2"), 1)] == [0, 1]
+    assert [port.name for port in assignment.update(settings, links("tap2"), 2)] == ["tap2"]
+    ports = {port.name: port for port in assignment.update(settings, links("tap2", "tap3"), 3)}
+    assert (ports["tap3"].index, ports["tap3"].assigned) == (0, 3)
+    assert (ports["tap2"].index, ports["tap2"].assigned) == (1, 1)
+
+
+def test_names_without_a_free_index_are_left_out():
+    ports = Assignment(2).update(configured(("tap*", "downstream")), links("tap1", "tap2", "tap3"), 1)
+    assert [port.name for port in ports] == ["tap1", "tap2"]
+
+
+def test_a_name_taken_out_of_the_configuration_gives_its_index_back():
+    assignment = Assignment(8)
+    assignment.update(UP_DOWN, links("eth0", "eth1"), 1)
+    assignment.update(configured(("eth0", "upstream")), links("eth0", "eth1"), 2)
+    ports = assignment.update(configured(("eth0", "upstream"), ("eth7", "downstream")), links("eth0"), 3)
+    assert [(port.index, port.name, port.assigned) for port in ports] == [(0, "eth0", 1), (1, "eth7", 3)]

@@ -1,0 +1,356 @@
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from forwarder import check, config, units
+from forwarder.client import Client, NoAnswerError, default_socket_path, socket_candidates
+from forwarder.state.settings import InterfaceSettings, Settings
+from forwarder.supervisor.links import Link
+from forwarder.tables import COLUMNS, fit, render
+
+ROLES = '[[interface]]\nname = "absent-up"\nrole = "upstream"\n[[interface]]\nname = "absent-down"\n'
+ANSWERS: dict[str, Any] = {
+    "interfaces": [{
+        "name": name, "index": index, "role": role, "state": "up", "address": f"10.0.{index}.1",
+        "mac": "02:00:00:00:00:01", "mtu": 1500, "link_type": "ether",
+        "querier": None if role == "upstream" else True, "querier_address": None,
+        "igmp_version": 3, "groups": 2, "rx_packets": 1234567, "rx_bytes": 123456789, "tx_packets": 0, "tx_bytes": 0,
+        "segmentation": None, "drops": {"malformed": 0, "ttl_expired": 7}, "igmp": {},
+    } for index, (name, role) in enumerate([("eth1", "downstream"), ("eth0", "upstream")])],
+    "groups": [{
+        "interface": "eth1", "group": group, "mode": "exclude", "sources": [], "excluded_sources": [],
+        "compatibility": 3, "expires": 254.321, "uptime": 3700.0, "last_reporter": "10.0.1.9", "static": False,
+    } for group in ("239.1.2.30", "239.1.2.4")],
+    "routes": [{"group": "239.1.2.3", "source": None, "upstream": None, "interfaces": [], "kind": "block"}],
+    "flows": [{
+        "group": "239.1.2.3", "source": "10.0.0.7", "upstream": "eth0", "downstreams": ["eth1"], "packets": 5,
+        "bytes": 6578, "wrong_packets": 0, "idle": 0.01, "verdict": "ttl_expired", "hint": "[bold]raise it",
+    }],
+    "upstream": [{"interface": "eth0", "group": "232.1.1.1", "mode": "include", "sources": ["10.0.0.7"], "version": 3}],
+    "stats": {
+        "version": "0.1.0", "uptime": 61.0, "flows": 1, "max_flows": 65536, "ring_memory": 160 << 20, "batches": 3,
+        "frames_per_batch": 1.7,
+        "processes": [{"name": "mcfwd", "pid": 7, "uptime": 61.0, "restarts": 0, "heartbeat": None}],
+    },
+}  # fmt: skip
+
+
+class Answerer(BaseHTTPRequestHandler):
+    """Serves ANSWERS; the first of a table's rows is enough of flows."""
+
+    def do_GET(self) -> None:
+        noun = self.path.removeprefix("/v1/").partition("?")[0]
+        body = json.dumps(self.server.answers[noun]).encode()  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self) -> str:
+        return "local"
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def instance(folder: Path, answers: dict[str, Any] = ANSWERS) -> Iterator[str]:
+    """A stand-in for an instance at the yielded path."""
+    path = f"{folder}/s"
+    with ThreadingUnixStreamServer(path, Answerer) as server:
+        server.answers = answers  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield path
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "forwarder", *arguments]
+
+
+def mcfwd(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the real program to its end."""
+    surroundings = {**os.environ, "COLUMNS": "80", **environment}
+    return subprocess.run(command(*arguments), capture_output=True, text=True, env=surroundings, timeout=60)
+
+
+def shown(noun: str, width: int, answer: Any = None) -> str:
+    console = Console(width=width, highlight=False)
+    with console.capture() as captured:
+        console.print(render(noun, ANSWERS[noun] if answer is None else answer, width))
+    return captured.get()
+
+
+# --- the program ---
+
+
+def test_version():
+    done = mcfwd("--version")
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "mcfwd", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], "none is named"),
+        (["run", "-u", "eth0", "-d", "eth0"], "eth0 has two roles"),
+        (["run", "-u", "eth0"], 'none has role = "downstream"'),
+        (["run", "-c", "/nonexistent.toml"], "/nonexistent.toml: No such file or directory"),
+        (["run", "-u", "a", "-d", "b", "--socket", "/" * 200], "a socket path has 1 to 107 bytes"),
+        (["check", "/nonexistent.toml"], "/nonexistent.toml: No such file or directory"),
+    ],
+)
+def test_a_configuration_that_cannot_run_is_78_and_one_line(arguments, words):
+    done = mcfwd(*arguments)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", ["show nouns", "show", "nothing", "run --log-level x", "run -x"])
+def test_wrong_usage_is_said_without_a_traceback(arguments):
+    done = mcfwd(*arguments.split())
+    assert done.returncode == 2
+    assert "Error" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_explains(tmp_path):
+    file = tmp_path / "mcfwd.toml"
+    file.write_text(ROLES)
+    done = mcfwd("check", str(file))
+    assert done.returncode == 0
+    for words in ("would run", "absent-down", "general query every 125 s", "receive rings", "will be waited for"):
+        assert words in done.stdout
+
+
+def test_no_instance_is_said_with_all_sockets_tried(tmp_path):
+    environment = {"XDG_RUNTIME_DIR": f"{tmp_path}/x", "TMPDIR": f"{tmp_path}/t", "MCFWD_SOCKET": ""}
+    done = mcfwd("show", "stats", **environment)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    for path in ("/run/mcfwd/mcfwd.sock", f"{tmp_path}/x/mcfwd.sock", f"{tmp_path}/t/mcfwd-"):
+        assert path in done.stderr
+
+
+def test_a_listener_that_never_answers_is_said_too(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{tmp_path}/s")
+        listener.listen()
+        with pytest.raises(NoAnswerError, match=f"no answer from the instance at {tmp_path}/s: timed out"):
+            Client(f"{tmp_path}/s", timeout=0.05).get("stats")
+
+
+@pytest.mark.parametrize("noun", ANSWERS)
+def test_json_is_what_the_instance_said(tmp_path, noun):
+    with instance(tmp_path) as path:
+        done = mcfwd("show", noun, "--json", MCFWD_SOCKET=path)
+    answer = ANSWERS[noun]
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, answer, "")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_silent_agent_is_said(tmp_path, options):
+    with instance(tmp_path, {"groups": None}) as path:
+        done = mcfwd("show", "groups", "--socket", path, *options)
+    assert (done.returncode, done.stdout) == (1, "null\n" if options else "")
+    assert "the agent does not answer" in done.stderr
+
+
+def test_a_reader_that_goes_away_causes_no_noise(tmp_path):
+    many = {"routes": ANSWERS["routes"] * 3000}
+    for options in ([], ["--json"]):
+        with instance(tmp_path, many) as path:
+            arguments = command("show", "routes", "--socket", path, *options)
+            with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                assert process.stdout is not None
+                assert process.stderr is not None
+                process.stdout.read(10)
+                process.stdout.close()
+                assert process.stderr.read() == b""
+            os.unlink(path)
+
+
+def test_output_that_cannot_be_written_is_one_line(tmp_path):
+    with instance(tmp_path) as path, open("/dev/full", "w") as full:
+        arguments = command("show", "routes", "--json", "--socket", path)
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "mcfwd: No space left on device\n")
+
+
+def test_watch_goes_on_until_interrupted(tmp_path):
+    with instance(tmp_path) as path:
+        arguments = command("show", "stats", "--json", "--watch", "--socket", path)
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            lines = [json.loads(process.stdout.readline()) for _ in range(2)]
+            process.send_signal(signal.SIGINT)
+            assert (lines, process.stderr.read()) == ([ANSWERS["stats"]] * 2, b"")
+    assert process.returncode == 0
+
+
+def test_watch_redraws_a_terminal_and_leaves_it_as_it_was(tmp_path):
+    ours, theirs = pty.openpty()
+    with instance(tmp_path) as path:
+        arguments = command("show", "upstream", "--watch", "--socket", path)
+        environment = {**os.environ, "TERM": "xterm"}
+        with subprocess.Popen(arguments, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+            os.close(theirs)
+            output = read_until(ours, b"232.1.1.1")
+            process.send_signal(signal.SIGINT)
+            output += read_until(ours, b"\x1b[?1049l")
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"Traceback" not in output
+
+
+def read_until(descriptor: int, mark: bytes) -> bytes:
+    output = b""
+    while mark not in output:
+        output += os.read(descriptor, 4096)
+    return output
+
+
+def test_asking_imports_nothing_heavy():
+    """What makes `show --json` slow to start stays out of it."""
+    heavy = "{'numpy', 'pydantic_core', 'aiohttp', 'uvloop', 'scapy', 'pyroute2', 'rich'}"
+    program = f"import sys, forwarder.client, forwarder.show; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+# --- where the socket is ---
+
+
+def test_the_socket_search():
+    environment = {"XDG_RUNTIME_DIR": "/run/user/5", "TMPDIR": "/var/tmp"}
+    system = "/run/mcfwd/mcfwd.sock"
+    assert socket_candidates(environment, 5) == [system, "/run/user/5/mcfwd.sock", "/var/tmp/mcfwd-5.sock"]
+    assert socket_candidates({}, 5) == [system, "/tmp/mcfwd-5.sock"]
+    assert socket_candidates({**environment, "MCFWD_SOCKET": "/a"}, 5) == ["/a"]
+
+
+def test_an_instance_listens_where_it_may(tmp_path):
+    system = f"{tmp_path}/run/mcfwd/mcfwd.sock"
+    environment = {"XDG_RUNTIME_DIR": f"{tmp_path}/user"}
+    assert default_socket_path({"MCFWD_SOCKET": "/a"}, 5, system) == "/a"
+    assert default_socket_path({}, 5, system) == "/tmp/mcfwd-5.sock"
+    (tmp_path / "user").mkdir()
+    assert default_socket_path(environment, 5, system) == f"{tmp_path}/user/mcfwd.sock"
+    (tmp_path / "run").mkdir()
+    assert default_socket_path(environment, 5, system) == system
+
+
+# --- tables ---
+
+
+@pytest.mark.parametrize("noun", ANSWERS)
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_tables_fit_the_terminal(noun, width):
+    assert all(len(line) <= width for line in shown(noun, width).splitlines())
+
+
+def test_narrow_terminals_lose_columns_and_wide_ones_show_all():
+    assert "tx bytes" not in shown("interfaces", 60)
+    assert all(column.title in shown("interfaces", 200) for column in COLUMNS["interfaces"])
+
+
+def test_rank_0_columns_always_stay():
+    cells = {column: ["x" * 40] for column in COLUMNS["flows"]}
+    assert [column.title for column in fit(cells, 10)] == ["group", "source", "verdict"]
+
+
+def test_rows_are_ordered_by_number_and_upstreams_come_first():
+    assert shown("groups", 200).index("239.1.2.4") < shown("groups", 200).index("239.1.2.30")
+    assert shown("interfaces", 200).index("eth0") < shown("interfaces", 200).index("eth1")
+
+
+def test_cells_are_not_read_as_markup():
+    assert "[bold]raise it" in shown("flows", 200)
+
+
+def test_an_empty_table_is_a_sentence():
+    assert shown("groups", 80, []) == "no groups\n"
+
+
+def test_units():
+    assert [units.count(each) for each in (0, 99_999, 100_000, 12_345_678)] == ["0", "99,999", "100 k", "12.3 M"]
+    assert [units.size(each) for each in (1023, 1024, 160 << 20)] == ["1023 B", "1 KiB", "160 MiB"]
+    durations = (None, 0.25, 59.4, 59.6, 3600, 90000)
+    assert [units.duration(each) for each in durations] == ["-", "0.2s", "59s", "1m00s", "1h00m", "1d01h"]
+    assert units.listed([str(at) for at in range(10)]) == "0, 1, 2, 3, 4, 5, 6, 7 +2"
+
+
+# --- check ---
+
+
+def link(name: str, **facts: Any) -> Link:
+    plain = {"ifindex": 2, "up": True, "mac": "02:00:00:00:00:01", "mtu": 1500, "link_type": 1, "loopback": False}
+    return Link(**{"name": name, "kind": None, "addresses": ((0x0A000001, 24),), "peers": (), **plain, **facts})
+
+
+def explained(settings: Settings, *links: Link, privileged: bool = True) -> str:
+    return "\n".join(check.explain(settings, {each.name: each for each in links}, privileged))
+
+
+def configured(*downstream: str) -> Settings:
+    return config.load(None, ["eth0"], list(downstream), "/s")
+
+
+def test_check_has_no_warnings_where_all_is_well():
+    assert "warnings" not in explained(configured("eth1"), link("eth0"), link("eth1"))
+
+
+@pytest.mark.parametrize(
+    ("present", "words"),
+    [
+        ([], "eth1 does not exist yet"),
+        ([link("eth1", up=False)], "eth1 is down"),
+        ([link("eth1", addresses=())], "eth1 has no IPv4 address"),
+    ],
+)
+def test_check_warns_of_interfaces(present, words):
+    assert words in explained(configured("eth1"), link("eth0"), *present)
+
+
+def test_check_warns_of_missing_capability():
+    assert "CAP_NET_RAW" in explained(configured("eth1"), link("eth0"), link("eth1"), privileged=False)
+
+
+def test_check_says_what_a_wildcard_matches():
+    settings = configured("tap*")
+    assert "matches tap0, tap1" in explained(settings, link("eth0"), link("tap0"), link("tap1"))
+    assert "matches nothing now" in explained(settings, link("eth0"))
+
+
+def test_check_warns_when_a_wildcard_finds_no_ports():
+    two = config.load(None, ["eth0"], ["tap*"], None)
+    few = Settings(interface=two.interface, dataplane=type(two.dataplane)(max_ports=2))
+    assert "tap1 of tap* find no port" in explained(few, link("eth0"), link("tap0"), link("tap1"))
+
+
+def test_an_interface_that_can_never_work_is_an_obstacle():
+    settings = Settings(interface=(InterfaceSettings(name="lo", role="upstream"), InterfaceSettings(name="ib0")))
+    links = {"lo": link("lo", loopback=True), "ib0": link("ib0", link_type=32)}
+    assert check.obstacles(settings, links) == [
+        "ib0 has link type 32, which is neither Ethernet nor plain IP",
+        "lo is a loopback interface, which carries no multicast between networks",
+    ]

@@ -1,0 +1,198 @@
+from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forwarder.config import ConfigurationError, load, parse_size
+from forwarder.state.settings import Settings
+
+ROLES = '[[interface]]\nname = "eth0"\nrole = "upstream"\n[[interface]]\nname = "eth1"\n'
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mcfwd.toml"
+    path.write_text(text)
+    return path
+
+
+def problems(folder: Path, text: str, upstream: tuple[str, ...] = (), downstream: tuple[str, ...] = ()) -> list[str]:
+    """What is wrong with a file, without the name of its folder."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(written(folder, text), list(upstream), list(downstream), None)
+    return str(caught.value).replace(f"{folder}/", "").splitlines()
+
+
+def test_two_options_are_a_configuration():
+    settings = load(None, ["eth0"], ["eth1", "eth2"], None)
+    assert [(each.name, each.role) for each in settings.interface] == [
+        ("eth0", "upstream"),
+        ("eth1", "downstream"),
+        ("eth2", "downstream"),
+    ]
+
+
+def test_a_file_without_surprises(tmp_path):
+    text = ROLES + 'altnets = ["10.0.0.0/8"]\n[igmp]\nquery_interval = 60\n[dataplane]\nring_memory = "64MiB"\n'
+    settings = load(written(tmp_path, text), [], [], None)
+    assert settings.interface[1].altnets == ("10.0.0.0/8",)
+    assert settings.igmp.query_interval == 60.0
+    assert settings.dataplane.ring_memory == 64 << 20
+
+
+def test_unset_and_empty_altnets_differ(tmp_path):
+    settings = load(written(tmp_path, ROLES + "altnets = []\n"), [], [], None)
+    assert [each.altnets for each in settings.interface] == [None, ()]
+
+
+def test_settings_survive_the_way_through_json(tmp_path):
+    settings = load(written(tmp_path, ROLES + 'altnets = ["10.0.0.0/8"]\n'), [], ["tap*"], "/tmp/socket")
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_the_socket_option_wins_over_the_file(tmp_path):
+    path = written(tmp_path, ROLES + '[control]\nsocket = "/run/a"\n')
+    assert load(path, [], [], None).control.socket == "/run/a"
+    assert load(path, [], [], "/run/b").control.socket == "/run/b"
+
+
+def test_a_problem_names_file_key_and_what_is_wrong(tmp_path):
+    assert problems(tmp_path, ROLES + "threshold = 300\n") == [
+        "mcfwd.toml: interface[1].threshold: should be at most 256, not 300 (eth1)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[[interface]]\nrole = "upstream"\n', "interface[0].name: is missing"),
+        (ROLES + "treshold = 2\n", "interface[1].treshold: unknown key; did you mean threshold? (eth1)"),
+        (ROLES + "robustness = 2\n", "interface[1].robustness: unknown key; it belongs in [igmp] (eth1)"),
+        (ROLES + "[igmpp]\n", "igmpp: unknown key; did you mean igmp?"),
+        (ROLES + "[igmp]\nrobustness = 0\n", "igmp.robustness: should be at least 1, not 0"),
+        (ROLES + "[igmp]\nrobustness = 2.5\n", "igmp.robustness: should be a whole number, not 2.5"),
+        (ROLES + "[igmp]\nquery_interval = nan\n", "igmp.query_interval: should be at most 31744, not nan"),
+        (ROLES + "[igmp]\nquery_interval = '1'\n", 'igmp.query_interval: should be a number, not "1"'),
+        (ROLES + 'querier = "yes"\n', 'interface[1].querier: should be true or false, not "yes" (eth1)'),
+        (ROLES + 'altnets = "10.0.0.0/8"\n', "interface[1].altnets: should be a list in brackets (eth1)"),
+        (ROLES + "igmp_version = 4\n", "interface[1].igmp_version: should be 'auto', 1, 2 or 3, not 4 (eth1)"),
+        ("igmp = 3\n" + ROLES, "igmp: should be a table, not 3"),
+        ('[interface]\nname = "eth0"\n', "interface: should be a list of tables: write [[interface]]"),
+        (ROLES + '[dataplane]\nring_memory = "lots"\n', 'dataplane.ring_memory: should be a size such as "160MiB"'),
+        (ROLES + '[dataplane]\nring_memory = "1kB"\n', "dataplane.ring_memory: should be at least 1048576, not 1000"),
+        ('mode = "switch"\n' + ROLES, "mode: should be 'proxy', not \"switch\""),
+        (ROLES + "mtu = 1979-05-27\n", "interface[1].mtu: unknown key; known are"),
+    ],
+)
+def test_wrong_shapes(tmp_path, text, expected):
+    [problem] = problems(tmp_path, text)
+    assert problem.startswith(f"mcfwd.toml: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (ROLES + 'altnets = ["10.0.0.1/8"]\n', 'interface[1].altnets[0]: "10.0.0.1/8" has host bits set'),
+        (ROLES + 'altnets = ["net"]\n', 'interface[1].altnets[0]: should be a network such as "10.0.0.0/8", not "net"'),
+        (ROLES + 'altnets = ["239.0.0.0/8"]\n', 'interface[1].altnets[0]: "239.0.0.0/8" is multicast'),
+        (ROLES + 'querier_address = "224.0.0.1"\n', "interface[1].querier_address: should be a unicast IPv4 address"),
+        (ROLES + '[igmp]\nssm_range = "10.0.0.0/8"\n', 'igmp.ssm_range: "10.0.0.0/8" is not a range of groups'),
+        (
+            ROLES + "[igmp]\nquery_interval = 10\n",
+            "igmp.query_response_interval: should be less than query_interval (10), not 10",
+        ),
+        (
+            ROLES + "igmp_version = 2\n[igmp]\nquery_response_interval = 30\n",
+            "igmp.query_response_interval: at most 25.5 fits the IGMPv2 queries of eth1, not 30",
+        ),
+        (ROLES + '[[interface]]\nname = "eth1"\n', "interface[2]: eth1 is named twice, first by"),
+        (
+            ROLES + '[[interface]]\nname = "eth0"\n',
+            "interface[2]: eth0 has two roles: upstream by mcfwd.toml: interface[0], downstream here",
+        ),
+        ('[[interface]]\nname = "eth0"\n', 'interface: none has role = "upstream" (-u)'),
+        ('[[interface]]\nname = "eth0"\nrole = "upstream"\n', 'interface: none has role = "downstream" (-d)'),
+        ("", "interface: none is named"),
+        (ROLES + '[[interface]]\nname = "a/b"\n', 'interface[2].name: "a/b" cannot be an interface name'),
+        (ROLES + '[[interface]]\nname = "a b"\n', 'interface[2].name: "a b" cannot be an interface name'),
+        (ROLES + '[[interface]]\nname = "eth0:1"\n', 'interface[2].name: "eth0:1" is an alias address'),
+        (ROLES + '[[interface]]\nname = "sixteen-letters!"\n', "interface[2].name: is longer than 15 characters"),
+        (ROLES + '[[interface]]\nname = "eth2"\n[dataplane]\nmax_ports = 2\n', "dataplane.max_ports: 2 is less"),
+        (ROLES + f'[control]\nsocket = "/{"x" * 107}"\n', "control.socket: a socket path has 1 to 107 bytes"),
+    ],
+)
+def test_wrong_meanings(tmp_path, text, expected):
+    [problem] = problems(tmp_path, text)
+    assert problem.startswith(f"mcfwd.toml: {expected}")
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    text = ROLES + "threshold = 0\nx = 1\n[igmp]\nrobustness = 0\n[dataplane]\nring_memory = '?'\n"
+    assert len(problems(tmp_path, text)) == 4
+
+
+def test_malformed_toml_is_told_with_line_and_column(tmp_path):
+    assert problems(tmp_path, "mode = 'proxy'\n[[interface]\n") == [
+        "mcfwd.toml: is not TOML: Expected ']]' at the end of an array declaration (at line 2, column 12)"
+    ]
+    assert "at line 2, column 8, the end" in problems(tmp_path, "mode = 'proxy'\nx = [12,\n")[0]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"x = " + b"[" * 5000, b"x = " + b"9" * 5000])
+def test_files_that_are_no_configuration_at_all(tmp_path, content):
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"is not (UTF-8|TOML)"):
+        load(path, [], [], None)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    for path, words in ((tmp_path / "absent", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(ConfigurationError, match=words):
+            load(path, [], [], None)
+
+
+def test_a_byte_order_mark_is_no_problem(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"\xef\xbb\xbf" + ROLES.encode())
+    assert len(load(path, [], [], None).interface) == 2
+
+
+def test_an_interface_cannot_be_both(tmp_path):
+    with pytest.raises(ConfigurationError, match="command line: -d eth0: eth0 has two roles"):
+        load(None, ["eth0"], ["eth0", "eth1"], None)
+    assert "two roles" in problems(tmp_path, ROLES, upstream=("eth1",))[0]
+
+
+def test_an_option_may_repeat_what_the_file_says(tmp_path):
+    path = written(tmp_path, ROLES + "threshold = 5\n")
+    settings = load(path, ["eth0"], ["eth1", "eth1"], None)
+    assert [each.threshold for each in settings.interface] == [1, 5]
+
+
+def test_a_wildcard_may_cover_a_plain_name(tmp_path):
+    settings = load(written(tmp_path, ROLES + '[[interface]]\nname = "eth*"\n'), [], [], None)
+    assert len(settings.interface) == 3
+
+
+@pytest.mark.parametrize(("text", "size"), [("160MiB", 160 << 20), ("64 kB", 64000), ("1G", 1 << 30), ("4096", 4096)])
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@given(st.text() | st.text("[]=\"'.,\n{}interfacnm01 \t#"))
+def test_any_text_is_settings_or_a_configuration_error(text):
+    with NamedTemporaryFile() as file:
+        file.write(text.encode("utf-8", "surrogatepass"))
+        file.flush()
+        with suppress(ConfigurationError):
+            load(Path(file.name), [], [], None)
+
+
+@given(st.text())
+def test_any_name_is_taken_or_refused(name):
+    with suppress(ConfigurationError):
+        settings = load(None, [name], ["downstream0"], None)
+        assert settings.interface[0].name == name
