@@ -1,0 +1,1 @@
+"""Veth topologies in network namespaces, numbered senders, kernel receivers, the demo."""
