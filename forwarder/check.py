@@ -6,14 +6,16 @@ Obstacles keep `mcfwd run` from starting; warnings do not, an interface that is 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
+import netifaces
+
 from forwarder.agent.agent import options_of
 from forwarder.client import default_socket_path
-from forwarder.packet.packet_socket import RingLayout, UnsupportedLink, link_header_length
+from forwarder.packet.packet_socket import RingLayout
 from forwarder.process import privileges
 from forwarder.state.ports import Port
 from forwarder.state.settings import Settings
 from forwarder.supervisor.assignment import Assignment, is_wildcard
-from forwarder.supervisor.links import Link, LinkWatch
+from forwarder.supervisor.links import Link, LinkWatch, obstacle
 from forwarder.supervisor.sockets import DOWNSTREAM_BLOCKS, UPSTREAM_BLOCKS
 from forwarder.units import count, listed, size
 from igmp.link import format_address
@@ -30,24 +32,25 @@ def current_links() -> dict[str, Link]:
         watch.close()
 
 
+def default_interface() -> str | None:
+    """The interface of the default route, if there is one."""
+    default: dict[int, tuple[str, str]] = netifaces.gateways().get("default", {})
+    return default[netifaces.AF_INET][1] if netifaces.AF_INET in default else None
+
+
 def obstacles(settings: Settings, links: Links) -> list[str]:
     """Why this configuration cannot run here, whatever comes later."""
     named = {interface.name for interface in settings.interface if interface.role != "disabled"}
-    return [problem for name in sorted(named & links.keys()) if (problem := _obstacle(links[name]))]
+    return [problem for name in sorted(named & links.keys()) if (problem := obstacle(links[name]))]
 
 
-def _obstacle(link: Link) -> str | None:
-    if link.loopback:
-        return f"{link.name} is a loopback interface, which carries no multicast between networks"
-    try:
-        link_header_length(link.link_type, link.name)
-    except UnsupportedLink:
-        return f"{link.name} has link type {link.link_type}, which is neither Ethernet nor plain IP"
-    return None
+def explain(
+    settings: Settings, links: Links, privileged: bool | None = None, default: str | None = None
+) -> list[str]:
+    """The lines that say what would run; `privileged` None asks the system for CAP_NET_RAW.
 
-
-def explain(settings: Settings, links: Links, privileged: bool | None = None) -> list[str]:
-    """The lines that say what would run; `privileged` None asks the system for CAP_NET_RAW."""
+    `default` is the interface of the default route, the way to remote sources.
+    """
     ports = Assignment(settings.dataplane.max_ports).update(settings, links, 1)
     if privileged is None:
         privileged = privileges.has_capability(privileges.CAP_NET_RAW)
@@ -56,7 +59,7 @@ def explain(settings: Settings, links: Links, privileged: bool | None = None) ->
         "timers": _timers(settings, ports),
         "memory": _memory(settings, ports),
         "control socket": [settings.control.socket or default_socket_path()],
-        "warnings": _warnings(settings, ports, links, privileged),
+        "warnings": [*_warnings(settings, ports, links, privileged), *_direction(ports, default)],
     }
     return [line for title, lines in sections.items() for line in _section(title, list(lines))]
 
@@ -145,6 +148,12 @@ def _warnings(settings: Settings, ports: tuple[Port, ...], links: Links, privile
         left = [name for name in left if not links[name].loopback and not _is_named(settings, name)]
         if left:
             yield f"{listed(left)} of {interface.name} find no port: raise max_ports in [dataplane]"
+
+
+def _direction(ports: tuple[Port, ...], default: str | None) -> Iterator[str]:
+    """What is odd about the roles, given where the default route leads."""
+    if any(port.name == default and port.role == "downstream" for port in ports):
+        yield f"{default} has the default route and is downstream: remote sources usually come from there"
 
 
 def _is_named(settings: Settings, name: str) -> bool:

@@ -121,14 +121,15 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
     from forwarder.config import load
 
     settings = _configured(lambda: load(file, [], [], None))
-    from forwarder.check import current_links, explain, obstacles
+    from forwarder.check import current_links, default_interface, explain, obstacles
 
     with _plain_errors():
         links = current_links()
         reasons = obstacles(settings, links)
         if reasons:
             _fail("\n".join(f"{file}: {reason}" for reason in reasons), EXIT_CONFIGURATION)
-        print(f"{file}: would run", *explain(settings, links), sep="\n", flush=True)
+        lines = explain(settings, links, default=default_interface())
+        print(f"{file}: would run", *lines, sep="\n", flush=True)
 
 
 def _configured(load: Callable[[], "Settings"]) -> "Settings":

@@ -335,6 +335,12 @@ def test_check_warns_of_missing_capability():
     assert "CAP_NET_RAW" in explained(configured("eth1"), link("eth0"), link("eth1"), privileged=False)
 
 
+def test_check_wonders_about_a_default_route_downstream():
+    links = {each.name: each for each in (link("eth0"), link("eth1"))}
+    assert any("default route" in line for line in check.explain(configured("eth1"), links, True, default="eth1"))
+    assert not any("default route" in line for line in check.explain(configured("eth1"), links, True, default="eth0"))
+
+
 def test_check_says_what_a_wildcard_matches():
     settings = configured("tap*")
     assert "matches tap0, tap1" in explained(settings, link("eth0"), link("tap0"), link("tap1"))

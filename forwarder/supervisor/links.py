@@ -1,21 +1,22 @@
 """Interfaces as the kernel has them now: netlink says when to look, a snapshot says what is there.
 
 Notifications are only a bell: whatever rang, the whole picture is read again, so a lost notification (ENOBUFS) costs
-nothing and there is one way to learn of a link. rtnetlink(7); addresses through netifaces.
+nothing and there is one way to learn of a link. rtnetlink(7).
 """
 
 import ipaddress
 import socket
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import netifaces
-from pyroute2 import IPRoute
+from pyroute2 import IPRoute, NetlinkDumpInterrupted
+
+from forwarder.packet.packet_socket import UnsupportedLink, link_header_length
 
 NETLINK_ROUTE = 0
 RTMGRP_LINK, RTMGRP_IPV4_IFADDR = 0x1, 0x10
+DUMPS = 100
 IFF_UP, IFF_LOOPBACK, IFF_RUNNING = 0x1, 0x8, 0x40
 
 
@@ -58,8 +59,17 @@ class LinkWatch:
                 continue
 
     def snapshot(self) -> dict[str, Link]:
-        """All interfaces of this network namespace by name."""
-        links = (_link(message) for message in self._route.get_links())
+        """All interfaces of this network namespace by name, as of one moment; NetlinkDumpInterrupted if never still."""
+        for _ in range(DUMPS - 1):
+            with suppress(NetlinkDumpInterrupted):
+                return self._read()
+        return self._read()
+
+    def _read(self) -> dict[str, Link]:
+        addresses: dict[int, list[Any]] = {}
+        for message in self._route.get_addr(family=socket.AF_INET):
+            addresses.setdefault(message["index"], []).append(message)
+        links = (_link(message, addresses.get(message["index"], [])) for message in self._route.get_links())
         return {link.name: link for link in links}
 
     def close(self) -> None:
@@ -68,11 +78,21 @@ class LinkWatch:
         self._route.close()
 
 
-def _link(message: Any) -> Link:
-    name, flags = message.get("ifname"), message["flags"]
-    entries = _ipv4_entries(name)
+def obstacle(link: Link) -> str | None:
+    """Why mcfwd can never use this interface, in words; None when it can."""
+    if link.loopback:
+        return f"{link.name} is a loopback interface, which carries no multicast between networks"
+    try:
+        link_header_length(link.link_type, link.name)
+    except UnsupportedLink:
+        return f"{link.name} has link type {link.link_type}, which is neither Ethernet nor plain IP"
+    return None
+
+
+def _link(message: Any, addresses: list[Any]) -> Link:
+    flags = message["flags"]
     return Link(
-        name=name,
+        name=message.get("ifname"),
         ifindex=message["index"],
         up=bool(flags & IFF_UP and flags & IFF_RUNNING),
         mac=message.get("address") or "00:00:00:00:00:00",
@@ -80,26 +100,21 @@ def _link(message: Any) -> Link:
         link_type=message["ifi_type"],
         loopback=bool(flags & IFF_LOOPBACK),
         kind=message.get(("linkinfo", "kind")),
-        addresses=tuple(_networks(entries)),
-        peers=tuple(_peers(entries)),
+        addresses=tuple(_network(each) for each in addresses),
+        peers=tuple(_number(each.get("address")) for each in addresses if _has_peer(each)),
     )
 
 
-def _ipv4_entries(name: str) -> list[dict[str, str]]:
-    with suppress(ValueError, OSError):
-        entries: list[dict[str, str]] = netifaces.ifaddresses(name).get(netifaces.AF_INET, [])
-        return [entry for entry in entries if entry.get("addr")]
-    return []
+def _network(message: Any) -> tuple[int, int]:
+    """Our address and how many of its bits are on the link: all of them where there is a peer instead."""
+    own = message.get("local") or message.get("address")
+    return _number(own), 32 if _has_peer(message) else message["prefixlen"]
 
 
-def _networks(entries: Iterable[dict[str, str]]) -> Iterable[tuple[int, int]]:
-    for entry in entries:
-        mask = int(ipaddress.IPv4Address(entry.get("netmask") or "255.255.255.255"))
-        yield int(ipaddress.IPv4Address(entry["addr"])), mask.bit_count()
+def _has_peer(message: Any) -> bool:
+    """IFA_ADDRESS is the other end of a point-to-point link, where it differs from IFA_LOCAL (linux/if_addr.h)."""
+    return message.get("local") not in (None, message.get("address"))
 
 
-def _peers(entries: Iterable[dict[str, str]]) -> Iterable[int]:
-    for entry in entries:
-        peer = entry.get("peer")
-        if peer and peer != entry["addr"]:
-            yield int(ipaddress.IPv4Address(peer))
+def _number(address: str) -> int:
+    return int(ipaddress.IPv4Address(address))
