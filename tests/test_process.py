@@ -44,6 +44,14 @@ def test_the_end_of_the_other_side_is_none(channel):
     assert control.receive(theirs) is None
 
 
+def test_an_end_with_messages_unread_is_none_too(channel):
+    """A supervisor that dies has often just been told something."""
+    ours, theirs = channel
+    control.send(theirs, {"type": "ready"})
+    ours.close()
+    assert control.receive(theirs) is None
+
+
 def test_a_child_keeps_no_capability():
     """Started as root or not, all five sets are empty after bootstrap's first steps."""
     code = ("from forwarder.process import privileges; privileges.keep_only(None); "

@@ -3,7 +3,6 @@
 Frames are received and sent with their link header; whether there is one depends on the link type.
 """
 
-import errno
 import socket
 from collections.abc import Iterator
 
@@ -13,7 +12,6 @@ from igmp.link import Link, Network, group_mac
 
 LARGEST = 65536
 ETHERTYPE_IPV4 = b"\x08\x00"
-GONE = frozenset({errno.ENETDOWN, errno.ENXIO, errno.ENODEV, errno.EAGAIN, errno.ENOBUFS})
 
 
 def link_of(port: Port) -> Link:
@@ -65,10 +63,8 @@ class Attachment:
         header = group_mac(destination).to_bytes(6) + self._mac + ETHERTYPE_IPV4 if self._header else b""
         try:
             self._socket.send(header + packet)
-        except OSError as error:
+        except OSError:     # down, gone, full: the protocol repeats what matters
             self.failed += 1
-            if error.errno not in GONE:
-                raise
 
     def close(self) -> None:
         """Close our copy of the socket."""

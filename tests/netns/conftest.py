@@ -10,6 +10,7 @@ from forwarder.lab import links
 from forwarder.lab.mcfwd import Mcfwd
 from forwarder.lab.namespaces import Namespace
 from forwarder.lab.topology import Lab
+from netns.site import Site, Stream
 
 
 @cache
@@ -75,3 +76,43 @@ def start_mcfwd(stack: ExitStack) -> Callable[..., Mcfwd]:
         return stack.enter_context(Mcfwd(lab.router, "-u", lab.upstream, *ports, *arguments, **options))
 
     return start
+
+
+@pytest.fixture(scope="module")
+def running_site() -> Iterator[Site]:
+    """Receivers of all three versions, two sources and mcfwd, for all tests of a module."""
+    if reason := obstacle():
+        pytest.skip(reason)
+    with Site() as site:
+        yield site
+
+
+@pytest.fixture
+def site(running_site: Site) -> Iterator[Site]:
+    """The module's site; what a test has joined is left after it."""
+    yield running_site
+    running_site.leave_all()
+
+
+@pytest.fixture
+def streams(site: Site, stack: ExitStack) -> list[Stream]:
+    """The UDP of the site's downstream links from the beginning of the test."""
+    return site.streams(stack)
+
+
+@pytest.fixture
+def group(running_site: Site) -> str:
+    """A group that both sources send and no other test takes."""
+    return running_site.new_group()
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Callable[[str, float], float]:
+    """Keeps a duration with the test's result and prints it: `measured(name, seconds)` gives it back."""
+
+    def keep(name: str, seconds: float) -> float:
+        record_property(name, round(seconds, 6))
+        print(f"{name}: {1000 * seconds:.1f} ms")
+        return seconds
+
+    return keep
