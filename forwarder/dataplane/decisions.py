@@ -13,6 +13,8 @@ import numpy.typing as npt
 from forwarder.dataplane.fib import Fib, Kind, PortPolicy, Prefix
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.frame import Columns, Positions
+from forwarder.dataplane.loops import OwnAddresses
+from forwarder.packet.tpacket import ARPHRD_ETHER
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import Reason
@@ -30,6 +32,7 @@ class Decisions:
 
     def __init__(self, flows: FlowTable, routes: RouteReader, membership: MembershipReader) -> None:
         self.flows, self._routes, self._membership = flows, routes, membership
+        self.own = OwnAddresses({})
         self._fib = Fib()
         self._ports: tuple[Port, ...] = ()
         self._limit = 0
@@ -46,6 +49,7 @@ class Decisions:
         self._limit = configuration.settings.dataplane.flow_limit
         self._everywhere = configuration.settings.igmp.forward_when_not_querier
         self._fib.set_ports([policy_of(port) for port in configuration.ports])
+        self.own = OwnAddresses(_addresses(configuration.ports))
         newest = max((port.assigned for port in configuration.ports), default=0)
         if newest > self._newest_port:
             self._newest_port = newest
@@ -158,3 +162,7 @@ def policy_of(port: Port) -> PortPolicy:
     )
 
 
+def _addresses(ports: Sequence[Port]) -> dict[int, bytes]:
+    """Hardware addresses of the Ethernet ports that exist."""
+    ethernet = (port for port in ports if port.ifindex and port.link_type == ARPHRD_ETHER)
+    return {port.index: bytes.fromhex(port.mac.replace(":", "")) for port in ethernet}

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.forwarding import verdicts
-from forwarder.dataplane.frame import Columns, Positions, columns
+from forwarder.dataplane.frame import NONE, Columns, Positions, columns
 from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.transmitter import Transmitter
 from forwarder.state.reasons import REASONS, Reason
@@ -25,7 +25,7 @@ class Pipeline:
         """Decide on every frame and send what is wanted; how many frames there were. The batch is then done with."""
         header = columns(batch, ingress.link_header)
         rows, decided = self._decisions.of(ingress.port.index, header, now)
-        reasons = verdicts(header, decided, ingress.port.settings.threshold)
+        reasons = self._verdicts(ingress, header, decided)
         ingress.counters[RX_PACKETS] += len(rows)
         ingress.counters[RX_BYTES] += int(batch.length.sum())
         frames = self._account(ingress, header, rows, decided, reasons, now)
@@ -33,6 +33,15 @@ class Pipeline:
             bitmaps = self._decisions.flows.ports(rows[frames])
             self._transmitter.send(header, batch, ingress.ring.address, frames, bitmaps)
         return len(rows)
+
+    def _verdicts(self, ingress: Attachment, header: Columns, decided: Reasons) -> Reasons:
+        """Reason of each frame; what a loop in the network brings back to us has us as its source."""
+        reasons = verdicts(header, decided, ingress.port.settings.threshold)
+        returned = self._decisions.own.returned(ingress.port.index, header.rows) if ingress.link_header else NONE
+        if returned.size:
+            reasons = reasons.copy()
+            reasons[returned] = Reason.BAD_SOURCE
+        return reasons
 
     def _account(
         self, ingress: Attachment, header: Columns, rows: Positions, decided: Reasons, reasons: Reasons, now: float
