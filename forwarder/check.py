@@ -5,6 +5,7 @@ Obstacles keep `mcfwd run` from starting; warnings do not, an interface that is 
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from typing import Any
 
 import netifaces
 
@@ -34,7 +35,7 @@ def current_links() -> dict[str, Link]:
 
 def default_interface() -> str | None:
     """The interface of the default route, if there is one."""
-    default: dict[int, tuple[str, str]] = netifaces.gateways().get("default", {})
+    default: Any = netifaces.gateways().get("default", {})
     return default[netifaces.AF_INET][1] if netifaces.AF_INET in default else None
 
 
