@@ -1,7 +1,7 @@
 """What the protocol decided, as the shared segments say it: route rows, roles, counters; and the way back."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from forwarder.state.membership import MembershipWriter
 from forwarder.state.ports import Port
@@ -20,6 +20,7 @@ class Publisher:
         self._changed = False
         self._assigned: dict[int, int] = {}
         self._counted_before: dict[int, dict[str, int]] = {}
+        self._counting: dict[int, Mapping[str, int]] = {}
         self._inherited = _by_group(self._routes.rows())
         self.generation = 0
 
@@ -33,7 +34,7 @@ class Publisher:
             return
         self._assigned[port.index] = port.assigned
         self._membership.assign(port.index, port.assigned)
-        self._counted_before[port.index] = self._membership.read_counters(port.index)
+        self._counting.pop(port.index, None)
 
     def route(self, route: Route) -> None:
         """Write or delete a learned row."""
@@ -57,8 +58,11 @@ class Publisher:
 
     def port(self, proxy: Proxy, index: int) -> None:
         """Publish counters, group count and version of a port."""
+        counting = proxy.counters(index)
+        if self._counting.get(index) is not counting:   # the protocol began anew: count on from what was said
+            self._counting[index], self._counted_before[index] = counting, self._membership.read_counters(index)
         before = self._counted_before[index]
-        counters = {name: before[name] + count for name, count in proxy.counters(index).items()}
+        counters = {name: before[name] + count for name, count in counting.items()}
         self._membership.counters(index, counters)
         self._membership.groups(index, proxy.group_count(index))
         self._membership.version(index, proxy.version(index))

@@ -2,7 +2,7 @@
 
 A breath waits for frames or news, takes over the news, and carries what every ring has to where it is wanted; once
 a second it shows life. Nothing in it waits for another process. A worker that is killed leaves its rings, counters
-and flows to its successor.
+and flows to its successor, which reads no ring before it can send to every port.
 """
 
 import gc
@@ -56,7 +56,9 @@ class Worker:
         self._segment = WorkerSegment(descriptors["segment"], writable=True)
         self._configuration = SnapshotReader(descriptors["configuration"])
         self._ports: dict[int, Port] = {}
+        self._generation = 0
         self._lent: dict[Key, tuple[RingLayout, int, int]] = {}
+        self._lent_at: dict[Key, int] = {}
         self._attached: dict[int, Attachment] = {}
         self._keys: dict[int, Key] = {}
         flows = FlowTable(self._segment.flows, _random_key())
@@ -69,6 +71,7 @@ class Worker:
             self._poll.register(descriptor, select.POLLIN)
         self._by_descriptor: dict[int, int] = {}
         self._retry = False
+        self._complete = False      # every port there was at the start has been lent
 
     def run(self) -> None:
         """Breathe until the supervisor is gone."""
@@ -130,6 +133,9 @@ class Worker:
             case "port":
                 self._lend(message, descriptors)
             case "ports_sent":
+                self._complete = True
+                for port in self._attached.values():
+                    self._poll.register(port.receiving(), select.POLLIN)
                 control.send(self._control, {"type": "ready"})
 
     def _lend(self, message: dict[str, int], descriptors: dict[str, int]) -> None:
@@ -138,6 +144,7 @@ class Worker:
             self._forget(former)
         layout = RingLayout(message["block_size"], message["block_nr"], message["retire_blk_tov"])
         self._lent[key] = (layout, descriptors["ring"], descriptors["transmit"])
+        self._lent_at[key] = message["generation"]
         self._configure()
         self._attach()
 
@@ -145,6 +152,7 @@ class Worker:
         if self._keys.get(key[0]) == key:
             self._detach(key[0])
         _, ring, transmit = self._lent.pop(key)
+        del self._lent_at[key]
         os.close(ring)
         os.close(transmit)
 
@@ -153,6 +161,7 @@ class Worker:
         if published is None:
             return
         configuration = Configuration.from_json(published)
+        self._generation = configuration.generation
         self._ports = {port.index: port for port in configuration.ports}
         for index, port in self._ports.items():
             self._assign(index, port)
@@ -167,10 +176,10 @@ class Worker:
             row[ASSIGNED] = port.assigned
 
     def _attach(self) -> None:
-        """Attach every port that configuration and descriptors agree on; let go of the others."""
+        """Attach every port that configuration and descriptors agree on; let go of what was lent for an older one."""
         current = {port.index: (port.index, port.assigned, port.ifindex) for port in self._ports.values()}
-        for key in [key for key in self._lent if current.get(key[0]) != key]:
-            if key[0] not in current or key[1:] < current[key[0]][1:] or not current[key[0]][2]:
+        for key in [key for key, lent_at in self._lent_at.items() if lent_at <= self._generation]:
+            if current.get(key[0]) != key:
                 self._forget(key)
         for index, key in current.items():
             if index in self._attached:
@@ -183,15 +192,17 @@ class Worker:
         port = Attachment(self._ports[index], layout, ring, transmit, self._segment.ports[index])
         self._attached[index], self._keys[index] = port, key
         self._by_descriptor[port.receiving()] = index
-        self._poll.register(port.receiving(), select.POLLIN)
+        if self._complete:
+            self._poll.register(port.receiving(), select.POLLIN)
 
     def _detach(self, index: int) -> None:
         """A link went: take what its ring still holds, then let go in the order the kernel needs."""
         port = self._attached[index]
         port.settle_error()
-        while self._carry(port):
-            pass
-        self._poll.unregister(port.receiving())
+        if self._complete:
+            while self._carry(port):
+                pass
+            self._poll.unregister(port.receiving())
         del self._by_descriptor[port.receiving()], self._attached[index], self._keys[index]
         port.close()
 
@@ -206,10 +217,10 @@ class Worker:
             self._ask_for_segmentation()
 
     def _ask_for_segmentation(self) -> None:
-        """Once: whether the kernel takes segmentation offload; the first Ethernet port that is up is asked."""
+        """Once: whether the kernel takes segmentation offload; an Ethernet port that is up is asked, upstream first."""
         header = self._segment.header
         if not header[GSO]:
-            for port in self._attached.values():
+            for port in sorted(self._attached.values(), key=lambda each: each.port.role != "upstream"):
                 if port.port.up and port.link_header:
                     address = port.port.addresses[0][0] if port.port.addresses else 0
                     try:

@@ -1,5 +1,6 @@
 """mcfwd itself, started in a namespace, asked over its Unix socket, and stopped."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +28,17 @@ def reachable(path: str) -> bool:
     """Whether any user may execute `path`; an interpreter under root's home is out of an ordinary user's reach."""
     places = [place.resolve() for place in (Path(path), Path(path).parent)]
     return all(step.stat().st_mode & 1 for place in places for step in (place, *place.parents))
+
+
+def public_python() -> tuple[str, dict[str, str]] | None:
+    """A Python of our version that any user may run, and the environment in which it finds what ours does."""
+    if reachable(sys.executable):
+        return sys.executable, {}
+    system = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    places = [str(Path(__file__).parents[2]), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    if os.path.exists(system) and all(map(reachable, [system, *places])):
+        return system, {"PYTHONPATH": ":".join(dict.fromkeys(places))}
+    return None
 
 
 class _Connection(http.client.HTTPConnection):
@@ -52,19 +65,28 @@ class Mcfwd:
         timeout: float = 20.0,
         log_level: str = "info",
         environment: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        socket_path: str | None = None,
+        python: str = sys.executable,
     ) -> None:
+        """`unprivileged`: CAP_NET_RAW alone, as an ordinary user; `prefix`: a program that starts it, with options."""
         self._directory = tempfile.TemporaryDirectory(prefix="mcfwd-")
         directory = Path(self._directory.name)
-        self.socket, self.log = str(directory / "s"), directory / "log"
-        argv = [sys.executable, "-m", "forwarder", "run", "--socket", self.socket, "--log-level", log_level]
-        prefix = self._drop_privileges(directory) if unprivileged else ()
+        self.socket, self.log = socket_path or str(directory / "s"), directory / "log"
+        public = public_python() if unprivileged else None
+        python, needed = public or (python, {})
+        if public:
+            os.chown(directory, NOBODY, NOBODY)
+        if unprivileged:
+            prefix = (*CAPABILITIES, *(ORDINARY_USER if public else ()), *prefix)
+        argv = [python, "-m", "forwarder", "run", "--socket", self.socket, "--log-level", log_level]
         with self.log.open("wb") as log:
             self.process = namespace.popen(
                 [*prefix, *argv, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | (environment or {}),
+                env=os.environ | needed | (environment or {}),
             )
         try:
             wait_for(self._ready, timeout, "mcfwd ready")
@@ -122,6 +144,40 @@ class Mcfwd:
         rows: list[dict[str, Any]] = self.show("groups")
         return next((row for row in rows if (row["interface"], row["group"]) == (interface, group)), None)
 
+    def process_row(self, name: str) -> dict[str, Any] | None:
+        """The row of a process in `show stats`; None while the process, or the API itself, is being started again."""
+        try:
+            rows: list[dict[str, Any]] = self.show("stats")["processes"]
+        except (OSError, http.client.HTTPException):
+            return None
+        return next((row for row in rows if row["name"] == name), None)
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> int:
+        """Sends a signal to one of mcfwd's processes, of the id that `show stats` tells, and returns the id."""
+        pid = self.pids[name]
+        os.kill(pid, number)
+        return pid
+
+    def wait_replaced(self, name: str, former: int, timeout: float = 20.0) -> dict[str, Any]:
+        """The row of a process that has taken the place of `former` and has shown life since; TimeoutError."""
+
+        def alive(_: "Mcfwd") -> dict[str, Any] | None:
+            row = self.process_row(name)
+            if row is None or row["pid"] == former or row["heartbeat"] is None:
+                return None
+            return row if row["heartbeat"] < row["uptime"] else None
+
+        return dict(self.wait_for(alive, timeout, f"another {name} than {former}"))
+
+    def children(self) -> dict[int, str]:
+        """Names (comm) of all processes below the supervisor by process id, the spare worker included."""
+        names: dict[int, str] = {}
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            for pid in (task / "children").read_text().split():
+                with contextlib.suppress(FileNotFoundError):
+                    names[int(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
+        return names
+
     @property
     def pids(self) -> dict[str, int]:
         """Process ids by process name."""
@@ -146,14 +202,6 @@ class Mcfwd:
                 self.process.wait()
         self._directory.cleanup()
 
-    @staticmethod
-    def _drop_privileges(directory: Path) -> tuple[str, ...]:
-        """CAP_NET_RAW alone, as an ordinary user where that one can run our Python, else still as root's uid."""
-        if not reachable(sys.executable):
-            return CAPABILITIES
-        os.chown(directory, NOBODY, NOBODY)
-        return CAPABILITIES + ORDINARY_USER
-
     def _ready(self) -> bool:
         if self.process.poll() is not None:
             raise RuntimeError(f"mcfwd ended with {self.process.returncode}")
@@ -163,10 +211,12 @@ class Mcfwd:
             return False
 
 
-def exit_code(namespace: Namespace, arguments: Sequence[str], timeout: float = 20.0) -> tuple[int, str]:
-    """Exit code and output of `python -m forwarder ARGUMENTS` run to its end in a namespace."""
+def exit_code(
+    namespace: Namespace, arguments: Sequence[str], timeout: float = 20.0, prefix: Sequence[str] = ()
+) -> tuple[int, str]:
+    """Exit code and output of `PREFIX python -m forwarder ARGUMENTS` run to its end in a namespace."""
     with namespace.popen(
-        [sys.executable, "-m", "forwarder", *arguments],
+        [*prefix, sys.executable, "-m", "forwarder", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

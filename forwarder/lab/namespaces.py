@@ -67,6 +67,13 @@ class Namespace:
     ) -> None:
         self.close()
 
+    @classmethod
+    def of(cls, pid: int, name: str = "") -> "Namespace":
+        """The network namespace that a process is in, as it is."""
+        namespace = cls.__new__(cls)
+        namespace.name, namespace.fd = name, os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        return namespace
+
     def close(self) -> None:
         """Lets go of the namespace; it ends with its last process and socket."""
         fd, self.fd = self.fd, -1

@@ -8,6 +8,7 @@ CAP_NET_RAW = 13
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, _PR_CAP_AMBIENT_RAISE = 47, 4, 2
+_PR_SET_SECUREBITS, _SECBIT_NOROOT, _SECBIT_NOROOT_LOCKED = 28, 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -27,7 +28,11 @@ def has_capability(capability: int) -> bool:
 
 
 def keep_only(capability: int | None) -> None:
-    """Reduce every set of this process to `capability`, or to nothing; there is no way back."""
+    """Reduce every set of this process to `capability`, or to nothing; there is no way back.
+
+    Where allowed (CAP_SETPCAP) a program that is started later gains nothing from uid 0 either (securebits).
+    """
+    _libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NOROOT | _SECBIT_NOROOT_LOCKED, 0, 0, 0)
     _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     sets = (_Sets * 2)()
     if capability is not None:

@@ -34,10 +34,11 @@ class Process:
     channel: socket.socket
 
     @classmethod
-    def start(cls, module: str, parent: int) -> "Process":
-        """Run `python -m module`; it does its imports and waits for its start message."""
+    def start(cls, module: str, parent: int, nice: int = 0) -> "Process":
+        """Run `python -m module` without privileges; it does its imports and waits for its start message."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", module, str(theirs.fileno()), str(parent)]
+        arguments = [str(nice), module, str(theirs.fileno()), str(parent)]
+        command = [sys.executable, "-m", "forwarder.process", *arguments]
         with theirs:
             environment = {**os.environ, **ENVIRONMENT}
             popen = subprocess.Popen(
@@ -64,6 +65,7 @@ class Child:
     arguments: dict[str, Any]
     descriptors: Mapping[str, int]
     heartbeat: Callable[[], float]
+    nice: int = 0
     process: Process | None = None
     begun: bool = False
     told: bool = False

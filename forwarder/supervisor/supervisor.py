@@ -7,16 +7,18 @@ supervisor's own memory of a port is its sockets.
 
 import logging
 import os
+import resource
 import selectors
 import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 
 from setproctitle import setproctitle
 
-from forwarder.packet.packet_socket import PortError, UnsupportedLink, link_header_length
+from forwarder.packet.packet_socket import PortError
 from forwarder.process import control, privileges
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration, Port
@@ -26,8 +28,8 @@ from forwarder.state.snapshot import SnapshotWriter
 from forwarder.state.worker_segment import HEARTBEAT, WorkerSegment
 from forwarder.supervisor import listener
 from forwarder.supervisor.assignment import Assignment
-from forwarder.supervisor.children import Child, Process
-from forwarder.supervisor.links import Link, LinkWatch
+from forwarder.supervisor.children import Child, Process, describe
+from forwarder.supervisor.links import Link, LinkWatch, obstacle
 from forwarder.supervisor.notify import notify
 from forwarder.supervisor.shared import AGENT, API, WORKER, Shared
 from forwarder.supervisor.sockets import PortOpener, PortSockets, key_of
@@ -36,9 +38,11 @@ log = logging.getLogger(__name__)
 
 EXIT_UNAVAILABLE, EXIT_CANNOT_CREATE, EXIT_NO_PERMISSION = 69, 73, 77
 TICK = 1.0
+LATE = 3.0
 STOP_TIME = 2.0
 READY_TIME = 5.0
 PORT_RETRY = 1.0
+SPARE_RETRY = 5.0
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -60,6 +64,7 @@ def run(settings: Settings, load: Callable[[], Settings], socket_path: str, log_
         log.error("control socket %s: %s", socket_path, reason)
         return EXIT_CANNOT_CREATE
     privileges.keep_only(privileges.CAP_NET_RAW)
+    _raise_descriptor_limit()
     setproctitle("mcfwd")
     try:
         return Supervisor(settings, load, watch, listening, log_level).run()
@@ -67,18 +72,15 @@ def run(settings: Settings, load: Callable[[], Settings], socket_path: str, log_
         listener.release(listening, socket_path)
 
 
+def _raise_descriptor_limit() -> None:
+    """Three sockets a port, in us and on their way to the children: as many as we may have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _never_works(settings: Settings, links: dict[str, Link]) -> str | None:
-    for interface in settings.interface:
-        link = links.get(interface.name)
-        if link is None or interface.role == "disabled":
-            continue
-        if link.loopback:
-            return f"{link.name}: a loopback interface carries no multicast between networks"
-        try:
-            link_header_length(link.link_type, link.name)
-        except UnsupportedLink:
-            return f"{link.name}: link type {link.link_type} is neither Ethernet nor plain IP"
-    return None
+    named = (links.get(interface.name) for interface in settings.interface if interface.role != "disabled")
+    return next((problem for link in named if link and (problem := obstacle(link))), None)
 
 
 class Supervisor:
@@ -97,8 +99,11 @@ class Supervisor:
         self._ports: tuple[Port, ...] = ()
         self._sockets: dict[int, PortSockets] = {}
         self._retry_ports = 0.0
+        self._failures: dict[str, str] = {}
         self._children = self._roles(listening)
         self._spare: Process | None = None
+        self._spare_not_before = 0.0
+        self._last_tick = self._awake_since = 0.0
         self._selector = selectors.DefaultSelector()
         self._started = time.monotonic()
         self._announced = False
@@ -115,8 +120,8 @@ class Supervisor:
         shared = self._shared
         return {
             WORKER: Child(WORKER, "forwarder.dataplane.worker", {"index": 0}, shared.for_worker(), beats[WORKER]),
-            AGENT: Child(AGENT, "forwarder.agent", {}, shared.for_agent(), beats[AGENT]),
-            API: Child(API, "forwarder.api", {}, shared.for_api(listening.fileno()), beats[API]),
+            AGENT: Child(AGENT, "forwarder.agent", {}, shared.for_agent(), beats[AGENT], nice=2),
+            API: Child(API, "forwarder.api", {}, shared.for_api(listening.fileno()), beats[API], nice=5),
         }
 
     # life
@@ -156,8 +161,10 @@ class Supervisor:
                 self._reload()
 
     def _tick(self, now: float) -> None:
+        self._notice_own_absence(now)
         for child in self._children.values():
             self._keep_alive(child, now)
+            self._pay(child)
         if self._retry_ports and now >= self._retry_ports:
             self._retry_ports = 0.0
             self._open_ports()
@@ -167,11 +174,23 @@ class Supervisor:
             self._announced = True
             log.info("ready: %s", ", ".join(f"{port.name} ({port.role}, {port.state})" for port in self._ports))
             notify("READY=1")
-        if self._announced and self._spare is None and all(child.ready for child in self._children.values()):
-            self._spare = Process.start("forwarder.dataplane.worker", os.getpid())
-        if self._spare is not None and self._spare.popen.poll() is not None:
+        self._keep_spare(now)
+
+    def _notice_own_absence(self, now: float) -> None:
+        """Whoever froze us may have frozen the children too, so their silence of that time says nothing."""
+        if self._last_tick and now - self._last_tick > LATE:
+            self._awake_since = now
+        self._last_tick = now
+
+    def _keep_spare(self, now: float) -> None:
+        """One more worker with its imports done, once the others have had the processor."""
+        if self._spare is not None and (status := self._spare.popen.poll()) is not None:
+            log.warning("the spare worker ended (%s); starting it again in %g s", describe(status), SPARE_RETRY)
             self._spare.channel.close()
-            self._spare = None
+            self._spare, self._spare_not_before = None, now + SPARE_RETRY
+        waiting = self._announced and self._spare is None and now >= self._spare_not_before
+        if waiting and all(child.ready for child in self._children.values()):
+            self._spare = Process.start("forwarder.dataplane.worker", os.getpid())
 
     def _stop(self) -> int:
         notify("STOPPING=1")
@@ -196,17 +215,16 @@ class Supervisor:
         self._refresh_links()
 
     def _refresh_links(self) -> None:
-        links = self._watch.snapshot()
-        if links != self._links or not self._ports:
-            self._links = links
-            self._publish()
-
-    def _publish(self) -> None:
-        """Reassign ports; when anything changed, say so to all and open or close sockets."""
+        self._links = self._watch.snapshot()
         generation = self._configuration.sequence + 1
-        former = {port.name: port for port in self._ports}
-        self._ports = self._assignment.update(self._settings, self._links, generation)
-        for port in self._ports:
+        ports = self._assignment.update(self._settings, self._links, generation)
+        if ports != self._ports or generation == 1:
+            self._publish(generation, ports)
+
+    def _publish(self, generation: int, ports: tuple[Port, ...]) -> None:
+        """Say to all what has changed, and open or close sockets."""
+        former, self._ports = {port.name: port for port in self._ports}, ports
+        for port in ports:
             _tell(former.get(port.name), port)
         self._close_ports()
         self._configuration.publish(Configuration(generation, self._settings, self._ports).to_json())
@@ -226,37 +244,53 @@ class Supervisor:
 
     def _ports_opened(self) -> None:
         os.eventfd_read(self._bell)
-        current = {port.index: key_of(port) for port in self._ports}
+        current = {key_of(port): port.name for port in self._ports}
         for sockets in self._opener.done(self._port_failed):
             index = sockets.key[0]
-            if current.get(index) != sockets.key:
+            if sockets.key not in current:
                 self._opener.close(sockets)
                 continue
+            self._failures.pop(current[sockets.key], None)
             self._sockets[index] = sockets
             for child in (self._children[WORKER], self._children[AGENT]):
-                self._lend(child, sockets)
+                child.owed.append(index)
+                self._pay(child)
         if not self._retry_ports:
             self._open_ports()
 
     def _port_failed(self, error: PortError) -> None:
-        log.error("%s", error)
+        """Try again soon, but say only once what is wrong with a port."""
         self._retry_ports = time.monotonic() + PORT_RETRY
+        if self._failures.get(error.port) != str(error):
+            self._failures[error.port] = str(error)
+            log.error("%s", error)
 
-    def _lend(self, child: Child, sockets: PortSockets) -> None:
-        index, assigned, ifindex = sockets.key
-        message = {"type": "port", "port": index, "assigned": assigned, "ifindex": ifindex}
-        if child.name == AGENT:
-            child.send(message, {"igmp": sockets.igmp.fileno()})
+    def _pay(self, child: Child) -> None:
+        """Lend a child the ports it is owed, as far as its queue takes them; then tell it that it has them all."""
+        if child.process is None or not child.begun or child.name == API:
             return
+        while child.owed:
+            sockets = self._sockets.get(child.owed[0])
+            if sockets is not None and not self._lend(child, sockets):
+                return
+            del child.owed[0]
+        child.told = child.told or child.send({"type": "ports_sent"})
+
+    def _lend(self, child: Child, sockets: PortSockets) -> bool:
+        index, assigned, ifindex = sockets.key
+        generation = self._configuration.sequence
+        message = {"type": "port", "port": index, "assigned": assigned, "ifindex": ifindex, "generation": generation}
+        if child.name == AGENT:
+            return child.send(message, {"igmp": sockets.igmp.fileno()})
         layout = sockets.layout
         sizes = {"block_size": layout.block_size, "block_nr": layout.block_nr, "retire_blk_tov": layout.retire_blk_tov}
-        child.send({**message, **sizes}, {"ring": sockets.ring.fileno(), "transmit": sockets.transmit.fileno()})
+        return child.send({**message, **sizes}, {"ring": sockets.ring.fileno(), "transmit": sockets.transmit.fileno()})
 
     # children
 
     def _fill(self, child: Child) -> None:
         process, self._spare = (self._spare, None) if child.name == WORKER and self._spare else (None, self._spare)
-        process = process or Process.start(child.module, os.getpid())
+        process = process or Process.start(child.module, os.getpid(), child.nice)
         child.adopt(process)
         if child.name != API:
             self._begin(child)
@@ -266,38 +300,36 @@ class Supervisor:
     def _begin(self, child: Child) -> None:
         """Tell a child what it is, and lend it the ports it needs."""
         child.begin(self._log_level)
-        if child.name != API:
-            for sockets in self._sockets.values():
-                self._lend(child, sockets)
-            child.send({"type": "ports_sent"})
+        child.owed = list(self._sockets)
+        self._pay(child)
 
     def _hear(self, child: Child, process: Process) -> None:
         """A child says that it is ready, or its end of the channel is gone."""
         try:
             received = control.receive(process.channel)
-        except OSError:
+        except (OSError, ValueError, LookupError):  # gone, or not what our children say
             received = None
         if received is None:
             self._selector.unregister(process.channel)
-        elif received[0]["type"] == "ready":
+        elif received[0].get("type") == "ready":
             child.ready = True
 
     def _keep_alive(self, child: Child, now: float) -> None:
-        if child.process is not None and child.stalled(now):
-            log.error("%s is silent for more than %g s and is killed", child.name, now - child.heartbeat())
-            child.process.popen.kill()
-            child.process.popen.wait()
-        if child.process is not None:
-            self._forget_channel(child)
-        if child.reap(now) is not None:
+        process = child.process
+        if process is not None and child.stalled(now, self._awake_since):
+            log.error("%s has been silent for %.0f s and is killed", child.name, child.silence(now, self._awake_since))
+            process.popen.kill()
+            process.popen.wait()
+        if process is not None and child.reap(now) is not None:
+            self._hang_up(process)
             self._publish_processes()
         if child.process is None and now >= child.not_before:
             self._fill(child)
 
-    def _forget_channel(self, child: Child) -> None:
-        ended = child.process is not None and child.process.popen.poll() is not None
-        if child.process is not None and ended and child.process.channel in self._selector.get_map():
-            self._selector.unregister(child.process.channel)
+    def _hang_up(self, process: Process) -> None:
+        if process.channel in self._selector.get_map():
+            self._selector.unregister(process.channel)
+        process.channel.close()
 
     def _data_path_ready(self, now: float) -> bool:
         """The control socket answers once the ports of the first hour are served, or after READY_TIME anyway."""
@@ -321,15 +353,23 @@ class Supervisor:
         notify("RELOADING=1")
         try:
             settings = self._load()
+            problem = _never_works(settings, self._links)
         except Exception as error:  # whatever is wrong with the file, the running configuration stays
-            log.error("reload refused, the running configuration stays: %s", error)
+            problem = str(error)
+        if problem:
+            log.error("reload refused, the running configuration stays: %s", problem)
         else:
-            if settings.dataplane != self._settings.dataplane or settings.control != self._settings.control:
-                log.warning("[dataplane] and [control] are fixed at start; their changes need a restart")
-            self._settings = settings
-            self._publish()
+            self._take_over(settings)
             log.info("reloaded")
         notify("READY=1")
+
+    def _take_over(self, settings: Settings) -> None:
+        taken = replace(settings, dataplane=self._settings.dataplane, control=self._settings.control)
+        if taken != settings:
+            log.warning("[dataplane] and [control] are fixed at start; their changes need a restart")
+        self._settings = taken
+        generation = self._configuration.sequence + 1
+        self._publish(generation, self._assignment.update(self._settings, self._links, generation))
 
 
 def _tell(former: Port | None, port: Port) -> None:
