@@ -10,6 +10,7 @@ import logging
 import os
 import select
 import time
+from contextlib import suppress
 
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
@@ -217,18 +218,22 @@ class Worker:
             self._ask_for_segmentation()
 
     def _ask_for_segmentation(self) -> None:
-        """Once: whether the kernel takes segmentation offload; an Ethernet port that is up is asked, upstream first."""
+        """Ask once whether the kernel takes segmentation offload; who is not asked yet may answer at the next beat."""
         header = self._segment.header
-        if not header[GSO]:
-            for port in sorted(self._attached.values(), key=lambda each: each.port.role != "upstream"):
-                if port.port.up and port.link_header:
-                    address = port.port.addresses[0][0] if port.port.addresses else 0
-                    try:
-                        header[GSO] = 2 if probe_gso(port.sending(), port.mac, address) else 1
-                    except OSError:
-                        continue
-                    break
+        for port in [] if header[GSO] else self._respondents():
+            address = port.port.addresses[0][0] if port.port.addresses else 0
+            with suppress(OSError):
+                header[GSO] = 2 if probe_gso(port.sending(), port.mac, address) else 1
+                break
         self._transmitter.segmentation = int(header[GSO]) == 2
+
+    def _respondents(self) -> list[Attachment]:
+        """Ethernet ports that are up, upstream first to spare receivers; none before upstream is attached."""
+        upstream = [index for index, port in self._ports.items() if port.up and port.role == "upstream"]
+        if not self._attached.keys() >= set(upstream):
+            return []
+        ready = [port for port in self._attached.values() if port.port.up and port.link_header]
+        return sorted(ready, key=lambda port: port.port.role != "upstream")
 
 
 def _random_key() -> tuple[int, int]:
