@@ -101,7 +101,7 @@ DF = 0x4000
         (super_frame(9000, 1472, DF), 1500, True, "whole"),
         (super_frame(9000, 1472, DF), 1500, False, "cut"),
         (super_frame(9000, 1473), 1500, True, "cut"),
-        (super_frame(9000, 1473, DF), 1500, True, "mtu"),
+        (super_frame(9000, 1473, DF), 1500, True, "cut"),
         (super_frame(9000, 1472, options=b"\x01" * 4), 1500, True, "cut"),
         (super_frame(900, 1473), 1500, True, "whole"),
         (super_frame(9000, 1472, gso_type=3), 1500, False, "whole"),
@@ -177,7 +177,7 @@ def outcome(frame: Frame, header: int, length: int, port: PortPolicy, world: Wor
     size = int.from_bytes(frame.vnet[4:6], "little")
     longest = min(length, header + 8 + size) if size else length
     if longest > port.mtu:
-        return "mtu" if frame.packet[6] & 0x40 else "cut" if size else "fragment"
+        return "cut" if size else "mtu" if frame.packet[6] & 0x40 else "fragment"
     return "cut" if size and not world.segmentation else "whole"
 
 

@@ -139,11 +139,11 @@ def test_a_frame_is_divided_for_its_egress():
     batch = batch_of([unfinished_frame, super_frame, plain])
     header = columns(batch, 14)
     decrement_ttl(header.rows)
-    assert reassemble(divide(batch, header, 0, 1500)) == udp(A, G, payload)
-    assert reassemble(divide(batch, header, 2, 1500)) == udp(A, G, payload)
-    datagrams = divide(batch, header, 1, 1500)
+    assert reassemble(divide(batch, header, 0, 1500)[0]) == udp(A, G, payload)
+    assert reassemble(divide(batch, header, 2, 1500)[0]) == udp(A, G, payload)
+    datagrams = divide(batch, header, 1, 1500)[0]
     assert [datagram[20:] for datagram in datagrams] == [udp(A, G, payload[at : at + 900]) for at in (0, 900, 1800)]
     assert {datagram[8] for datagram in datagrams} == {63}
-    smaller = divide(batch, header, 1, 500)
+    smaller = divide(batch, header, 1, 500)[0]
     assert len(smaller) == 2 + 2 + 1
     assert reassemble(smaller[:2]) == udp(A, G, payload[:900])

@@ -74,7 +74,7 @@ class Egress(NamedTuple):
 
     whole: Positions = NONE
     fragment: Positions = NONE  # longer than the MTU, DF clear
-    cut: Positions = NONE  # super-frames to be cut, and fragmented if the segments are too long
+    cut: Positions = NONE  # super-frames to be cut; those of their datagrams that are too long are fragmented or dropped
     mtu: Positions = NONE  # dropped: longer than the MTU, DF set
     threshold: Positions = NONE  # dropped: TTL below the port's threshold
 
@@ -119,10 +119,11 @@ def _sort_out(frames: Outgoing, mine: Mask, threshold: int, mtu: int, segmentati
     passed = mine & (frames.ttl >= threshold)
     fits = frames.length <= mtu
     dropped = passed & ~fits & frames.dont_fragment
-    slow = passed & ~fits & ~frames.dont_fragment
     cut = np.zeros_like(passed)
-    if frames.udp_l4 is not None:
-        cut = frames.udp_l4 & (slow if segmentation else passed & ~dropped)
+    if frames.udp_l4 is not None:  # the last of its datagrams may fit where the others do not
+        cut = frames.udp_l4 & (passed & ~fits if segmentation else passed)
+        dropped &= ~cut
+    slow = passed & ~fits & ~dropped
     return Egress(
         whole=np.flatnonzero(passed & fits & ~cut),
         fragment=np.flatnonzero(slow & ~cut),

@@ -1,14 +1,14 @@
 """The slow path: packets an egress cannot take as they are become packets it can. Pure, on bytes, one at a time.
 
 A super-datagram is cut back into the datagrams its sender meant, each with a finished checksum; a packet longer than
-the MTU is fragmented (RFC 791 section 3.2) unless DF forbids it, which is the caller's to respect. A checksum that
+the MTU is fragmented (RFC 791 section 3.2) unless DF forbids it. A checksum that
 a local sender left unfinished is finished first, since no fragment can be.
 """
 
 import struct
 from collections.abc import Iterator
 
-from forwarder.dataplane.frame import ETHERNET_LENGTH, IP_LENGTH, UDP_LENGTH, Columns, packet
+from forwarder.dataplane.frame import DONT_FRAGMENT, ETHERNET_LENGTH, IP_LENGTH, UDP_LENGTH, Columns, packet
 from forwarder.dataplane.ring import Batch
 from forwarder.packet.tpacket import VIRTIO_NET_HDR_GSO_UDP_L4
 
@@ -19,8 +19,8 @@ END_OF_OPTIONS, NO_OPERATION = 0, 1
 UDP = 17
 
 
-def divide(batch: Batch, columns: Columns, frame: int, mtu: int) -> list[bytes]:
-    """The packets that carry one frame, rewritten already, over an egress of `mtu`; in order."""
+def divide(batch: Batch, columns: Columns, frame: int, mtu: int) -> tuple[list[bytes], int]:
+    """The packets that carry one frame, rewritten already, over an egress of `mtu`, in order; how many DF forbids."""
     whole = packet(batch, columns, frame)
     if columns.gso_type[frame] == VIRTIO_NET_HDR_GSO_UDP_L4:
         datagrams = cut(whole, int(columns.gso_size[frame]))
@@ -29,7 +29,9 @@ def divide(batch: Batch, columns: Columns, frame: int, mtu: int) -> list[bytes]:
         datagrams = [finish_checksum(whole, start, int(columns.csum_offset[frame]))]
     else:
         datagrams = [whole]
-    return [fragment for datagram in datagrams for fragment in fragments(datagram, mtu)]
+    forbidden = [len(datagram) > mtu and bool(datagram[6] & DONT_FRAGMENT >> 8) for datagram in datagrams]
+    allowed = (datagram for datagram, refused in zip(datagrams, forbidden, strict=True) if not refused)
+    return [fragment for datagram in allowed for fragment in fragments(datagram, mtu)], sum(forbidden)
 
 
 def fragments(packet: bytes, mtu: int) -> list[bytes]:

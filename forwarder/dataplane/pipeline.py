@@ -30,8 +30,9 @@ class Pipeline:
         ingress.counters[RX_BYTES] += int(batch.length.sum())
         frames = self._account(ingress, header, rows, decided, reasons, now)
         if frames.size:
-            bitmaps = self._decisions.flows.ports(rows[frames])
-            self._transmitter.send(header, batch, ingress.ring.address, frames, bitmaps)
+            runs = self._transmitter.arrange(header, batch, frames, rows[frames])
+            bitmaps = self._decisions.flows.ports(rows[runs.heads])
+            self._transmitter.send(header, batch, ingress.ring.address, runs, bitmaps)
         return len(rows)
 
     def _verdicts(self, ingress: Attachment, header: Columns, decided: Reasons) -> Reasons:

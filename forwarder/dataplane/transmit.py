@@ -39,7 +39,7 @@ SENDMMSG_NUMBERS = {"x86_64": 307, "aarch64": 269, "riscv64": 269, "loongarch64"
 
 
 class Sent(NamedTuple):
-    """What became of a batch: messages and bytes (vnet headers excluded) sent, messages failed, last errno or 0."""
+    """What became of a batch: datagrams sent, their bytes on the wire, datagrams not sent, last errno or 0."""
 
     sent: int
     bytes: int
@@ -48,31 +48,73 @@ class Sent(NamedTuple):
 
 
 class Messages:
-    """Up to `capacity` messages of two pieces, header and payload; filled once, sent to any number of ports."""
+    """Messages of a header and payload pieces, `capacity` pieces at most; filled once, sent to any number of ports.
+
+    A message of several pieces is a super-datagram: a datagram for every piece, each behind the same header.
+    """
 
     def __init__(self, capacity: int) -> None:
-        iovecs, headers = np.zeros((capacity, 2), IOVEC), np.zeros(capacity, MMSGHDR)
-        headers["iov"] = strided(iovecs.ctypes.data, 2 * IOVEC.itemsize, capacity)
-        headers["iovlen"] = 2
+        iovecs, headers = np.zeros(2 * capacity, IOVEC), np.zeros(capacity, MMSGHDR)
         self.capacity, self.count = capacity, 0
-        self._base, self._length = iovecs["base"], iovecs["len"]
+        self._base, self._length, self._address = iovecs["base"], iovecs["len"], int(iovecs.ctypes.data)
+        self._headers = headers
         self._all, self._chosen = _Queue(headers), _Queue(np.zeros(capacity, MMSGHDR))
+        self._pieces: npt.NDArray[np.int64] = np.ones(capacity, np.int64)
+        self._bytes: npt.NDArray[np.int64] = np.zeros(capacity, np.int64)
+        self._paired = False
 
     def fill(
         self, header_address: Addresses, header_length: int, payload_address: Addresses, payload_length: Addresses
     ) -> None:
-        """Makes n messages, n <= capacity, from arrays of shape (n,); pieces may be empty."""
+        """Makes n messages of one piece each, n <= capacity, from arrays of shape (n,); pieces may be empty."""
         n = self.count = len(header_address)
-        self._base[:n, 0], self._length[:n, 0] = header_address, header_length
-        self._base[:n, 1], self._length[:n, 1] = payload_address, payload_length
+        if not self._paired:
+            self._pair_up()
+        self._base[: 2 * n : 2], self._length[: 2 * n : 2] = header_address, header_length
+        self._base[1 : 2 * n : 2], self._length[1 : 2 * n : 2] = payload_address, payload_length
+        self._bytes = payload_length.view(np.int64) + (header_length - VNET_HDR_LENGTH)
+
+    def fill_runs(
+        self,
+        header_address: Addresses,
+        header_length: npt.NDArray[np.int64],
+        payload_address: Addresses,
+        payload_length: Addresses,
+        first: npt.NDArray[np.int64],
+        size: npt.NDArray[np.int64],
+    ) -> None:
+        """Makes m messages of k pieces, k <= capacity: message i has the `size[i]` pieces from `first[i]` on."""
+        m, k = len(first), len(payload_address)
+        self.count, self._paired = m, False
+        head = first + np.arange(m)  # every message before has a header too
+        piece = np.arange(1, k + 1) + np.repeat(np.arange(m), size)
+        self._base[head], self._length[head] = header_address, header_length
+        self._base[piece], self._length[piece] = payload_address, payload_length
+        self._headers["iov"][:m] = head.view(np.uint64) * np.uint64(IOVEC.itemsize) + np.uint64(self._address)
+        self._headers["iovlen"][:m] = size + 1
+        self._pieces = size
+        payload = np.add.reduceat(payload_length.view(np.int64), first)
+        self._bytes = payload + size * (header_length - VNET_HDR_LENGTH)
 
     def send(self, fd: int, select: npt.NDArray[np.int64] | None = None) -> Sent:
         """Sends all messages, or those of index `select` in that order."""
-        if select is None:
-            return self._all.send(fd, self.count)
-        n = len(select)
-        np.take(self._all.words, select, axis=0, out=self._chosen.words[:n], mode="clip")
-        return self._chosen.send(fd, n)
+        pieces, size, queue, count = self._pieces, self._bytes, self._all, self.count
+        if select is not None:
+            queue, count = self._chosen, len(select)
+            pieces, size = pieces[select], size[select]
+            np.take(self._all.words, select, axis=0, out=queue.words[:count], mode="clip")
+        taken, error = queue.send(fd, count)
+        total = int(pieces[:count].sum())
+        sent = sum(int(pieces[start:end].sum()) for start, end in taken) if error else total
+        octets = sum(int(size[start:end].sum()) for start, end in taken)
+        return Sent(sent, octets, total - sent, error)
+
+    def _pair_up(self) -> None:
+        """Back to two iovecs a message."""
+        self._headers["iov"] = strided(self._address, 2 * IOVEC.itemsize, self.capacity)
+        self._headers["iovlen"] = 2
+        self._pieces = np.ones(self.capacity, np.int64)
+        self._paired = True
 
 
 class _Queue:
@@ -80,23 +122,26 @@ class _Queue:
 
     def __init__(self, headers: npt.NDArray[np.void]) -> None:
         self.words = headers.view(np.uint64).reshape(len(headers), MMSGHDR.itemsize // 8)
-        self._sizes = headers["len"]
         self._address = headers.ctypes.data
 
-    def send(self, fd: int, count: int) -> Sent:
-        """Sends the first `count` messages; the kernel stops at a failing one and names its errno on the next call."""
-        at = sent = size = error = streak = 0
+    def send(self, fd: int, count: int) -> tuple[list[tuple[int, int]], int]:
+        """Sends the first `count` messages; the ranges that went out, and the last errno or 0.
+
+        The kernel stops at a failing message and names its errno on the next call.
+        """
+        at = error = streak = 0
+        taken: list[tuple[int, int]] = []
         while at < count:
             done = _sendmmsg(fd, self._address + at * MMSGHDR.itemsize, min(count - at, UIO_MAXMESSAGES))
             if done > 0:
-                size += int(self._sizes[at : at + done].sum())
-                sent, at, streak = sent + done, at + done, 0
+                taken.append((at, at + done))
+                at, streak = at + done, 0
                 continue
             error, streak = ctypes.get_errno(), streak + 1
             if _is_hopeless(error, streak):
                 break
             at += 0 if error in LINK_DOWN else 1
-        return Sent(sent, size - sent * VNET_HDR_LENGTH, count - sent, error)
+        return taken, error
 
 
 def _is_hopeless(error: int, streak: int) -> bool:

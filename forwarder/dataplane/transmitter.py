@@ -1,8 +1,8 @@
 """The frames of a batch that go on, out of every port that wants them.
 
-A message is a header block (vnet header, link header, first 20 bytes of IPv4; rewritten in place) and the rest of
-the packet where it lies in the ring: user space copies no payload. What does not fit an egress leaves the fast path
-and goes out in its place among the others, so that a flow stays in order.
+A message is a header block (vnet header, link header, IPv4 and in super-datagrams UDP header; rewritten) and the rest
+of one packet or several where they lie in the ring: user space copies no payload. What does not fit an egress leaves
+the fast path and goes out in its place among the others, so that a flow stays in order.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from forwarder.dataplane.attachment import Attachment
-from forwarder.dataplane.forwarding import Egress, Outgoing, egress, outgoing
+from forwarder.dataplane.forwarding import Egress, egress, outgoing
 from forwarder.dataplane.fragmentation import divide
 from forwarder.dataplane.frame import (
     ETHERNET_LENGTH,
     IP_LENGTH,
     L4,
     ROW,
+    UDP_LENGTH,
     Columns,
     Positions,
     Rows,
@@ -26,6 +27,7 @@ from forwarder.dataplane.frame import (
     set_source_mac,
 )
 from forwarder.dataplane.ring import Batch
+from forwarder.dataplane.segmentation import Runs, gather, singles, super_blocks
 from forwarder.dataplane.transmit import Messages, Sent, send_frame, strided
 from forwarder.state.flow_columns import Words
 from forwarder.state.reasons import Reason
@@ -45,33 +47,37 @@ class Transmitter:
         self._ethernet, self._bare = Messages(capacity), Messages(capacity)
         self.segmentation = False
 
-    def send(self, header: Columns, batch: Batch, ring_address: int, frames: Positions, bitmaps: Words) -> None:
-        """Send `frames` of the batch to the ports of their `bitmaps`, (k, words); the rows are rewritten."""
-        leaving = outgoing(header, frames, bitmaps)
-        decrement_ttl(header.rows)
-        set_destination_mac(header.rows, header.group)
-        load = _Load(header, batch, ring_address, frames)
-        load.fill(self._ethernet, header.rows, 0)
-        bare: Rows | None = None
-        for index in _bits(leaving.some):
+    def arrange(self, header: Columns, batch: Batch, frames: Positions, flows: Positions) -> Runs:
+        """The `frames` that go on, of these `flows`, as the messages in which they leave."""
+        if not self.segmentation or len(frames) < 2:
+            return singles(frames)
+        return gather(header, batch, frames, flows)
+
+    def send(self, header: Columns, batch: Batch, ring_address: int, runs: Runs, bitmaps: Words) -> None:
+        """Send the runs of a batch to the ports of their `bitmaps`, (m, words); the rows may be rewritten."""
+        load = _Load(header, batch, ring_address, runs, bitmaps)
+        small = []
+        for index in _bits(load.leaving.some):
             port = self._ports.get(index)
             if port is None:
                 continue
-            messages = self._ethernet
-            if not port.link_header:
-                messages = self._bare
-                if bare is None:
-                    bare = headerless(header.rows)
-                    load.fill(messages, bare, ETHERNET_LENGTH)
-            self._send_to(port, leaving, messages, load)
+            if runs.gathered and load.leaving.longest > port.port.mtu:
+                small.append(port)
+            else:
+                self._send_to(port, load)
+        if small:
+            load = _Load(header, batch, ring_address, singles(runs.frames), np.repeat(bitmaps, runs.size, axis=0))
+        for port in small:
+            self._send_to(port, load)
 
-    def _send_to(self, port: Attachment, leaving: Outgoing, messages: Messages, load: "_Load") -> None:
-        chosen = egress(leaving, port.port.index, port.port.settings.threshold, port.port.mtu, self.segmentation)
+    def _send_to(self, port: Attachment, load: "_Load") -> None:
+        index, settings = port.port.index, port.port.settings
+        chosen = egress(load.leaving, index, settings.threshold, port.port.mtu, self.segmentation)
         if chosen.mtu.size:
             port.count(Reason.MTU, len(chosen.mtu))
         if chosen.threshold.size:
-            port.count(Reason.TTL_THRESHOLD, len(chosen.threshold))
-        set_source_mac(load.header.rows, port.mac)
+            port.count(Reason.TTL_THRESHOLD, int(load.runs.size[chosen.threshold].sum()))
+        messages = load.messages(self._ethernet, self._bare, port)
         if not chosen.fragment.size and not chosen.cut.size:
             everything = len(chosen.whole) == messages.count
             _count(port, messages.send(port.sending(), None if everything else chosen.whole))
@@ -90,10 +96,11 @@ class Transmitter:
 
     def _send_divided(self, port: Attachment, load: "_Load", frame: int) -> None:
         try:
-            packets = divide(load.batch, load.header, int(load.frames[frame]), port.port.mtu)
+            packets, forbidden = divide(load.batch, load.header, int(load.runs.frames[frame]), port.port.mtu)
         except ValueError:  # an MTU that holds no fragment, a checksum outside the packet
             port.count(Reason.MTU)
             return
+        port.count(Reason.MTU, forbidden)
         for packet in packets:
             link_header = b""
             if port.link_header:
@@ -104,18 +111,54 @@ class Transmitter:
 
 
 class _Load:
-    """A batch's frames as messages need them: where their payload lies and how long it is."""
+    """A batch as messages: header blocks with TTL and MAC addresses of the way out, and where the payload lies."""
 
-    def __init__(self, header: Columns, batch: Batch, ring_address: int, frames: Positions) -> None:
-        self.header, self.batch, self.frames = header, batch, frames
-        self._payload = (batch.net[frames] + (ring_address + IP_LENGTH)).view(np.uint64)
-        self._length = (header.total_length[frames] - IP_LENGTH).view(np.uint64)
-        self._everything = len(frames) == len(header.rows)
+    def __init__(self, header: Columns, batch: Batch, ring_address: int, runs: Runs, bitmaps: Words) -> None:
+        self.header, self.batch, self.runs = header, batch, runs
+        heads = runs.heads if runs.gathered else runs.frames
+        self.leaving = outgoing(header, heads, bitmaps)
+        self._address = ring_address
+        as_they_lie = len(heads) == len(header.rows) and not np.count_nonzero(heads[1:] < heads[:-1])
+        self._blocks = header.rows if not runs.gathered else header.rows[heads]
+        self._chosen = None if runs.gathered or as_they_lie else heads
+        decrement_ttl(self._blocks)
+        set_destination_mac(self._blocks, header.group[heads] if runs.gathered else header.group)
+        if runs.gathered:
+            super_blocks(header, runs, self._blocks)
+        self._filled: set[bool] = set()
+        self._bare_blocks = self._blocks
 
-    def fill(self, messages: Messages, rows: Rows, start: int) -> None:
+    def messages(self, ethernet: Messages, bare: Messages, port: Attachment) -> Messages:
+        """Those for links of the port's kind, with its address; filled at their first use."""
+        has_header = bool(port.link_header)
+        messages = ethernet if has_header else bare
+        if has_header not in self._filled:
+            self._filled.add(has_header)
+            if has_header:
+                self._fill(messages, self._blocks, 0)
+            else:
+                self._bare_blocks = headerless(self._blocks)
+                self._fill(messages, self._bare_blocks, ETHERNET_LENGTH)
+        if has_header:
+            set_source_mac(self._blocks, port.mac)
+        return messages
+
+    def _fill(self, messages: Messages, blocks: Rows, start: int) -> None:
         """Point `messages` at these header blocks, which begin `start` bytes into each row."""
-        blocks = strided(rows.ctypes.data + start, ROW, len(rows))
-        messages.fill(blocks if self._everything else blocks[self.frames], L4 - start, self._payload, self._length)
+        frames, runs = self.runs.frames, self.runs
+        addresses = strided(blocks.ctypes.data + start, ROW, len(blocks))
+        if self._chosen is not None:
+            addresses = addresses[self._chosen]
+        payload = self.batch.net[frames] + (self._address + IP_LENGTH)
+        length = self.header.total_length[frames] - IP_LENGTH
+        if not runs.gathered:
+            messages.fill(addresses, L4 - start, payload.view(np.uint64), length.view(np.uint64))
+            return
+        udp = UDP_LENGTH * (runs.size > 1)
+        inside = np.repeat(udp, runs.size)
+        payload, length = payload + inside, length - inside
+        sizes = L4 - start + udp
+        messages.fill_runs(addresses, sizes, payload.view(np.uint64), length.view(np.uint64), runs.first, runs.size)
 
 
 def _count(port: Attachment, sent: Sent) -> None:
