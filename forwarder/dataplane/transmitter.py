@@ -100,7 +100,7 @@ class Transmitter:
         except ValueError:  # an MTU that holds no fragment, a checksum outside the packet
             port.count(Reason.MTU)
             return
-        port.count(Reason.MTU, forbidden)
+        port.count(Reason.MTU, min(forbidden, 1))
         for packet in packets:
             link_header = b""
             if port.link_header:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.flows import FlowTable
+from forwarder.dataplane.pace import Pace
 from forwarder.dataplane.pipeline import Pipeline
 from forwarder.dataplane.ring import ReceiveRing
 from forwarder.dataplane.transmit import probe_gso
@@ -30,8 +31,8 @@ from forwarder.state.worker_segment import ASSIGNED, BATCHES, FRAMES, GSO, HEART
 
 log = logging.getLogger(__name__)
 
-BATCH = 1024                    # frames gathered into one batch
-TURN = 4                        # batches of one port before the others get their turn
+BATCH = 8192                    # frames gathered into one batch at most
+TURN = 2                        # batches of one port before the others get their turn
 BEAT = 1.0                      # seconds between heartbeats
 RETRY = 0.01                    # seconds until a row is looked at again that was being written
 
@@ -71,6 +72,7 @@ class Worker:
         for descriptor in (self._control.fileno(), self._wake):
             self._poll.register(descriptor, select.POLLIN)
         self._by_descriptor: dict[int, int] = {}
+        self._pace = Pace(0.002)
         self._retry = False
         self._complete = False      # every port there was at the start has been lent
 
@@ -84,10 +86,20 @@ class Worker:
                 next_beat = now + BEAT
                 self._beat(now)
             pause = RETRY if self._retry else next_beat - now
-            for descriptor, events in self._poll.poll(pause * 1000):
-                self._attend(descriptor, events)
+            self._breathe(self._poll.poll(pause * 1000))
             if self._retry:
                 self._retry = self._decisions.refresh()
+
+    def _breathe(self, ready: list[tuple[int, int]]) -> None:
+        """Attend to what is ready; when there are frames, in their own time."""
+        rings = [each for each in ready if each[0] in self._by_descriptor]
+        if rings and (wait := self._pace.wait(time.monotonic())):
+            time.sleep(wait)
+        began, before = time.monotonic(), int(self._segment.header[FRAMES])
+        for descriptor, events in ready:
+            self._attend(descriptor, events)
+        if rings:
+            self._pace.took(int(self._segment.header[FRAMES]) - before, began)
 
     def _attend(self, descriptor: int, events: int) -> None:
         if descriptor == self._wake:

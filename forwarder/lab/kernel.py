@@ -10,7 +10,7 @@ from forwarder.lab.wait import wait_for
 
 
 @contextmanager
-def kernel_routes(lab: Lab, groups: Sequence[str]) -> Iterator[None]:
+def kernel_routes(lab: Lab, groups: Sequence[str], timeout: float = 10.0) -> Iterator[None]:
     """Static routes from the source to every downstream link (at most 31), until the context ends."""
     routes = [f"mroute from {lab.upstream} group {g} source {SOURCE} to {' '.join(lab.downstreams)}" for g in groups]
     with tempfile.TemporaryDirectory(prefix="smcroute-") as directory:
@@ -20,7 +20,7 @@ def kernel_routes(lab: Lab, groups: Sequence[str]) -> Iterator[None]:
         with (place / "log").open("wb") as log:
             process = lab.router.popen(argv, stdout=log, stderr=log)
         try:
-            wait_for(lambda: _routed(lab, len(groups)), 10.0, "multicast routes of smcrouted")
+            wait_for(lambda: _routed(lab, len(groups)), timeout, "multicast routes of smcrouted")
             yield
         finally:
             process.terminate()

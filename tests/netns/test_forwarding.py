@@ -279,7 +279,7 @@ def test_nothing_goes_back_where_it_came_from_and_nothing_of_ours_comes_in(plant
 def test_a_source_behind_a_downstream_port_is_carried_upstream_even_if_nobody_joined(plant, group):
     with Capture(plant.lab.source, protocol=UDP) as up, Capture(plant.lab.receivers[1], protocol=UDP) as other:
         with counted(plant, "down0", 3, {}), Source(plant.lab.receivers[0]) as source:
-            source.send(group, b"1", b"2", b"3")
+            source.send(group, b"1", b"22", b"333")  # each longer than the one before: no super-frame
         frames = wait_for(lambda: carried(up, group, 3), 5.0, "frames upstream")
         assert [(frame.source, frame.ttl) for frame in frames] == [(plant.lab.address(0), 15)] * 3
         assert carried(other, group) is None
@@ -290,8 +290,8 @@ def test_a_source_behind_a_downstream_port_reaches_other_members_but_not_its_own
     members = [plant.join(stack, number, group) for number in (0, 1)]
     with Capture(plant.lab.source, protocol=UDP) as up:
         with counted(plant, "down0", 100, {}), Source(plant.lab.receivers[0]) as source:
-            source.send(group, *payloads([300] * 100))
-            assert members[1].receive(100) == payloads([300] * 100)
+            source.send(group, *payloads(range(300, 400)))  # each longer than the one before: no super-frame
+            assert members[1].receive(100) == payloads(range(300, 400))
         assert len(wait_for(lambda: carried(up, group, 100), 5.0, "frames upstream")) == 100
         assert carried(capture, group) is None
     assert [member.rest() for member in members] == [[], []]

@@ -1,0 +1,30 @@
+import pytest
+
+from forwarder.dataplane.pace import WORTH_WAITING, Pace
+
+
+def paced(gather: float, *breaths: tuple[float, int]) -> Pace:
+    pace = Pace(gather)
+    for began, frames in breaths:
+        pace.took(frames, began)
+    return pace
+
+
+def test_few_frames_wait_for_nothing():
+    assert paced(0.002, (1.0, 1), (1.001, 1)).wait(1.0011) == 0.0
+
+
+def test_under_load_batches_are_held_apart():
+    assert paced(0.002, (1.0, 1), (1.001, 20)).wait(1.0015) == pytest.approx(0.0015)
+
+
+def test_a_batch_that_took_longer_sets_its_own_pace():
+    assert paced(0.002, (1.0, 1), (1.001, 5000)).wait(1.04) == 0.0
+
+
+def test_a_burst_after_silence_goes_at_once():
+    assert paced(0.002, (1.0, 1), (2.0, 500)).wait(2.0001) == 0.0
+
+
+def test_without_gathering_nothing_waits():
+    assert paced(0.0, (1.0, 1), (1.001, 10 * WORTH_WAITING)).wait(1.0015) == 0.0
