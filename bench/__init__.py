@@ -1,1 +1,1 @@
-"""Benchmarks that print what they measured: lossless rate and join delay, beside the kernel's multicast routing."""
+"""`python -m bench`: multicast forwarders measured side by side by the methods of RFC 3918; see docs/benchmarks.md."""

@@ -1,0 +1,68 @@
+"""Multicast latency (RFC 3918 section 5.1), its spread over ports (5.2), and both under load (8.1).
+
+From the moment before the source's system call to the kernel's receive stamp at the receiver's end of the last link,
+both CLOCK_REALTIME: every datagram of a irregular stream at every port. `direct` is the same over one link without
+a forwarder: it is part of every figure.
+"""
+
+from functools import partial
+
+from bench.arena import Arena, Direct
+from bench.harness import Bench, Plan, Scenario
+from bench.suites.cpu import Nothing
+from bench.traffic import Source
+
+BACKGROUND = 10_000.0  # datagrams a second
+
+
+def scenarios(plan: Plan) -> list[Scenario]:
+    """Rates, then burdened."""
+    rates = plan.by_level((1000,), (1000, 10_000), (100, 1000, 10_000))
+    found = [Scenario("latency", f"latency-{rate}", partial(_latency, rate), table=rate == 1000) for rate in rates]
+    if plan.level != "quick":
+        found.append(Scenario("burdened", "latency-burdened", _burdened))
+    return found
+
+
+def _latency(rate: int, bench: Bench) -> None:
+    scenario = f"latency-{rate}"
+    terms = bench.terms(scenario, ports=4)
+    seconds = bench.plan.by_level(2.0, 3.0, 10.0)
+    with Direct(Nothing(), bench.terms(scenario, ports=1)) as direct:
+        note(bench, scenario, direct, rate, seconds)
+    terms = bench.terms(scenario, ports=4)
+    able = bench.able(scenario, [*bench.opponents(), "mcfwd", "mcfwd-latency", "mcfwd-busy"], terms)
+    bench.interleave(scenario, able, terms, lambda arena: note(bench, scenario, arena, rate, seconds))
+
+
+def note(bench: Bench, scenario: str, arena: Arena, rate: float, seconds: float) -> None:
+    """One run, recorded in seconds."""
+    name = "direct" if isinstance(arena, Direct) else arena.contestant.name
+    found = arena.latency(rate, seconds)
+    ports = [{key: port[key] for key in ("min", "median", "p99", "max")} for port in found.ports]
+    bench.add(scenario, name, "median", "s", found.all["median"], {"all": found.all, "ports": ports})
+    for key in ("min", "mean", "p99", "max"):
+        bench.record.add(scenario, name, key, "s", found.all[key])
+    bench.record.add(scenario, name, "spread over ports, median", "s", found.spread["median"])
+    bench.record.add(scenario, name, "spread over ports, max", "s", found.spread["max"])
+
+
+def _burdened(bench: Bench) -> None:
+    """While BACKGROUND of another group goes to the same ports from a second source program."""
+    scenario = "latency-burdened"
+    terms = bench.terms(scenario, ports=4, groups=2)
+    able = bench.able(scenario, [*bench.opponents(), "mcfwd", "mcfwd-latency"], terms)
+    bench.interleave(scenario, able, terms, lambda arena: _under_load(bench, scenario, arena))
+
+
+def _under_load(bench: Bench, scenario: str, arena: Arena) -> None:
+    with Burden(arena):
+        note(bench, scenario, arena, 1000, bench.plan.by_level(2.0, 3.0, 10.0))
+
+
+class Burden(Source):
+    """BACKGROUND datagrams a second of an arena's second group, neither stamped nor counted."""
+
+    def __init__(self, arena: Arena) -> None:
+        super().__init__(arena.lab.source)
+        self.start(arena.groups[1], rate=BACKGROUND, stream=1 << 30, size=arena.terms.size)

@@ -1,0 +1,86 @@
+"""Aggregated multicast throughput (RFC 3918 section 4.3): the highest rate that every port gets without loss.
+
+Over fan-outs, over frame sizes, with a source that segments by itself, and with one that costs the machine less.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from bench.arena import Arena
+from bench.harness import Bench, Plan, Scenario
+from bench.numbered import payload
+from bench.search import Trial
+
+RFC_FRAMES = (64, 128, 256, 512, 1024, 1280, 1518)  # Ethernet frames with frame check sequence (RFC 2544 section 9)
+JUMBO_MTU = 9000
+JUMBO = JUMBO_MTU + 18  # as an Ethernet frame
+SEGMENTS = 40  # datagrams in one message of a source that segments by itself
+
+
+def scenarios(plan: Plan) -> list[Scenario]:
+    """Fan-outs, sources and frame sizes of a plan."""
+    fan_outs = plan.by_level((1, 4, 16), (1, 4, 16, 30), (1, 2, 4, 8, 16, 24, 30))
+    found = [Scenario("throughput", f"throughput-{ports}", partial(_fan_out, ports), table=True) for ports in fan_outs]
+    if plan.level != "quick":
+        found.append(Scenario("throughput", "throughput-64", _sixty_four, table=True))
+        found.append(Scenario("sources", "source-segmenting", partial(_source, {"segments": SEGMENTS})))
+        found.append(Scenario("sources", "source-packet", partial(_source, {"sender": "packet"})))
+    for frame in plan.by_level((), (64, 512, 1518, JUMBO), (*RFC_FRAMES, JUMBO)):
+        found.append(Scenario("frames", f"frames-{frame}", partial(_frames, frame)))
+    return found
+
+
+def first_rate(ports: int) -> float:
+    """Where the first search begins, datagrams a second."""
+    return 160_000 / (1 + 0.6 * ports)
+
+
+def lossless(bench: Bench, scenario: str, arena: Arena, as_name: str = "") -> None:
+    """One search, recorded: `rate` offered, `out` summed over ports, `cores` busy at that rate."""
+    name = as_name or arena.contestant.name
+    found = bench.search(scenario, name, arena.trial, first_rate(arena.terms.ports))
+    note(bench, scenario, name, found, arena.terms.ports)
+
+
+def note(bench: Bench, scenario: str, name: str, found: Trial | None, ports: int) -> None:
+    """Records the outcome of a search."""
+    found = found or Trial(0.0, 0.0, False)
+    detail = {"sender_limited": found.sender_limited and found.lossless, "backlog": found.backlog, "note": found.note}
+    bench.add(scenario, name, "rate", "pps", found.offered, detail)
+    bench.record.add(scenario, name, "out", "pps", found.offered * ports)
+    bench.record.add(scenario, name, "cores", "cores", found.cores)
+
+
+def compare(bench: Bench, scenario: str, names: Sequence[str], **terms: Any) -> None:
+    """Lossless rates of contestants in turn."""
+    agreed = bench.terms(scenario, **terms)
+    able = bench.able(scenario, names, agreed)
+    bench.interleave(scenario, able, agreed, lambda arena: lossless(bench, scenario, arena))
+
+
+def _fan_out(ports: int, bench: Bench) -> None:
+    compare(bench, f"throughput-{ports}", [*bench.opponents(), "mcfwd"], ports=ports)
+
+
+def _sixty_four(bench: Bench) -> None:
+    """Beyond what the kernel can: mcfwd at 64 ports and, in turn with it, at 4."""
+    scenario = "throughput-64"
+    few, many = bench.terms(scenario, ports=4), bench.terms(scenario, ports=64)
+    mcfwd = bench.contestants["mcfwd"]
+    with Arena(mcfwd, many) as wide, Arena(mcfwd, few) as narrow:
+        for _ in range(bench.plan.pairs):
+            lossless(bench, scenario, narrow, "mcfwd at 4 ports")
+            lossless(bench, scenario, wide)
+
+
+def _source(change: dict[str, Any], bench: Bench) -> None:
+    """At 4 ports; a source with segmentation offload hands over SEGMENTS datagrams at once."""
+    scenario = "source-segmenting" if "segments" in change else "source-packet"
+    compare(bench, scenario, [*bench.opponents(), "mcfwd"], ports=4, **change)
+
+
+def _frames(frame: int, bench: Bench) -> None:
+    """At 4 ports; `frame` as the RFCs count, with its frame check sequence."""
+    terms = {"ports": 4, "size": payload(frame), "mtu": JUMBO_MTU if frame > 1518 else 1500}
+    compare(bench, f"frames-{frame}", [*bench.opponents(), "mcfwd"], **terms)
