@@ -40,7 +40,8 @@ def draw(record: Record, directory: Path) -> list[Path]:
             plotted, axes = plt.subplots(figsize=SIZE, layout="constrained")
             if plot(record, axes):
                 plotted.text(0.995, 0.005, _footnote(record), ha="right", va="bottom", fontsize=6, color="#777777")
-                plotted.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))  # type: ignore[union-attr,call-arg]
+                engine: Any = plotted.get_layout_engine()
+                engine.set(rect=(0, 0.03, 1, 0.97))
                 for suffix in ("png", "svg"):
                     written.append(directory / f"{name}.{suffix}")
                     plotted.savefig(written[-1], dpi=150, metadata={"Date": None} if suffix == "svg" else None)
