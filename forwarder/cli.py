@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -37,6 +38,14 @@ class Noun(StrEnum):
     FLOWS = "flows"
     UPSTREAM = "upstream"
     STATS = "stats"
+
+
+class Profile(StrEnum):
+    """What the data plane is tuned for."""
+
+    LATENCY = "latency"
+    BALANCED = "balanced"
+    THROUGHPUT = "throughput"
 
 
 class LogLevel(StrEnum):
@@ -76,6 +85,8 @@ def run(
     upstream: Upstream = None,
     downstream: Downstream = None,
     socket: Socket = None,
+    profile: Annotated[Profile | None, typer.Option("--profile", help="What the data plane is tuned for.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, max=32, help="Data plane processes.")] = None,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to log.")] = LogLevel.INFO,
 ) -> None:
     """Run an instance in the foreground; SIGHUP reloads, SIGTERM leaves all groups and ends it."""
@@ -83,7 +94,12 @@ def run(
     def load() -> "Settings":
         from forwarder.config import load as load_settings
 
-        return load_settings(config, upstream or [], downstream or [], socket or os.environ.get("MCFWD_SOCKET"))
+        socket_path = socket or os.environ.get("MCFWD_SOCKET")
+        settings = load_settings(config, upstream or [], downstream or [], socket_path)
+        sizes = settings.dataplane
+        if profile is not None:
+            sizes = replace(sizes, profile=profile.value)
+        return replace(settings, dataplane=replace(sizes, workers=workers or sizes.workers))
 
     settings = _configured(load)
     from forwarder.client import default_socket_path

@@ -24,6 +24,10 @@ ALLOWED = {
     "forwarder.lab": {"igmp", "igmp.link", "forwarder.packet"},
 }
 PURE = {
+    "forwarder.dataplane.segmentation": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.checksums": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.pace": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.slot_ring": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.ring": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.frame": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.fib": {"socket", "time", "random", "asyncio", "logging"},

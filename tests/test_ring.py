@@ -244,8 +244,9 @@ def test_noted_position_counts_in_a_ring_that_was_never_opened():
 
 def test_address_is_where_the_buffer_lies():
     kernel = Kernel()
-    ring = ReceiveRing(kernel.buffer, LAYOUT)
-    assert ring.address == np.frombuffer(kernel.buffer, np.uint8).ctypes.data
+    kernel.fill([b"x" * 30])
+    batch = ReceiveRing(kernel.buffer, LAYOUT).receive()
+    assert batch.address == np.frombuffer(kernel.buffer, np.uint8).ctypes.data
 
 
 def test_closed_ring_lets_go_of_its_buffer():
@@ -259,3 +260,23 @@ def test_closed_ring_lets_go_of_its_buffer():
         kernel.buffer.append(0)
     del batch
     kernel.buffer.append(0)
+
+
+def test_a_handful_is_lent_frame_by_frame():
+    kernel = Kernel()
+    ring = ReceiveRing(kernel.buffer, LAYOUT)
+    assert ring.few(3) == []
+    kernel.fill([b"a" * 30])
+    kernel.fill([b"b" * 30, b"c" * 31])
+    frames = ring.few(3)
+    assert frames is not None
+    assert [bytes(ring.view[frame.mac : frame.mac + frame.snaplen]) for frame in frames] == [
+        b"a" * 30,
+        b"b" * 30,
+        b"c" * 31,
+    ]
+    assert [(frame.net - frame.mac, frame.length) for frame in frames] == [(14, 30), (14, 30), (14, 32)]
+    assert ring.few(2) is None
+    ring.few(3)
+    ring.release_few()
+    assert (kernel.status(), ring.position, ring.few(3)) == ([0, 0, 0, 0], 2, [])

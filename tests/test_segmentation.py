@@ -228,7 +228,7 @@ def send(frames: list[Frame], world: World, transmitter: Transmitter) -> None:
     _, flows = np.unique(header.pair, return_inverse=True)
     runs = transmitter.arrange(header, batch, np.arange(len(frames)), flows)
     bitmaps = np.full((len(runs.first), 1), 0b110, np.uint64)
-    transmitter.send(header, batch, int(batch.buffer.ctypes.data), runs, bitmaps)
+    transmitter.send(header, batch, runs, bitmaps)
 
 
 @settings(deadline=None, max_examples=500)

@@ -5,9 +5,10 @@ import os
 import socket
 from contextlib import suppress
 
-from forwarder.dataplane.ring import ReceiveRing
+from forwarder.dataplane.ring import ReceiveRing, Ring
+from forwarder.dataplane.slot_ring import LONGEST, SlotRing
 from forwarder.packet.packet_socket import link_header_length, map_ring, ring_drops, take_error
-from forwarder.packet.tpacket import RingLayout
+from forwarder.packet.tpacket import TPACKET_V2, RingLayout
 from forwarder.state.flow_columns import Words
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
@@ -26,7 +27,12 @@ class Attachment:
         self._receive = socket.socket(fileno=os.dup(ring))
         self._transmit = socket.socket(fileno=os.dup(transmit))
         self._memory = map_ring(self._receive, layout)
-        self.ring = ReceiveRing(self._memory, layout, int(counters[POSITION]) % layout.block_nr)
+        position = int(counters[POSITION]) % layout.units
+        self.ring: Ring
+        if layout.version == TPACKET_V2:
+            self.ring = SlotRing(self._memory, layout, position, self._queued)
+        else:
+            self.ring = ReceiveRing(self._memory, layout, position)
         self.refresh(port)
 
     def refresh(self, port: Port) -> None:
@@ -57,6 +63,13 @@ class Attachment:
         error = take_error(self._receive)
         if error:
             log.info("%s: %s", self.port.name, os.strerror(error))
+
+    def _queued(self) -> bytes:
+        """The next frame that did not fit its slot, behind its vnet header; nothing where the queue was full."""
+        try:
+            return self._receive.recv(LONGEST)
+        except OSError:
+            return b""
 
     def close(self) -> None:
         """Drop views, map and descriptors; no batch may be lent."""

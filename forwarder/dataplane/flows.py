@@ -53,6 +53,22 @@ class FlowTable:
         index = self._indexes.get(ingress)
         return np.full(len(pairs), -1) if index is None else index.find(pairs)
 
+    def forwarded(self, ingress: int, pair: int) -> tuple[int, int]:
+        """Row of one flow and the ports it goes to; no ports where it is not simply forwarded, or not known."""
+        index = self._indexes.get(ingress)
+        row = -1 if index is None else index.find_one(pair)
+        if row < 0 or self._reason[row] or self._stale[row]:
+            return row, 0
+        cell = self._cells["ports"]
+        return row, sum(cell[row, word] << 64 * word for word in range(self._words))
+
+    def account_one(self, row: int, length: int, now: float) -> None:
+        """Count one frame of `length` bytes."""
+        cells = self._cells
+        cells["packets"][row] += 1
+        cells["bytes"][row] += length
+        cells["last_seen"][row] = _nanoseconds(now)
+
     def stale(self, rows: Positions) -> Positions:
         """Those of `rows`, each once, whose decision must be made again (`decide`) before it is used."""
         if not self._stale_rows:

@@ -74,7 +74,7 @@ class Egress(NamedTuple):
 
     whole: Positions = NONE
     fragment: Positions = NONE  # longer than the MTU, DF clear
-    cut: Positions = NONE  # super-frames to be cut; those of their datagrams that are too long are fragmented or dropped
+    cut: Positions = NONE  # super-frames to be cut; datagrams still too long are fragmented or dropped
     mtu: Positions = NONE  # dropped: longer than the MTU, DF set
     threshold: Positions = NONE  # dropped: TTL below the port's threshold
 

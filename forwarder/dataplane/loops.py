@@ -29,8 +29,15 @@ class OwnAddresses:
             port: np.array([other for other in words.values() if other != own], np.uint64)
             for port, own in words.items()
         }
+        self._octets = {
+            port: frozenset(other for other in addresses.values() if other != own) for port, own in addresses.items()
+        }
         self._suspect = np.zeros(1 << 16, np.bool_)  # by the last two octets: one look serves any number of ports
         self._suspect[[int(np.frombuffer(mac[4:], np.uint16)[0]) for mac in addresses.values()]] = True
+
+    def others(self, ingress: int) -> frozenset[bytes]:
+        """The addresses of the ports that do not share the one of port `ingress`; none where that has none."""
+        return self._octets.get(ingress, frozenset())
 
     def returned(self, ingress: int, rows: Rows) -> Positions:
         """Which of the Ethernet frames that came in by port `ingress` another port of ours has sent."""

@@ -40,6 +40,17 @@ class PairIndex:
         """Row of each pair, -1 where it has none."""
         return self._rows[self._locate(pairs)]
 
+    def find_one(self, pair: int) -> int:
+        """Row of one pair, -1 where it has none."""
+        home = self._home_of(pair)
+        for slot in range(home, home + PROBES):
+            found = self._pairs[slot]
+            if found == pair:
+                return int(self._rows[slot])
+            if found == EMPTY:
+                return -1
+        return -1
+
     def add(self, pair: int, row: int) -> None:
         """Enter a pair that has no entry yet."""
         if (self._used + 1) * 4 > self._size:
@@ -90,11 +101,14 @@ class PairIndex:
                 break
         return result
 
-    def _enter(self, pair: int, row: int) -> bool:
+    def _home_of(self, pair: int) -> int:
         multiplier, other = self._key
         mixed = pair * multiplier & WORD
         mixed = (mixed ^ mixed >> 32) * other & WORD
-        home = mixed >> int(self._shift)
+        return mixed >> int(self._shift)
+
+    def _enter(self, pair: int, row: int) -> bool:
+        home = self._home_of(pair)
         for slot, found in enumerate(self._pairs[home : home + PROBES].tolist(), home):
             if found in (EMPTY, TOMBSTONE):
                 self._pairs[slot], self._rows[slot] = pair, row

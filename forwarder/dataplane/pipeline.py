@@ -7,7 +7,8 @@ from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.forwarding import verdicts
 from forwarder.dataplane.frame import NONE, Columns, Positions, columns
-from forwarder.dataplane.ring import Batch
+from forwarder.dataplane.ring import Batch, Frame
+from forwarder.dataplane.scalar import Scalar
 from forwarder.dataplane.transmitter import Transmitter
 from forwarder.state.reasons import REASONS, Reason
 from forwarder.state.worker_segment import FIRST_REASON, RX_BYTES, RX_PACKETS
@@ -20,6 +21,7 @@ class Pipeline:
 
     def __init__(self, decisions: Decisions, transmitter: Transmitter) -> None:
         self._decisions, self._transmitter = decisions, transmitter
+        self._scalar = Scalar(decisions.flows, transmitter.ports)
 
     def forward(self, ingress: Attachment, batch: Batch, now: float) -> int:
         """Decide on every frame and send what is wanted; how many frames there were. The batch is then done with."""
@@ -32,8 +34,13 @@ class Pipeline:
         if frames.size:
             runs = self._transmitter.arrange(header, batch, frames, rows[frames])
             bitmaps = self._decisions.flows.ports(rows[runs.heads])
-            self._transmitter.send(header, batch, ingress.ring.address, runs, bitmaps)
+            self._transmitter.send(header, batch, runs, bitmaps)
         return len(rows)
+
+    def forward_few(self, ingress: Attachment, frames: list[Frame], now: float) -> bool:
+        """Carry a handful of frames one by one, or none of them: False when one needs `forward`."""
+        own = self._decisions.own.others(ingress.port.index)
+        return self._scalar.forward(ingress, ingress.ring.view, frames, own, now)
 
     def _verdicts(self, ingress: Attachment, header: Columns, decided: Reasons) -> Reasons:
         """Reason of each frame; what a loop in the network brings back to us has us as its source."""

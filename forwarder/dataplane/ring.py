@@ -10,9 +10,10 @@ lock is the fence Python has.
 """
 
 import mmap
+import struct
 import threading
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ BLOCK_STATUS, NUM_PKTS, OFFSET_TO_FIRST_PKT = (
     for name in ("block_status", "num_pkts", "offset_to_first_pkt")
 )
 HEADER_WORDS = (1, 2, 3)  # the 64-bit words of a tpacket3_hdr from nsec to rxhash
+FRAME, FRAME_START = struct.Struct("=3I2H"), 12  # snaplen, len, status, mac, net of a tpacket3_hdr
 WORTH_A_VECTOR = 16  # frames in a block from which the vectorised look beats the walk
 
 
@@ -45,6 +47,42 @@ class Batch:
     length: Offsets  # bytes on the wire; more than `snaplen` when truncated
     status: npt.NDArray[np.uint32]  # tp_status
 
+    @property
+    def address(self) -> int:
+        """Where `buffer` is in memory."""
+        return int(self.buffer.ctypes.data)
+
+
+class Frame(NamedTuple):
+    """One frame lent by a ring, for whoever takes them singly; see Batch."""
+
+    mac: int
+    net: int
+    snaplen: int
+    length: int
+
+
+class Ring(Protocol):
+    """What a worker asks of a ring, whatever its version."""
+
+    position: int
+    view: memoryview  # the ring's bytes
+
+    def receive(self, limit: int = ...) -> Batch | None:
+        """Lends frames that are ready, `limit` at most or so; None if none is ready."""
+
+    def release(self) -> None:
+        """Gives the last batch back."""
+
+    def few(self, most: int) -> list[Frame] | None:
+        """All frames that are ready, where these are at most `most` and whole; None where there are more, or others."""
+
+    def release_few(self) -> None:
+        """Gives the frames of the last call of `few` back."""
+
+    def close(self) -> None:
+        """Drops all views."""
+
 
 class ReceiveRing:
     """The reader of one ring; one per ring and at most one batch lent at a time."""
@@ -52,15 +90,14 @@ class ReceiveRing:
     def __init__(self, buffer: bytearray | mmap.mmap, layout: RingLayout, position: int | None = None) -> None:
         """Reads where the ring itself says; at `position` (0 if None) when no block was ever opened."""
         self._layout = layout
-        self._view = memoryview(buffer)
-        self._fields = self._view.cast("I")
+        self.view = memoryview(buffer)
+        self._fields = self.view.cast("I")
         self._buffer = np.frombuffer(buffer, np.uint8)
         self._words = self._buffer.view(np.uint64)
         self._halves = self._buffer.view(np.uint32)
         self._fence = threading.Lock()
         self._header_words = np.array(HEADER_WORDS)[:, None]
-        self._held = 0
-        self.address = int(self._buffer.ctypes.data)
+        self._held = self._seen = 0
         found = self._find_position()
         self.position = (position or 0) if found is None else found
 
@@ -86,7 +123,33 @@ class ReceiveRing:
         self._words = self._buffer.view(np.uint64)
         self._halves = self._buffer.view(np.uint32)
         self._fields.release()
-        self._view.release()
+        self.view.release()
+
+    def few(self, most: int) -> list[Frame] | None:
+        """All frames that are ready, where these are at most `most`; None where there are more. Lent until released."""
+        fields, stride = self._fields, self._layout.block_size // 4
+        frames: list[Frame] = []
+        self._seen = 0
+        while self._seen < self._layout.block_nr:
+            block = (self.position + self._seen) % self._layout.block_nr * stride
+            if not fields[block + BLOCK_STATUS] & TP_STATUS_USER:
+                break
+            with self._fence:
+                count = fields[block + NUM_PKTS]
+            if len(frames) + count > most:
+                return None
+            at = block * 4 + fields[block + OFFSET_TO_FIRST_PKT]
+            for _ in range(count):
+                snaplen, length, _, mac, net = FRAME.unpack_from(self.view, at + FRAME_START)
+                frames.append(Frame(at + mac, at + net, snaplen, length))
+                at += fields[at // 4]
+            self._seen += 1
+        return frames
+
+    def release_few(self) -> None:
+        """Gives the blocks of the last call of `few` back."""
+        self._held = self._seen
+        self.release()
 
     def _gather(self, limit: int) -> list[Offsets]:
         """Frame offsets of the ready blocks, one array a block."""

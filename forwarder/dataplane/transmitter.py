@@ -43,7 +43,7 @@ class Transmitter:
 
     def __init__(self, ports: Mapping[int, Attachment], capacity: int) -> None:
         """`capacity`: frames in the largest batch."""
-        self._ports = ports
+        self.ports = ports
         self._ethernet, self._bare = Messages(capacity), Messages(capacity)
         self.segmentation = False
 
@@ -53,12 +53,12 @@ class Transmitter:
             return singles(frames)
         return gather(header, batch, frames, flows)
 
-    def send(self, header: Columns, batch: Batch, ring_address: int, runs: Runs, bitmaps: Words) -> None:
+    def send(self, header: Columns, batch: Batch, runs: Runs, bitmaps: Words) -> None:
         """Send the runs of a batch to the ports of their `bitmaps`, (m, words); the rows may be rewritten."""
-        load = _Load(header, batch, ring_address, runs, bitmaps)
+        load = _Load(header, batch, runs, bitmaps)
         small = []
         for index in _bits(load.leaving.some):
-            port = self._ports.get(index)
+            port = self.ports.get(index)
             if port is None:
                 continue
             if runs.gathered and load.leaving.longest > port.port.mtu:
@@ -66,7 +66,7 @@ class Transmitter:
             else:
                 self._send_to(port, load)
         if small:
-            load = _Load(header, batch, ring_address, singles(runs.frames), np.repeat(bitmaps, runs.size, axis=0))
+            load = _Load(header, batch, singles(runs.frames), np.repeat(bitmaps, runs.size, axis=0))
         for port in small:
             self._send_to(port, load)
 
@@ -113,11 +113,11 @@ class Transmitter:
 class _Load:
     """A batch as messages: header blocks with TTL and MAC addresses of the way out, and where the payload lies."""
 
-    def __init__(self, header: Columns, batch: Batch, ring_address: int, runs: Runs, bitmaps: Words) -> None:
+    def __init__(self, header: Columns, batch: Batch, runs: Runs, bitmaps: Words) -> None:
         self.header, self.batch, self.runs = header, batch, runs
         heads = runs.heads if runs.gathered else runs.frames
         self.leaving = outgoing(header, heads, bitmaps)
-        self._address = ring_address
+        self._address = batch.address
         as_they_lie = len(heads) == len(header.rows) and not np.count_nonzero(heads[1:] < heads[:-1])
         self._blocks = header.rows if not runs.gathered else header.rows[heads]
         self._chosen = None if runs.gathered or as_they_lie else heads

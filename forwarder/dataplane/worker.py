@@ -17,7 +17,7 @@ from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.pace import Pace
 from forwarder.dataplane.pipeline import Pipeline
-from forwarder.dataplane.ring import ReceiveRing
+from forwarder.dataplane.profiles import PROFILES, profile_of
 from forwarder.dataplane.transmit import probe_gso
 from forwarder.dataplane.transmitter import Transmitter
 from forwarder.packet.tpacket import RingLayout
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 BATCH = 8192                    # frames gathered into one batch at most
 TURN = 2                        # batches of one port before the others get their turn
 BEAT = 1.0                      # seconds between heartbeats
+SPINS = 64                      # looks at all rings between two looks at the news, when they are polled busily
 RETRY = 0.01                    # seconds until a row is looked at again that was being written
 
 Key = tuple[int, int, int]      # port index, assignment, ifindex
@@ -72,7 +73,8 @@ class Worker:
         for descriptor in (self._control.fileno(), self._wake):
             self._poll.register(descriptor, select.POLLIN)
         self._by_descriptor: dict[int, int] = {}
-        self._pace = Pace(0.002)
+        self._profile = PROFILES["balanced"]
+        self._pace = Pace(self._profile.gather)
         self._retry = False
         self._complete = False      # every port there was at the start has been lent
 
@@ -86,9 +88,19 @@ class Worker:
                 next_beat = now + BEAT
                 self._beat(now)
             pause = RETRY if self._retry else next_beat - now
-            self._breathe(self._poll.poll(pause * 1000))
+            if self._profile.spin:
+                self._spin(next_beat)
+            self._breathe(self._poll.poll(0 if self._profile.spin else pause * 1000))
             if self._retry:
                 self._retry = self._decisions.refresh()
+
+    def _spin(self, until: float) -> None:
+        """Look at all rings again and again; now and then, and when `until` has come, it is time for the news."""
+        for _ in range(SPINS):
+            for port in list(self._attached.values()) if self._complete else ():
+                self._carry(port)
+            if time.monotonic() >= until:
+                return
 
     def _breathe(self, ready: list[tuple[int, int]]) -> None:
         """Attend to what is ready; when there are frames, in their own time."""
@@ -122,18 +134,26 @@ class Worker:
 
     def _carry(self, port: Attachment) -> bool:
         """Carry one batch; False when the ring had none."""
-        ring: ReceiveRing = port.ring
-        batch = ring.receive(BATCH)
+        few = port.ring.few(self._profile.few)
+        if few is not None and not few:
+            return False
+        if few and self._pipeline.forward_few(port, few, time.monotonic()):
+            port.ring.release_few()
+            self._count(len(few))
+            return False
+        batch = port.ring.receive(BATCH)
         if batch is None:
             return False
         try:
-            frames = self._pipeline.forward(port, batch, time.monotonic())
+            self._count(self._pipeline.forward(port, batch, time.monotonic()))
         finally:
-            ring.release()
+            port.ring.release()
+        return True
+
+    def _count(self, frames: int) -> None:
         header = self._segment.header
         header[BATCHES] += 1
         header[FRAMES] += frames
-        return True
 
     # news
 
@@ -155,7 +175,7 @@ class Worker:
         key = (message["port"], message["assigned"], message["ifindex"])
         for former in [each for each in self._lent if each[0] == key[0]]:
             self._forget(former)
-        layout = RingLayout(message["block_size"], message["block_nr"], message["retire_blk_tov"])
+        layout = RingLayout(message["block_size"], message["block_nr"], message["retire_blk_tov"], message["version"])
         self._lent[key] = (layout, descriptors["ring"], descriptors["transmit"])
         self._lent_at[key] = message["generation"]
         self._configure()
@@ -175,6 +195,8 @@ class Worker:
             return
         configuration = Configuration.from_json(published)
         self._generation = configuration.generation
+        self._profile = profile_of(configuration.settings.dataplane)
+        self._pace.gather = self._profile.gather
         self._ports = {port.index: port for port in configuration.ports}
         for index, port in self._ports.items():
             self._assign(index, port)

@@ -25,6 +25,7 @@ from forwarder.packet.tpacket import (
     ARPHRD_TUNNEL,
     ETH_P_IP,
     PACKET_ADD_MEMBERSHIP,
+    PACKET_COPY_THRESH,
     PACKET_MR_ALLMULTI,
     PACKET_MR_PROMISC,
     PACKET_MREQ,
@@ -41,11 +42,12 @@ from forwarder.packet.tpacket import (
     SOCKADDR_LL,
     SOL_PACKET,
     TPACKET_STATS_V3,
-    TPACKET_V3,
+    TPACKET_V2,
 )
 from forwarder.packet.tpacket import RingLayout as RingLayout
 
 SEND_BUFFER = 8 << 20  # bytes: about 90 super-frames in flight on a device that is slow to complete them
+COPY_BUFFER = 8 << 20  # bytes: about 90 super-frames that are too long for a slot of a V2 ring
 IGMP_BUFFER = 4 << 20  # bytes: a burst of a report from each of some thousand hosts
 
 
@@ -81,9 +83,15 @@ def link_header_length(arphrd: int, port: str = "") -> int:
 def open_receive_ring(
     ifindex: int, name: str, layout: RingLayout, promiscuous: bool, share: bpf.Share = bpf.WHOLE
 ) -> socket.socket:
-    """A bound V3 ring with vnet headers for `share` of the multicast that may be forwarded, not mapped yet."""
+    """A bound ring with vnet headers for `share` of the multicast that may be forwarded, not mapped yet.
+
+    In a V2 ring frames longer than their slot are also queued whole, to be read from the socket.
+    """
     with _opened(name) as (sock, step):
-        step("version").setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
+        step("version").setsockopt(SOL_PACKET, PACKET_VERSION, layout.version)
+        if layout.version == TPACKET_V2:
+            step("copies").setsockopt(SOL_PACKET, PACKET_COPY_THRESH, 1)
+            _raise_buffer(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, COPY_BUFFER)
         step("vnet header").setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         step("reserve").setsockopt(SOL_PACKET, PACKET_RESERVE, RESERVE)
         _lock_filter(step("filter"), bpf.data_filter(share))
@@ -124,9 +132,8 @@ def open_igmp(ifindex: int, name: str, promiscuous: bool) -> socket.socket:
 
 def ring_drops(sock: socket.socket) -> tuple[int, int, int]:
     """Packets (dropped ones included), drops and freezes since the last call: PACKET_STATISTICS resets on read."""
-    packets, drops, freezes = TPACKET_STATS_V3.unpack(
-        sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, TPACKET_STATS_V3.size)
-    )
+    answer = sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, TPACKET_STATS_V3.size)
+    packets, drops, freezes = TPACKET_STATS_V3.unpack(answer.ljust(TPACKET_STATS_V3.size, b"\0"))
     return packets, drops, freezes
 
 

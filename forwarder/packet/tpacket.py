@@ -22,10 +22,12 @@ SOL_PACKET = 263
 PACKET_ADD_MEMBERSHIP = 1
 PACKET_RX_RING = 5
 PACKET_STATISTICS = 6
+PACKET_COPY_THRESH = 7
 PACKET_VERSION = 10
 PACKET_RESERVE = 12
 PACKET_VNET_HDR = 15
 
+TPACKET_V2 = 1
 TPACKET_V3 = 2
 PACKET_MR_PROMISC = 1
 PACKET_MR_ALLMULTI = 2
@@ -34,6 +36,7 @@ PACKET_OUTGOING = 4
 
 TP_STATUS_KERNEL = 0
 TP_STATUS_USER = 1
+TP_STATUS_COPY = 2
 TP_STATUS_LOSING = 4
 TP_STATUS_CSUMNOTREADY = 8
 TP_STATUS_CSUM_VALID = 0x80
@@ -59,11 +62,14 @@ RESERVE = 6
 """PACKET_RESERVE that puts the IP header at NET: 80 (aligned header and link) + 16 + RESERVE + vnet header."""
 NET = 112
 """Offset of the IP header from its tpacket3_hdr; a multiple of 8 whatever the link header's length is."""
+NET_V2 = 96
+"""The same from its tpacket2_hdr."""
 
 SOCK_FILTER = struct.Struct("=HBBI")
 SOCK_FPROG = struct.Struct("@HP")
 SOCKADDR_LL = struct.Struct("=HHiHBB8s")
 PACKET_MREQ = struct.Struct("=iHH8s")
+TPACKET_REQ = struct.Struct("=4I")
 TPACKET_REQ3 = struct.Struct("=7I")
 TPACKET_STATS_V3 = struct.Struct("=3I")
 VNET_HDR = struct.Struct("=BBHHHH")
@@ -88,6 +94,16 @@ TPACKET3_HDR = np.dtype(
 )
 """struct tpacket3_hdr; its sockaddr_ll follows."""
 
+TPACKET2_HDR = np.dtype(
+    {
+        "names": ["status", "len", "snaplen", "mac", "net", "sec", "nsec"],
+        "formats": ["u4", "u4", "u4", "u2", "u2", "u4", "u4"],
+        "offsets": [0, 4, 8, 12, 14, 16, 20],
+        "itemsize": 32,
+    }
+)
+"""struct tpacket2_hdr; its sockaddr_ll follows."""
+
 IOVEC = np.dtype([("base", "u8"), ("len", "u8")])
 """struct iovec."""
 
@@ -102,13 +118,17 @@ MMSGHDR = np.dtype(
 """struct mmsghdr: a msghdr and how many bytes were sent of it."""
 
 
+FRAME_SIZE = 2048
+
+
 @dataclass(frozen=True, slots=True)
 class RingLayout:
-    """Geometry of a V3 receive ring: bytes a block (a multiple of the page), blocks, milliseconds to retire one."""
+    """Geometry of a receive ring: bytes a block (a multiple of the page), blocks, milliseconds to retire one (V3)."""
 
     block_size: int = 128 * 1024
     block_nr: int = 512
     retire_blk_tov: int = 1
+    version: int = TPACKET_V3
 
     @property
     def size(self) -> int:
@@ -116,14 +136,24 @@ class RingLayout:
         return self.block_size * self.block_nr
 
     @property
+    def frame_nr(self) -> int:
+        """Slots of FRAME_SIZE bytes; in V3, where frames are as long as they are, a formality."""
+        return self.block_size // FRAME_SIZE * self.block_nr
+
+    @property
+    def units(self) -> int:
+        """What a position in the ring counts: slots in V2, blocks in V3."""
+        return self.frame_nr if self.version == TPACKET_V2 else self.block_nr
+
+    @property
     def most_frames(self) -> int:
         """Most frames one block can hold: each takes at least its headers and a bare IPv4 header."""
         return (self.block_size - TPACKET_BLOCK_DESC.itemsize) // (NET + 24)
 
     def request(self) -> bytes:
-        """The struct tpacket_req3 for PACKET_RX_RING; frame_size is a formality in V3."""
-        frames = self.block_size // FRAME_SIZE * self.block_nr
-        return TPACKET_REQ3.pack(self.block_size, self.block_nr, FRAME_SIZE, frames, self.retire_blk_tov, 0, 0)
-
-
-FRAME_SIZE = 2048
+        """The struct tpacket_req or tpacket_req3 for PACKET_RX_RING."""
+        if self.version == TPACKET_V2:
+            return TPACKET_REQ.pack(self.block_size, self.block_nr, FRAME_SIZE, self.frame_nr)
+        return TPACKET_REQ3.pack(
+            self.block_size, self.block_nr, FRAME_SIZE, self.frame_nr, self.retire_blk_tov, 0, 0
+        )

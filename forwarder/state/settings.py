@@ -11,6 +11,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 
 Role = Literal["upstream", "downstream", "disabled"]
 IgmpVersion = Literal["auto", 1, 2, 3]
+ProfileName = Literal["latency", "balanced", "throughput"]
 Seconds = Annotated[float, Ge(0.05), Le(31744.0)]
 
 
@@ -60,8 +61,12 @@ class IgmpSettings(Table):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataplaneSettings(Table):
-    """`[dataplane]`: sizes fixed at start."""
+    """`[dataplane]`: sizes and manners fixed at start; `gather_ms` None is the profile's."""
 
+    profile: ProfileName = "balanced"
+    gather_ms: Annotated[float, Ge(0.0), Le(20.0)] | None = None
+    busy_poll: bool = False
+    workers: Annotated[int, Ge(1), Le(32)] = 1
     ring_memory: Annotated[int, Ge(1 << 20)] = 160 << 20
     max_ports: Annotated[int, Ge(2), Le(4096)] = 64
     max_flows: Annotated[int, Ge(64), Le(1 << 22)] = 65536

@@ -1,0 +1,117 @@
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from batches import Frame, batch_of, ip_packet, vnet
+from egress import egress_port
+from hypothesis import given, settings
+from test_segmentation import A, G, World, by_flow, datagram, forwarded, mixes, on_link, worlds
+
+from forwarder.dataplane.fib import Decision
+from forwarder.dataplane.flows import FlowTable
+from forwarder.dataplane.ring import Batch
+from forwarder.dataplane.ring import Frame as Lent
+from forwarder.dataplane.scalar import Scalar
+from forwarder.state.flow_columns import FlowColumns
+from forwarder.state.ports import Port
+from forwarder.state.reasons import Reason
+from forwarder.state.settings import InterfaceSettings
+from forwarder.state.worker_segment import BLOCK, RX_BYTES, RX_PACKETS
+
+KEY = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
+
+
+@dataclass
+class Ingress:
+    """As much of an Attachment as receiving needs."""
+
+    link_header: int = 14
+    threshold: int = 1
+    counters: np.ndarray = field(default_factory=lambda: np.zeros(BLOCK, np.uint64))
+
+    @property
+    def port(self) -> Port:
+        return Port(0, 1, "up", "upstream", InterfaceSettings(name="up", threshold=self.threshold))
+
+
+def lent(batch: Batch) -> list[Lent]:
+    columns = (batch.mac, batch.net, batch.snaplen, batch.length)
+    return [Lent(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def flows_of(frames: list[Frame], decision: Decision) -> FlowTable:
+    flows = FlowTable(FlowColumns.allocate(64, 2), KEY)
+    for source, group in {(frame.packet[12:16], frame.packet[16:20]) for frame in frames}:
+        flows.insert(0, int.from_bytes(source, "big"), int.from_bytes(group, "big"), decision, 1.0)
+    return flows
+
+
+def carry(frames: list[Frame], ports: dict, ingress: Ingress, decision: Decision | None = None,
+          own: frozenset[bytes] = frozenset()) -> tuple[bool, FlowTable]:  # fmt: skip
+    batch = batch_of([on_link(frame, ingress.link_header) for frame in frames])
+    flows = flows_of(frames, decision or Decision(Reason.FORWARD, 0b110))
+    scalar = Scalar(flows, ports)
+    return scalar.forward(ingress, memoryview(batch.buffer), lent(batch), own, 2.0), flows
+
+
+@settings(deadline=None, max_examples=300)
+@given(mixes(), worlds)
+def test_what_is_carried_singly_is_what_the_scalar_reference_sends(frames, world):
+    with (
+        egress_port(1, world.mtu, world.threshold, world.link_out) as first,
+        egress_port(2, 9000, 1, 14) as second,
+    ):
+        ingress = Ingress(world.link_in)
+        done, flows = carry(frames, {1: first, 2: second}, ingress)
+        plain = all(
+            frame.packet[0] == 0x45 and len(frame.packet) <= world.mtu and not frame.vnet[1] for frame in frames
+        )
+        assert done == plain
+        sent = frames if done else []
+        for port, mtu, threshold in ((first, world.mtu, world.threshold), (second, 9000, 1)):
+            seen = World(True, mtu, threshold, world.link_in, port.link_header)
+            assert by_flow(port.packets()) == by_flow([packet for each in sent for packet in forwarded(each, seen)])
+        assert int(ingress.counters[RX_PACKETS]) == len(sent)
+        assert int(ingress.counters[RX_BYTES]) == sum(world.link_in + len(frame.packet) for frame in sent)
+        assert int(flows._columns.packets.sum()) == len(sent)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Frame(ip_packet(ttl=1)),
+        Frame(ip_packet(ttl=2)[:10] + b"\0\0" + ip_packet()[12:]),
+        Frame(ip_packet(), cut=1),
+        Frame(ip_packet()[:-1]),
+        Frame(ip_packet(protocol=2)),
+        Frame(ip_packet(options=b"\x01" * 4)),
+        Frame(ip_packet(), link=bytes(18)),
+        Frame(ip_packet(payload=bytes(3000)), vnet=vnet(1, 5, 42, 1000, 34, 6)),
+    ],
+)
+def test_anything_unusual_is_refused_before_anything_was_sent(frame):
+    with egress_port(1) as port:
+        ingress = Ingress()
+        assert carry([datagram(), frame], {1: port}, ingress)[0] is False
+        assert (port.packets(), int(ingress.counters.sum())) == ([], 0)
+
+
+def test_flows_that_are_not_simply_forwarded_are_refused():
+    with egress_port(1) as port:
+        assert not carry([datagram()], {1: port}, Ingress(), Decision(Reason.NO_MEMBERS))[0]
+        assert not carry([datagram()], {1: port}, Ingress(), own=frozenset([datagram().link[6:12]]))[0]
+        assert not carry([datagram(ttl=9)], {1: port}, Ingress(threshold=10))[0]
+        batch = batch_of([datagram()])
+        scalar = Scalar(FlowTable(FlowColumns.allocate(8, 1), KEY), {1: port})
+        assert not scalar.forward(Ingress(), memoryview(batch.buffer), lent(batch), frozenset(), 1.0)
+        flows = flows_of([datagram()], Decision(Reason.FORWARD, 2))
+        flows.mark_group(G)
+        assert flows.forwarded(0, A << 32 | G)[1] == 0
+        assert port.packets() == []
+
+
+def test_a_port_that_cannot_send_is_counted():
+    with egress_port(1) as port:
+        port.far.close()
+        assert carry([datagram()], {1: port}, Ingress())[0]
+        assert port.dropped(Reason.TRANSMIT_FAILED) == 1
