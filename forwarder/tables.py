@@ -76,6 +76,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("tx packets", lambda row: count(row["tx_packets"]), 5, True),
         Column("tx bytes", lambda row: size(row["tx_bytes"]), 8, True),
         Column("mtu", _text("mtu"), 9, True),
+        Column("segmentation", _text("segmentation"), 10),
         Column("drops", _drops, 3),
     ),
     "groups": (

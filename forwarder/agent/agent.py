@@ -98,7 +98,8 @@ class Agent:
         self._control.setblocking(False)
         self._wake = descriptors["wake"]
         self._configuration = SnapshotReader(descriptors["configuration"])
-        self._publisher = Publisher(descriptors["routes"], descriptors["membership"], descriptors["wake-worker-0"])
+        bells = [bell for name, bell in descriptors.items() if name.startswith("wake-worker-")]
+        self._publisher = Publisher(descriptors["routes"], descriptors["membership"], bells)
         self._proxy = Proxy(lambda: 1.0 - random.random())
         nouns = {
             "groups": lambda: group_rows(self._proxy.groups(time.monotonic())),

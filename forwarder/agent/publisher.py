@@ -1,7 +1,7 @@
 """What the protocol decided, as the shared segments say it: route rows, roles, counters; and the way back."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from forwarder.state.membership import MembershipWriter
 from forwarder.state.ports import Port
@@ -13,10 +13,10 @@ from igmp.proxy import Proxy
 class Publisher:
     """The agent's side of the route and membership segments."""
 
-    def __init__(self, routes: int, membership: int, bell: int) -> None:
+    def __init__(self, routes: int, membership: int, bells: Sequence[int]) -> None:
         self._routes = RouteWriter(routes)
         self._membership = MembershipWriter(membership)
-        self._bell = bell
+        self._bells = tuple(bells)
         self._changed = False
         self._assigned: dict[int, int] = {}
         self._counted_before: dict[int, dict[str, int]] = {}
@@ -54,7 +54,8 @@ class Publisher:
         """Wake the workers if a route or a role changed since the last call."""
         if self._changed:
             self._changed = False
-            os.eventfd_write(self._bell, 1)
+            for bell in self._bells:
+                os.eventfd_write(bell, 1)
 
     def port(self, proxy: Proxy, index: int) -> None:
         """Publish counters, group count and version of a port."""

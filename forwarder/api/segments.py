@@ -49,7 +49,8 @@ class Segments:
             port.index: views.total([worker.port(port.index) for worker in self._workers.values()], port.assigned)
             for port in ports
         }
-        return views.interfaces(ports, memberships, counters)
+        answers = {worker.gso for worker in self._workers.values()} - {None}
+        return views.interfaces(ports, memberships, counters, all(answers) if answers else None)
 
     def routes(self) -> list[Row]:
         """Who wants what."""

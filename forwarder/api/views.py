@@ -22,13 +22,33 @@ LINK_TYPES = {1: "ether", 512: "ppp", 519: "rawip", 768: "ipip", 772: "loopback"
 
 
 def interfaces(
-    ports: Iterable[Port], memberships: Mapping[int, PortMembership], counters: Mapping[int, PortCounters]
+    ports: Iterable[Port],
+    memberships: Mapping[int, PortMembership],
+    counters: Mapping[int, PortCounters],
+    segmentation: bool | None = None,
 ) -> list[Row]:
-    """One row a port; `memberships` and `counters` by port index, a port without them counts zero."""
-    return [_interface(port, memberships.get(port.index), counters.get(port.index)) for port in ports]
+    """One row a port; `memberships` and `counters` by port index, a port without them counts zero.
+
+    `segmentation`: whether the kernel takes UDP segmentation offload; None before it was asked.
+    """
+    offload = _segmentation(segmentation)
+    return [_interface(port, memberships.get(port.index), counters.get(port.index), offload) for port in ports]
 
 
-def _interface(port: Port, membership: PortMembership | None, counters: PortCounters | None) -> Row:
+def _segmentation(taken: bool | None) -> Row:
+    """How datagrams leave, and why so; the kernel's answer serves all ports."""
+    words = {
+        None: (None, "no Ethernet interface has been up yet to ask the kernel on"),
+        True: ("gso", "the kernel takes UDP segmentation offload"),
+        False: ("plain", "the kernel takes no UDP segmentation offload here (Linux 6.2 and later do)"),
+    }
+    how, why = words[taken]
+    return {"segmentation": how, "segmentation_reason": why}
+
+
+def _interface(
+    port: Port, membership: PortMembership | None, counters: PortCounters | None, segmentation: Row
+) -> Row:
     return {
         "name": port.name,
         "index": port.index,
@@ -40,7 +60,7 @@ def _interface(port: Port, membership: PortMembership | None, counters: PortCoun
         "link_type": LINK_TYPES.get(port.link_type, str(port.link_type)),
         **_membership(port, membership),
         **_traffic(counters),
-        "segmentation": None,
+        **segmentation,
     }
 
 

@@ -6,7 +6,8 @@ import socket
 from forwarder.state import membership, routes, segment, snapshot, worker_segment
 from forwarder.state.settings import DataplaneSettings
 
-WORKER = "mcfwd-worker-0"
+WORKER = "mcfwd-worker-"
+"""What the names of workers begin with; the number follows."""
 AGENT, API = "mcfwd-agent", "mcfwd-api"
 HEARTBEAT_WORDS = 8
 
@@ -19,9 +20,11 @@ class Shared:
         self.processes = snapshot.create("mcfwd-processes")
         self.routes = routes.create(sizes.max_routes, sizes.max_ports)
         self.membership = membership.create(sizes.max_ports)
-        self.worker = worker_segment.create(0, sizes.max_ports, sizes.max_flows)
+        numbers = range(sizes.workers)
+        self.workers = [worker_segment.create(number, sizes.max_ports, sizes.max_flows) for number in numbers]
         self.api = segment.create("mcfwd-api", HEARTBEAT_WORDS)
-        self.wake = {name: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for name in (WORKER, AGENT, API)}
+        names = [*(f"{WORKER}{number}" for number in numbers), AGENT, API]
+        self.wake = {name: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for name in names}
         self._rpc = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def ring(self) -> None:
@@ -29,18 +32,20 @@ class Shared:
         for bell in self.wake.values():
             os.eventfd_write(bell, 1)
 
-    def for_worker(self) -> dict[str, int]:
+    def for_worker(self, number: int) -> dict[str, int]:
         """The descriptors of a worker."""
-        return {**self._common(WORKER), "segment": self.worker}
+        return {**self._common(f"{WORKER}{number}"), "segment": self.workers[number]}
 
     def for_agent(self) -> dict[str, int]:
         """The descriptors of the agent."""
-        return {**self._common(AGENT), "rpc": self._rpc[0].fileno(), "wake-worker-0": self.wake[WORKER]}
+        bells = {f"wake-worker-{number}": self.wake[f"{WORKER}{number}"] for number in range(len(self.workers))}
+        return {**self._common(AGENT), **bells, "rpc": self._rpc[0].fileno()}
 
     def for_api(self, listener: int) -> dict[str, int]:
         """The descriptors of the API process."""
         own = {"listener": listener, "processes": self.processes, "segment": self.api}
-        return {**self._common(API), **own, "worker-0": self.worker, "agent": self._rpc[1].fileno()}
+        workers = {f"worker-{number}": fd for number, fd in enumerate(self.workers)}
+        return {**self._common(API), **own, **workers, "agent": self._rpc[1].fileno()}
 
     def _common(self, name: str) -> dict[str, int]:
         state = {"configuration": self.configuration, "routes": self.routes, "membership": self.membership}

@@ -11,8 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from socket import socket
 
+from forwarder.packet.bpf import Share
 from forwarder.packet.packet_socket import PortError, RingLayout, open_igmp, open_receive_ring, open_transmit
+from forwarder.packet.tpacket import TPACKET_V2, TPACKET_V3
 from forwarder.state.ports import Port
+from forwarder.state.settings import DataplaneSettings
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +26,17 @@ LEAST_BLOCKS = 4
 
 @dataclass(frozen=True, slots=True)
 class PortSockets:
-    """What one port needs; `key` says for which owner and interface it was opened."""
+    """What one port needs, with a ring for each worker; `key` says for which owner and interface it was opened."""
 
     key: tuple[int, int, int]
     layout: RingLayout
-    ring: socket
+    rings: tuple[socket, ...]
     transmit: socket
     igmp: socket
 
     def close(self) -> None:
         """Close the supervisor's copies."""
-        for each in (self.ring, self.transmit, self.igmp):
+        for each in (*self.rings, self.transmit, self.igmp):
             each.close()
 
 
@@ -45,9 +48,10 @@ def key_of(port: Port) -> tuple[int, int, int]:
 class PortOpener:
     """Opens ports in threads and reports them through `done`, after ringing `bell` (an eventfd)."""
 
-    def __init__(self, ring_memory: int, bell: int) -> None:
-        self._block_size = RingLayout().block_size
-        self._budget = ring_memory // self._block_size
+    def __init__(self, sizes: DataplaneSettings, bell: int) -> None:
+        self._workers = sizes.workers
+        self._version = TPACKET_V2 if sizes.profile == "latency" else TPACKET_V3
+        self._budget = sizes.ring_memory // RingLayout().block_size
         self._lent: dict[tuple[int, int, int], int] = {}
         self._bell = bell
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="open-port")
@@ -63,9 +67,9 @@ class PortOpener:
         key = key_of(port)
         if key in self._pending:
             return
-        layout = RingLayout(block_nr=self._blocks(port))
-        self._lent[key] = layout.block_nr
-        future = self._pool.submit(_open, port, layout, promiscuous)
+        layout = RingLayout(block_nr=self._blocks(port), version=self._version)
+        self._lent[key] = layout.block_nr * self._workers
+        future = self._pool.submit(_open, port, layout, promiscuous, self._workers)
         self._pending[key] = future
         future.add_done_callback(lambda _: os.eventfd_write(self._bell, 1))
 
@@ -92,21 +96,23 @@ class PortOpener:
         self._pool.shutdown(wait=True)
 
     def _blocks(self, port: Port) -> int:
-        """Upstream at least 500 ms of one-millisecond blocks, downstream little, within the budget."""
-        free = self._budget - sum(self._lent.values())
+        """Of one ring: upstream at least 500 ms of one-millisecond blocks, downstream little, within the budget."""
+        free = (self._budget - sum(self._lent.values())) // self._workers
         wanted = UPSTREAM_BLOCKS if port.role == "upstream" else min(DOWNSTREAM_BLOCKS, free // 2)
         return max(LEAST_BLOCKS, min(wanted, free))
 
 
-def _open(port: Port, layout: RingLayout, promiscuous: bool) -> PortSockets:
+def _open(port: Port, layout: RingLayout, promiscuous: bool, workers: int) -> PortSockets:
     opened: list[socket] = []
     try:
-        opened.append(open_receive_ring(port.ifindex, port.name, layout, promiscuous))
+        for worker in range(workers):
+            share = Share(worker, workers)
+            opened.append(open_receive_ring(port.ifindex, port.name, layout, promiscuous, share))
         opened.append(open_transmit(port.ifindex, port.name))
         opened.append(open_igmp(port.ifindex, port.name, promiscuous))
     except PortError:
         for each in opened:
             each.close()
         raise
-    ring, transmit, igmp = opened
-    return PortSockets(key_of(port), layout, ring, transmit, igmp)
+    *rings, transmit, igmp = opened
+    return PortSockets(key_of(port), layout, tuple(rings), transmit, igmp)

@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 
 from setproctitle import setproctitle
@@ -43,6 +43,7 @@ STOP_TIME = 2.0
 READY_TIME = 5.0
 PORT_RETRY = 1.0
 SPARE_RETRY = 5.0
+WORKER_MODULE = "forwarder.dataplane.worker"
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -94,7 +95,7 @@ class Supervisor:
         self._processes = SnapshotWriter(self._shared.processes)
         self._assignment = Assignment(settings.dataplane.max_ports)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._opener = PortOpener(settings.dataplane.ring_memory, self._bell)
+        self._opener = PortOpener(settings.dataplane, self._bell)
         self._links: dict[str, Link] = {}
         self._ports: tuple[Port, ...] = ()
         self._sockets: dict[int, PortSockets] = {}
@@ -110,19 +111,22 @@ class Supervisor:
         self._stopping = False
 
     def _roles(self, listening: socket.socket) -> dict[str, Child]:
-        worker, agent = WorkerSegment(self._shared.worker), MembershipReader(self._shared.membership)
-        api = Segment(self._shared.api)
-        beats: dict[str, Callable[[], float]] = {
-            WORKER: lambda: int(worker.header[HEARTBEAT]) / 1e9,
-            AGENT: lambda: agent.heartbeat,
-            API: lambda: api.words[0] / 1e9,
-        }
         shared = self._shared
-        return {
-            WORKER: Child(WORKER, "forwarder.dataplane.worker", {"index": 0}, shared.for_worker(), beats[WORKER]),
-            AGENT: Child(AGENT, "forwarder.agent", {}, shared.for_agent(), beats[AGENT], nice=2),
-            API: Child(API, "forwarder.api", {}, shared.for_api(listening.fileno()), beats[API], nice=5),
-        }
+        agent, api = MembershipReader(shared.membership), Segment(shared.api)
+        children = [self._worker_role(number) for number in range(len(shared.workers))]
+        children.append(Child(AGENT, "forwarder.agent", {}, shared.for_agent(), lambda: agent.heartbeat, nice=2))
+        descriptors = shared.for_api(listening.fileno())
+        children.append(Child(API, "forwarder.api", {}, descriptors, lambda: api.words[0] / 1e9, nice=5))
+        return {child.name: child for child in children}
+
+    def _worker_role(self, number: int) -> Child:
+        segment = WorkerSegment(self._shared.workers[number])
+
+        def heartbeat() -> float:
+            return int(segment.header[HEARTBEAT]) / 1e9
+
+        descriptors = self._shared.for_worker(number)
+        return Child(f"{WORKER}{number}", WORKER_MODULE, {"index": number}, descriptors, heartbeat)
 
     # life
 
@@ -190,7 +194,7 @@ class Supervisor:
             self._spare, self._spare_not_before = None, now + SPARE_RETRY
         waiting = self._announced and self._spare is None and now >= self._spare_not_before
         if waiting and all(child.ready for child in self._children.values()):
-            self._spare = Process.start("forwarder.dataplane.worker", os.getpid())
+            self._spare = Process.start(WORKER_MODULE, os.getpid())
 
     def _stop(self) -> int:
         notify("STOPPING=1")
@@ -252,11 +256,15 @@ class Supervisor:
                 continue
             self._failures.pop(current[sockets.key], None)
             self._sockets[index] = sockets
-            for child in (self._children[WORKER], self._children[AGENT]):
+            for child in self._served():
                 child.owed.append(index)
                 self._pay(child)
         if not self._retry_ports:
             self._open_ports()
+
+    def _served(self) -> list[Child]:
+        """The children that ports are lent to."""
+        return [child for child in self._children.values() if child.name != API]
 
     def _port_failed(self, error: PortError) -> None:
         """Try again soon, but say only once what is wrong with a port."""
@@ -283,13 +291,16 @@ class Supervisor:
         if child.name == AGENT:
             return child.send(message, {"igmp": sockets.igmp.fileno()})
         layout = sockets.layout
-        sizes = {"block_size": layout.block_size, "block_nr": layout.block_nr, "retire_blk_tov": layout.retire_blk_tov}
-        return child.send({**message, **sizes}, {"ring": sockets.ring.fileno(), "transmit": sockets.transmit.fileno()})
+        sizes = asdict(layout)
+        ring = sockets.rings[child.arguments["index"]]
+        return child.send({**message, **sizes}, {"ring": ring.fileno(), "transmit": sockets.transmit.fileno()})
 
     # children
 
     def _fill(self, child: Child) -> None:
-        process, self._spare = (self._spare, None) if child.name == WORKER and self._spare else (None, self._spare)
+        process = None
+        if child.module == WORKER_MODULE:
+            process, self._spare = self._spare, None
         process = process or Process.start(child.module, os.getpid(), child.nice)
         child.adopt(process)
         if child.name != API:
@@ -333,7 +344,7 @@ class Supervisor:
 
     def _data_path_ready(self, now: float) -> bool:
         """The control socket answers once the ports of the first hour are served, or after READY_TIME anyway."""
-        served = self._children[WORKER].ready and self._children[AGENT].ready and not self._opener.busy
+        served = all(child.ready for child in self._served()) and not self._opener.busy
         return served or self._announced or now - self._started > READY_TIME
 
     def _publish_processes(self) -> None:
