@@ -8,7 +8,7 @@ from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.forwarding import verdicts
 from forwarder.dataplane.frame import Columns, Positions, columns
 from forwarder.dataplane.ring import Batch
-from forwarder.dataplane.transmitter import Transmitter
+from forwarder.dataplane.transmitter import Going, Transmitter
 from forwarder.state.reasons import REASONS, Reason
 from forwarder.state.worker_segment import FIRST_REASON, RX_BYTES, RX_PACKETS
 
@@ -28,11 +28,14 @@ class Pipeline:
         reasons = verdicts(header, decided, ingress.port.settings.threshold)
         ingress.counters[RX_PACKETS] += len(rows)
         ingress.counters[RX_BYTES] += int(batch.length.sum())
+        if self._decisions.heard(ingress.port.index, rows, decided, reasons, now):
+            reasons = verdicts(header, decided, ingress.port.settings.threshold)
         frames = self._account(ingress, header, rows, decided, reasons, now)
         if frames.size:
-            bitmaps = self._decisions.flows.ports(rows[frames])
-            self._transmitter.send(header, batch, ingress.ring.address, frames, bitmaps)
-        return len(rows)
+            rows = rows[frames]
+            going = Going(rows, self._decisions.flows.ports(rows), now)
+            self._transmitter.send(header, batch, ingress.ring.address, frames, going)
+        return len(batch.length)
 
     def _account(
         self, ingress: Attachment, header: Columns, rows: Positions, decided: Reasons, reasons: Reasons, now: float

@@ -6,6 +6,8 @@ and goes out in its place among the others, so that a flow stays in order.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,15 +27,25 @@ from forwarder.dataplane.frame import (
     set_destination_mac,
     set_source_mac,
 )
+from forwarder.dataplane.rates import PortRates, ip_bytes
 from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.transmit import Messages, Sent, send_frame, strided
 from forwarder.state.flow_columns import Words
+from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
 from forwarder.state.worker_segment import TX_BYTES, TX_PACKETS
 from igmp.link import group_mac
 
 NO_OFFLOAD = bytes(10)
 ETHERTYPE_IPV4 = b"\x08\x00"
+
+
+class Going(NamedTuple):
+    """What flows say of k frames on their way out."""
+
+    rows: Positions  # in the flow table
+    bitmaps: Words  # (k, words): to which ports
+    now: float
 
 
 class Transmitter:
@@ -43,11 +55,12 @@ class Transmitter:
         """`capacity`: frames in the largest batch."""
         self._ports = ports
         self._ethernet, self._bare = Messages(capacity), Messages(capacity)
+        self._rates: dict[int, PortRates] = {}
         self.segmentation = False
 
-    def send(self, header: Columns, batch: Batch, ring_address: int, frames: Positions, bitmaps: Words) -> None:
-        """Send `frames` of the batch to the ports of their `bitmaps`, (k, words); the rows are rewritten."""
-        leaving = outgoing(header, frames, bitmaps)
+    def send(self, header: Columns, batch: Batch, ring_address: int, frames: Positions, going: "Going") -> None:
+        """Send `frames` of the batch where they are `going`; the header rows are rewritten."""
+        leaving = outgoing(header, frames, going.bitmaps)
         decrement_ttl(header.rows)
         set_destination_mac(header.rows, header.group)
         load = _Load(header, batch, ring_address, frames)
@@ -63,20 +76,34 @@ class Transmitter:
                 if bare is None:
                     bare = headerless(header.rows)
                     load.fill(messages, bare, ETHERNET_LENGTH)
-            self._send_to(port, leaving, messages, load)
+            self._send_to(port, leaving, messages, load, going)
 
-    def _send_to(self, port: Attachment, leaving: Outgoing, messages: Messages, load: "_Load") -> None:
-        chosen = egress(leaving, port.port.index, port.port.settings.threshold, port.port.mtu, self.segmentation)
+    def _send_to(
+        self, port: Attachment, leaving: Outgoing, messages: Messages, load: "_Load", going: "Going"
+    ) -> None:
+        settings = port.port.settings
+        chosen = egress(leaving, port.port.index, settings.threshold, port.port.mtu, self.segmentation)
         if chosen.mtu.size:
             port.count(Reason.MTU, len(chosen.mtu))
         if chosen.threshold.size:
             port.count(Reason.TTL_THRESHOLD, len(chosen.threshold))
+        if settings.rate_limit or settings.flow_rate_limit:
+            chosen = self._rates_of(port.port).within(chosen, going.rows, load.ip_bytes, going.now)
+            port.count(Reason.RATE_LIMITED, len(chosen.limited))
         set_source_mac(load.header.rows, port.mac)
         if not chosen.fragment.size and not chosen.cut.size:
             everything = len(chosen.whole) == messages.count
             _count(port, messages.send(port.sending(), None if everything else chosen.whole))
             return
         self._send_mixed(port, chosen, messages, load)
+
+    def _rates_of(self, port: Port) -> PortRates:
+        """The state of a port's limits; it starts over when they change."""
+        rates = self._rates.get(port.index)
+        limits = port.settings.rate_limit, port.settings.flow_rate_limit, port.mtu
+        if rates is None or rates.limits != limits:
+            rates = self._rates[port.index] = PortRates(*limits)
+        return rates
 
     def _send_mixed(self, port: Attachment, chosen: Egress, messages: Messages, load: "_Load") -> None:
         """Whole frames and divided ones in their order."""
@@ -111,6 +138,11 @@ class _Load:
         self._payload = (batch.net[frames] + (ring_address + IP_LENGTH)).view(np.uint64)
         self._length = (header.total_length[frames] - IP_LENGTH).view(np.uint64)
         self._everything = len(frames) == len(header.rows)
+
+    @cached_property
+    def ip_bytes(self) -> Positions:
+        """What each frame counts against rate limits."""
+        return ip_bytes(self.header, self.frames)
 
     def fill(self, messages: Messages, rows: Rows, start: int) -> None:
         """Point `messages` at these header blocks, which begin `start` bytes into each row."""
