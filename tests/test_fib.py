@@ -4,8 +4,11 @@ from batches import address as ip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.dataplane.fib import Decision, Fib, PortPolicy
+from forwarder.dataplane.admission import PortPolicy
+from forwarder.dataplane.fib import Decision, Fib
 from forwarder.state.reasons import Reason
+from igmp.access import AccessList, Entry
+from igmp.link import Network
 
 UP, D1, D2, D3, D4 = range(5)
 G, G2 = ip("239.1.1.1"), ip("239.2.2.2")
@@ -141,12 +144,60 @@ def test_the_longest_subnet_owns_a_source():
 def test_boundary():
     """F-08: 239.255/16 does not cross up, in either direction."""
     group = ip("239.255.1.1")
-    table = fib(upstream(boundary=(net("239.255.0.0/16"),)), downstream(D1), downstream(D2))
+    access = AccessList(boundary=(Network.parse("239.255.0.0/16"),))
+    table = fib(upstream(access=access), downstream(D1), downstream(D2))
     table.set_route(group, 32, None, 32, None, bits(D2))
     assert table.decide(D1, ip("192.168.10.9"), group) == Decision(Reason.FORWARD, bits(D2))
     assert table.decide(D2, ip("192.168.20.9"), group) == Decision(Reason.BOUNDARY)
     assert table.decide(UP, A, group) == Decision(Reason.BOUNDARY)
     assert table.decide(D1, ip("192.168.10.9"), G) == Decision(Reason.FORWARD, bits(UP))
+
+
+def entries(*texts: str) -> tuple[Entry, ...]:
+    return tuple(map(Entry.parse, texts))
+
+
+@pytest.mark.parametrize(
+    ("ingress", "source", "group", "out"),
+    [
+        (UP, "10.99.0.1", "239.1.1.1", [D1]),
+        (UP, "10.99.0.1", "239.1.2.1", [D1, D2]),
+        (UP, "10.98.0.1", "239.1.2.1", [D1]),
+        (UP, "10.99.0.1", "238.1.1.1", Reason.BOUNDARY),
+        (D1, "192.168.10.9", "239.1.2.1", [UP]),
+        (D1, "192.168.10.9", "238.1.1.1", [D2]),
+        (D2, "192.168.20.9", "239.1.2.1", Reason.BOUNDARY),
+        (D2, "192.168.20.9", "238.1.1.1", [D1]),
+    ],
+)
+def test_lists_hold_in_both_directions(ingress, source, group, out):
+    """UP passes 239/8 only; D2 takes nothing of 239.1.1/24, and from 10.99/16 only in the rest of 239/8."""
+    up = AccessList(allow=entries("239.0.0.0/8"))
+    d2 = AccessList(allow=entries("10.99.0.0/16,239.0.0.0/8", "238.0.0.0/8"), deny=entries("239.1.1.0/24"))
+    table = fib(upstream(access=up), downstream(D1), downstream(D2, access=d2))
+    table.set_route(0, 0, None, 32, None, bits(D1, D2))
+    expected = Decision(Reason.FORWARD, bits(*out)) if isinstance(out, list) else Decision(out)
+    assert table.decide(ingress, ip(source), ip(group)) == expected
+
+
+def test_sources_downstream_go_to_the_upstreams_that_admit_the_group():
+    refusing = AccessList(deny=entries("239.1.0.0/16"))
+    table = fib(upstream(), upstream(D3, networks=(), access=refusing), downstream(D1))
+    assert table.decide(D1, ip("192.168.10.9"), G) == Decision(Reason.FORWARD, bits(UP))
+    assert table.decide(D1, ip("192.168.10.9"), G2) == Decision(Reason.FORWARD, bits(UP, D3))
+
+
+def test_ssm_goes_upstream_on_request_only():
+    table, group = fib(), ip("232.1.1.1")
+    table.set_on_request(Network.parse("232.0.0.0/8"))
+    assert table.decide(D1, ip("192.168.10.9"), group) == Decision(Reason.NO_MEMBERS)
+    table.set_route(group, 32, None, 32, None, bits(D2))
+    assert table.decide(D1, ip("192.168.10.9"), group) == Decision(Reason.FORWARD, bits(D2))
+    assert table.decide(D1, ip("192.168.10.9"), G) == Decision(Reason.FORWARD, bits(UP))
+    table.set_route(group, 32, ip("192.168.10.9"), 32, None, bits(UP, D3), "static")
+    assert table.decide(D1, ip("192.168.10.9"), group) == Decision(Reason.FORWARD, bits(UP, D3))
+    table.set_on_request(None)
+    assert table.decide(D1, ip("192.168.10.8"), group) == Decision(Reason.FORWARD, bits(UP, D2))
 
 
 def test_only_the_querier_mask_makes_not_querier():
@@ -182,6 +233,20 @@ def test_a_static_route_is_not_masked_by_querier_roles():
     table = fib(queriers=0)
     table.set_route(G, 32, None, 32, UP, bits(D1), "static")
     assert table.decide(UP, A, G) == Decision(Reason.FORWARD, bits(D1))
+
+
+def test_a_static_route_for_one_ingress_leaves_the_others_no_way_in():
+    table = fib(upstream(), upstream(D4, networks=()), downstream(D1), downstream(D2))
+    table.set_route(G, 32, None, 32, None, bits(D2))
+    table.set_route(G, 24, A, 32, UP, bits(D1), "static")
+    assert table.decide(UP, A, G) == Decision(Reason.FORWARD, bits(D1))
+    assert table.decide(D4, A, G) == Decision(Reason.WRONG_INTERFACE)
+    assert table.decide(D4, B, G) == Decision(Reason.FORWARD, bits(D2))
+    table.set_route(G, 24, A, 32, D4, 0, "block")
+    assert table.decide(D4, A, G) == Decision(Reason.NO_MEMBERS)
+    table.delete_route(G, 24, A, 32, D4)
+    table.set_route(G, 16, None, 32, None, bits(D2), "static")
+    assert table.decide(D4, A, G) == Decision(Reason.FORWARD, bits(D2))
 
 
 def test_a_route_of_one_ingress_applies_to_no_other():
@@ -261,7 +326,13 @@ def test_the_best_route_decides(made, ingress, group):
         if matches(key, ingress, source, group)
     ]
     _, ports, kind = max(fitting, default=(None, 0, "learned"), key=lambda each: each[0])
+    elsewhere = kind == "learned" and any(
+        made != "learned" and key[3] is not None and matches((*key[:3], None), ingress, source, group)
+        for key, (_, made) in model.items()
+    )
+    decision = table.decide(ingress, source, group)
     out = ports & ~(1 << ingress) | (1 if ingress == D1 and (ports or kind == "learned") else 0)
-    assert table.decide(ingress, source, group).ports == out
+    assert decision.ports == (0 if elsewhere else out)
+    assert (decision.reason == Reason.WRONG_INTERFACE) == elsewhere
     wanted = table.wanted(np.array([group, ip("225.0.0.1")], np.uint32)).tolist()
     assert wanted == [any(at >> 32 - key[1] == key[0] for key in model) for at in (group, ip("225.0.0.1"))]

@@ -151,6 +151,22 @@ def test_a_changed_group_makes_its_flows_stale():
     flows.mark_group(G + 77)
 
 
+def test_rows_marked_by_number():
+    flows = table()
+    flows.insert(0, 1, G, FORWARD, 1.0)
+    flows.insert(0, 2, G, FORWARD, 1.0)
+    flows.mark(rows(1, 5))
+    assert flows.all_stale().tolist() == [1]
+
+
+def test_flows_that_stand_by_are_not_unwanted():
+    flows = table()
+    for source, reason in enumerate((Reason.FORWARD, Reason.STANDBY_DUPLICATE, Reason.NO_MEMBERS, Reason.BOUNDARY)):
+        flows.insert(3, source, G, Decision(reason), 1.5)
+    assert flows.count_unwanted() == 2
+    assert list(flows.live())[1] == (1, 3, 1 << 32 | G, Reason.STANDBY_DUPLICATE, 1.5)
+
+
 def test_a_freed_row_is_stale_no_more():
     flows = table()
     flows.insert(0, 1, G, FORWARD, 0.0)

@@ -6,7 +6,8 @@ from batches import NO_VNET, Frame, address, batch_of, ip_packet, vnet, word_sum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forwarder.dataplane.fib import Decision, Fib, PortPolicy
+from forwarder.dataplane.admission import PortPolicy
+from forwarder.dataplane.fib import Decision, Fib
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.forwarding import NOTHING, Egress, egress, outgoing, verdicts
 from forwarder.dataplane.frame import columns, decrement_ttl, packet

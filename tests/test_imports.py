@@ -13,17 +13,22 @@ MODULES = sorted(path for package in ("forwarder", "igmp") for path in (ROOT / p
 # Package -> the packages of ours that it may import (itself always).
 ALLOWED = {
     "igmp.link": set(),     # addresses and networks, of use everywhere
-    "igmp": {"igmp.link"},
+    "igmp.access": {"igmp.link"},
+    "igmp": {"igmp.link", "igmp.access"},
     "forwarder.state": {"igmp"},
     "forwarder.packet": set(),
     "forwarder.process": set(),
-    "forwarder.dataplane": {"igmp.link", "forwarder.state", "forwarder.packet", "forwarder.process"},
-    "forwarder.agent": {"igmp", "igmp.link", "forwarder.state", "forwarder.packet", "forwarder.process"},
-    "forwarder.api": {"igmp", "igmp.link", "forwarder.state", "forwarder.process"},
+    "forwarder.dataplane": {"igmp.link", "igmp.access", "forwarder.state", "forwarder.packet", "forwarder.process"},
+    "forwarder.agent": {"igmp", "igmp.link", "igmp.access", "forwarder.state", "forwarder.packet", "forwarder.process"},
+    "forwarder.api": {"igmp", "igmp.link", "igmp.access", "forwarder.state", "forwarder.process"},
     "forwarder.supervisor": {"forwarder.state", "forwarder.packet", "forwarder.process"},
-    "forwarder.lab": {"igmp", "igmp.link", "forwarder.packet"},
+    "forwarder.lab": {"igmp", "igmp.link", "igmp.access", "forwarder.packet"},
 }
 PURE = {
+    "forwarder.dataplane.admission": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.rates": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.standby": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.loops": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.segmentation": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.checksums": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.pace": {"socket", "time", "random", "asyncio", "logging"},

@@ -13,7 +13,7 @@ from forwarder.dataplane.checksums import valid_checksums
 from forwarder.dataplane.fragmentation import checksum, fragments
 from forwarder.dataplane.frame import columns
 from forwarder.dataplane.segmentation import LARGEST, Runs, gather
-from forwarder.dataplane.transmitter import Transmitter
+from forwarder.dataplane.transmitter import Going, Transmitter
 from forwarder.state.reasons import Reason
 from forwarder.state.worker_segment import TX_BYTES, TX_PACKETS
 
@@ -228,7 +228,7 @@ def send(frames: list[Frame], world: World, transmitter: Transmitter) -> None:
     _, flows = np.unique(header.pair, return_inverse=True)
     runs = transmitter.arrange(header, batch, np.arange(len(frames)), flows)
     bitmaps = np.full((len(runs.first), 1), 0b110, np.uint64)
-    transmitter.send(header, batch, runs, bitmaps)
+    transmitter.send(header, batch, runs, Going(flows[runs.heads], bitmaps, 0.0))
 
 
 @settings(deadline=None, max_examples=500)
@@ -261,3 +261,17 @@ def test_counters_count_datagrams_not_messages():
         transmitter.segmentation = True
         send(frames, world, transmitter)
         assert (far.packets(), far.dropped(Reason.TTL_THRESHOLD)) == ([], 10)
+
+
+def test_a_port_with_a_rate_limit_judges_every_datagram_of_a_run():
+    frames = [datagram(n, 1000, fragment=DF) for n in range(64)]
+    with egress_port(1) as free, egress_port(2) as limited:
+        slow = replace(limited.port.settings, rate_limit=100_000)
+        limited.port = replace(limited.port, settings=slow)
+        transmitter = Transmitter({1: free, 2: limited}, 64)
+        transmitter.segmentation = True
+        send(frames, World(True, 1500, 1, 14, 14), transmitter)
+        assert len(free.packets()) == 64
+        passed = len(limited.packets())
+        assert 0 < passed < 64
+        assert limited.dropped(Reason.RATE_LIMITED) == 64 - passed

@@ -1,36 +1,34 @@
 """Routes and source policy: what becomes of a flow, decided once and remembered by the flow table.
 
 The order of checks (`decide`; the first that fails names the drop):
-1. group: inside 224/4, not 224.0.0.0/24, not 232.0.0.0;
-2. source: a possible unicast host address, not one of ours;
-3. reverse path: the longest connected subnet that holds the source must be one of the ingress; a source of no
-   connected subnet is taken by an upstream without `altnets`, and by any port whose `altnets` hold it;
-4. boundary: the ingress has none for the group;
-5. outputs: the ports of the best route, masked by querier role downstream; every upstream too when the flow comes
-   from downstream (RFC 4605 section 4); less the ingress, ports that are down, and ports that bound the group.
+1. what the ingress takes in at all: group, source, reverse path, access lists (`admission`);
+2. static routes: where some name the flow, but all of them for another ingress, this is the wrong interface;
+3. outputs: the ports of the best route, masked by querier role downstream; every upstream too when the flow comes
+   from downstream (RFC 4605 section 4), unless SSM has to be asked for; less the ingress and ports that are down;
+   and less the ports whose access lists do not admit the flow, reason boundary when that leaves none.
 
 The best route: static before learned; then routes with a source before any-source; then the longer group prefix,
 then the longer source prefix; then one for this ingress before one for any. An (S, G) route's ports are complete by
-themselves. A static route is the administrator's word: querier roles do not mask it, and without ports it blocks
-the flow altogether. Threshold and MTU belong to frames, not to flows, and are not looked at here.
+themselves. A static route is the administrator's word: learned ones of the group do not count beside it, querier
+roles do not mask it, and without ports it blocks the flow altogether, towards upstreams too. What belongs to frames
+and not to flows (threshold, MTU, rates), and which of several upstreams a flow is taken from, is not looked at here.
 
 Routes live in one dict per class of prefix lengths, so a decision does not depend on their number and setting one is
 O(1); the list of classes is sorted again only when a class appears or empties.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from forwarder.dataplane.admission import FULL, Admission, PortPolicy, bitmap_of, mask_of
 from forwarder.state.reasons import Reason
+from igmp.link import Network
 
-Prefix: TypeAlias = tuple[int, int]
 Kind: TypeAlias = Literal["learned", "static", "block"]
 ANY = -1
-FULL = 0xFFFF_FFFF
 
 
 class Decision(NamedTuple):
@@ -38,21 +36,6 @@ class Decision(NamedTuple):
 
     reason: Reason
     ports: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PortPolicy:
-    """What the data plane must know of a port; networks are (address, prefix length), a peer is (address, 32)."""
-
-    index: int
-    role: Literal["upstream", "downstream"]
-    up: bool = True
-    networks: tuple[Prefix, ...] = ()
-    altnets: tuple[Prefix, ...] | None = None
-    threshold: int = 1
-    mtu: int = 1500
-    addresses: tuple[int, ...] = ()
-    boundary: tuple[Prefix, ...] = ()
 
 
 class _RouteClass(NamedTuple):
@@ -65,7 +48,7 @@ class _RouteClass(NamedTuple):
 
 
 _RouteKey: TypeAlias = tuple[int, int, int]  # masked group, masked source, ingress or ANY
-_Table: TypeAlias = dict[_RouteKey, int]
+_Table: TypeAlias = dict[tuple[int, int], dict[int, int]]  # masked group and source -> ingress or ANY -> ports
 
 
 class Fib:
@@ -78,23 +61,24 @@ class Fib:
         self._sorted = True
         self._named: dict[int, dict[int, int]] = {}  # group prefix length -> prefix -> number of routes
         self._queriers = 0
+        self._on_request: Network | None = None
         self.set_ports([])
 
     def set_ports(self, ports: Iterable[PortPolicy]) -> None:
         """Replace all port policies; flows decided before are then stale."""
         self._ports = {port.index: port for port in ports}
-        self._upstream = _bitmap(port.index for port in self._ports.values() if port.role == "upstream")
-        self._up = _bitmap(port.index for port in self._ports.values() if port.up)
-        self._altnets = {port.index: _masked(port.altnets or ()) for port in self._ports.values()}
-        self._bounded = [
-            (mask, network, port.index) for port in self._ports.values() for mask, network in _masked(port.boundary)
-        ]
-        self._subnets = _owners(self._ports.values())
-        self._not_hosts = _not_hosts(self._ports.values())
+        self._upstream = bitmap_of(port.index for port in self._ports.values() if port.role == "upstream")
+        self._up = bitmap_of(port.index for port in self._ports.values() if port.up)
+        self._restricted = [(1 << port.index, port.access) for port in self._ports.values() if not port.access.is_open]
+        self._admission = Admission(self._ports.values())
 
     def set_queriers(self, mask: int) -> None:
         """Bit p: we are querier on downstream port p; flows decided before are then stale."""
         self._queriers = mask
+
+    def set_on_request(self, groups: Network | None) -> None:
+        """Groups (SSM) that go upstream only where a route says so (RFC 4607); flows decided before are then stale."""
+        self._on_request = groups
 
     def set_route(
         self,
@@ -107,7 +91,7 @@ class Fib:
         kind: Kind = "learned",
     ) -> None:
         """Add or replace the route of this key; source and ingress None for any; `kind` is not part of the key."""
-        group_mask, source_mask = _mask(plen), 0 if source is None else _mask(slen)
+        group_mask, source_mask = mask_of(plen), 0 if source is None else mask_of(slen)
         key = (group & group_mask, (source or 0) & source_mask, ANY if ingress is None else ingress)
         route_class = _RouteClass(kind == "learned", source is None, FULL ^ group_mask, FULL ^ source_mask)
         identity = key, plen, ANY if source is None else slen
@@ -121,7 +105,7 @@ class Fib:
 
     def delete_route(self, group: int, plen: int, source: int | None, slen: int, ingress: int | None) -> None:
         """Forget the route of this key; nothing happens when there is none."""
-        group_mask, source_mask = _mask(plen), 0 if source is None else _mask(slen)
+        group_mask, source_mask = mask_of(plen), 0 if source is None else mask_of(slen)
         key = (group & group_mask, (source or 0) & source_mask, ANY if ingress is None else ingress)
         route_class = self._class_of.pop((key, plen, ANY if source is None else slen), None)
         if route_class is not None:
@@ -133,7 +117,7 @@ class Fib:
         port = self._ports.get(ingress)
         if port is None:
             return Decision(Reason.WRONG_INTERFACE)
-        reason = self._refusal(port, source, group)
+        reason = self._admission.refusal(port, source, group)
         if reason:
             return Decision(reason)
         return self._outputs(port, source, group)
@@ -142,72 +126,60 @@ class Fib:
         """Whether any route names each group; data from downstream goes upstream even if none does."""
         result = np.zeros(len(groups), np.bool_)
         for plen, prefixes in self._named.items():
-            masked = groups & np.uint32(_mask(plen))
+            masked = groups & np.uint32(mask_of(plen))
             result |= np.fromiter(map(prefixes.__contains__, masked.tolist()), np.bool_, len(groups))
         return result
 
-    def _refusal(self, port: PortPolicy, source: int, group: int) -> Reason:
-        if group >> 28 != 14 or group >> 8 == 0xE00000 or group == 0xE8000000:
-            return Reason.RESERVED
-        if source == 0 or source >> 24 == 127 or source >= 0xE0000000 or source in self._not_hosts:
-            return Reason.BAD_SOURCE
-        reason = self._reverse_path(port, source)
-        if not reason and self._bounded and self._bounds(group) >> port.index & 1:
-            return Reason.BOUNDARY
-        return reason
-
-    def _reverse_path(self, port: PortPolicy, source: int) -> Reason:
-        for mask, owners in self._subnets:
-            ports = owners.get(source & mask)
-            if ports:
-                return Reason.FORWARD if ports >> port.index & 1 else Reason.WRONG_INTERFACE
-        if port.role == "upstream" and port.altnets is None:
-            return Reason.FORWARD
-        if any(source & mask == network for mask, network in self._altnets[port.index]):
-            return Reason.FORWARD
-        return Reason.SOURCE_NOT_ALLOWED
-
     def _outputs(self, port: PortPolicy, source: int, group: int) -> Decision:
-        members, learned = self._route(port.index, source, group)
+        best = self._route(port.index, source, group)
+        if best is None:
+            return Decision(Reason.WRONG_INTERFACE)
+        members, learned = best
         if not learned and not members:
             return Decision(Reason.NO_MEMBERS)
         usable = self._up & ~(1 << port.index)
         wanting = members & usable
         ports = wanting & (self._queriers | self._upstream) if learned else wanting
-        if port.role == "downstream":
+        if port.role == "downstream" and not (self._on_request and self._on_request.contains(group)):
             ports |= self._upstream & usable
         if not ports:
             return Decision(Reason.NOT_QUERIER if wanting else Reason.NO_MEMBERS)
-        if self._bounded:
-            ports &= ~self._bounds(group)
+        for bit, access in self._restricted:
+            if ports & bit and not access.admits(source, group):
+                ports ^= bit
         return Decision(Reason.FORWARD, ports) if ports else Decision(Reason.BOUNDARY)
 
-    def _route(self, ingress: int, source: int, group: int) -> tuple[int, bool]:
-        """Ports of the best route and whether it is learned; (0, True) where there is none."""
+    def _route(self, ingress: int, source: int, group: int) -> tuple[int, bool] | None:
+        """Ports of the best route and whether it is learned, (0, True) where there is none.
+
+        None where static routes name the flow, but all of them for another ingress.
+        """
         if not self._sorted:
             self._sort()
+        elsewhere = False
         for learned, group_mask, source_mask, table in self._order:
-            masked, masked_source = group & group_mask, source & source_mask
-            ports = table.get((masked, masked_source, ingress))
-            if ports is None:
-                ports = table.get((masked, masked_source, ANY))
+            if learned and elsewhere:
+                return None
+            routes = table.get((group & group_mask, source & source_mask))
+            if routes is None:
+                continue
+            ports = routes.get(ingress, routes.get(ANY))
             if ports is not None:
                 return ports, learned
-        return 0, True
-
-    def _bounds(self, group: int) -> int:
-        """Bitmap of the ports that have a boundary for the group."""
-        return _bitmap(port for mask, network, port in self._bounded if group & mask == network)
+            elsewhere = not learned
+        return None if elsewhere else (0, True)
 
     def _put_in(self, route_class: _RouteClass, key: _RouteKey, ports: int) -> None:
         if route_class not in self._classes:
             self._classes[route_class] = {}
             self._sorted = False
-        self._classes[route_class][key] = ports
+        self._classes[route_class].setdefault(key[:2], {})[key[2]] = ports
 
     def _take_out(self, route_class: _RouteClass, key: _RouteKey) -> None:
         table = self._classes[route_class]
-        del table[key]
+        del table[key[:2]][key[2]]
+        if not table[key[:2]]:
+            del table[key[:2]]
         if not table:
             del self._classes[route_class]
             self._sorted = False
@@ -226,40 +198,3 @@ class Fib:
             for each in sorted(self._classes)
         ]
         self._sorted = True
-
-
-def _mask(length: int) -> int:
-    return FULL << 32 - length & FULL
-
-
-def _bitmap(indexes: Iterable[int]) -> int:
-    bitmap = 0
-    for index in indexes:
-        bitmap |= 1 << index
-    return bitmap
-
-
-def _masked(networks: Iterable[Prefix]) -> list[tuple[int, int]]:
-    """(mask, network) of each."""
-    return [(_mask(length), address & _mask(length)) for address, length in networks]
-
-
-def _owners(ports: Iterable[PortPolicy]) -> list[tuple[int, dict[int, int]]]:
-    """Connected subnets by mask, longest first, each with the bitmap of the ports it is on."""
-    subnets: dict[int, dict[int, int]] = {}
-    for port in ports:
-        for mask, network in _masked(port.networks):
-            owners = subnets.setdefault(mask, {})
-            owners[network] = owners.get(network, 0) | 1 << port.index
-    return sorted(subnets.items(), reverse=True)
-
-
-def _not_hosts(ports: Iterable[PortPolicy]) -> frozenset[int]:
-    """Our own addresses, and network and directed broadcast addresses of connected subnets (RFC 3021: not of /31)."""
-    found: set[int] = set()
-    for port in ports:
-        found.update(port.addresses)
-        for mask, network in _masked(port.networks):
-            if mask < FULL - 1:
-                found.update((network, network | FULL ^ mask))
-    return frozenset(found)

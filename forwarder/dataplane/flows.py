@@ -10,6 +10,7 @@ finds no row; if none can go it gets none. To keep the worker's breath short at 
 and a search that found fewer is not repeated for SEARCH_PAUSE seconds.
 """
 
+from collections.abc import Iterator
 from dataclasses import fields
 from heapq import heappop, heappush
 
@@ -81,8 +82,11 @@ class FlowTable:
         return np.flatnonzero(self._stale[: self._high]) if self._stale_rows else NONE
 
     def count_unwanted(self) -> int:
-        """How many rows belong to flows that are not forwarded."""
-        return int(np.count_nonzero((self._columns.used[: self._high] != 0) & (self._reason[: self._high] != 0)))
+        """How many rows belong to flows that are not forwarded; those that stand by are as good as forwarded."""
+        unwanted = self._columns.used[: self._high] != 0
+        unwanted &= self._reason[: self._high] != Reason.FORWARD
+        unwanted &= self._reason[: self._high] != Reason.STANDBY_DUPLICATE
+        return int(np.count_nonzero(unwanted))
 
     def reasons(self, rows: Positions) -> npt.NDArray[np.uint8]:
         """Reason decided for each row; FLOW_LIMIT for -1, which the caller may know better."""
@@ -96,6 +100,13 @@ class FlowTable:
         """(ingress, source, group) of a row."""
         columns = self._columns
         return int(columns.ingress[row]), int(columns.source[row]), int(columns.group[row])
+
+    def live(self) -> Iterator[tuple[int, int, int, Reason, float]]:
+        """Row, ingress, source << 32 | group, reason and time last seen of every flow."""
+        rows = np.flatnonzero(self._columns.used[: self._high])
+        columns = self._columns.ingress[rows], self._pairs_of(rows), self._reason[rows], self._columns.last_seen[rows]
+        for row, ingress, pair, reason, seen in zip(rows.tolist(), *(each.tolist() for each in columns), strict=True):
+            yield row, ingress, pair, Reason(reason), seen / 1e9
 
     def insert(self, ingress: int, source: int, group: int, decision: Decision, now: float) -> int:
         """A row for a flow that has none; -1 when the table is full of flows that must stay."""
@@ -135,6 +146,10 @@ class FlowTable:
             under = self._columns.group[: self._high] >> host_bits == np.uint64(group) >> host_bits
             rows = np.flatnonzero(under & (self._columns.used[: self._high] != 0))
         self._mark(rows)
+
+    def mark(self, rows: Positions) -> None:
+        """Those of `rows`, each named once, that are in use become stale."""
+        self._mark(rows[self._columns.used[rows] != 0])
 
     def mark_all(self) -> None:
         """Every flow becomes stale: ports, roles or policies changed."""

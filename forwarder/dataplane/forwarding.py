@@ -2,8 +2,9 @@
 
 The order (`verdicts`; the first that fails names the drop): malformed, truncated, IGMP (never data: reserved), the
 flow's refusal for its source or group, ttl_expired (TTL 0 and 1, before any threshold), ttl_threshold of the
-ingress, and last that nobody wants the flow. Then each egress judges by itself (`egress`): its bit in the flow's
-bitmap, its threshold against the TTL as received, its MTU. No ICMP error answers multicast (RFC 1122 section 3.2.2).
+ingress, and last that nobody wants the flow or that another upstream has it. Then each egress judges by itself
+(`egress`): its bit in the flow's bitmap, its threshold against the TTL as received, its MTU. No ICMP error answers
+multicast (RFC 1122 section 3.2.2).
 
 Where nothing is odd about a batch, a verdict is the flow's and an egress costs a few integer comparisons.
 """
@@ -77,6 +78,7 @@ class Egress(NamedTuple):
     cut: Positions = NONE  # super-frames to be cut; datagrams still too long are fragmented or dropped
     mtu: Positions = NONE  # dropped: longer than the MTU, DF set
     threshold: Positions = NONE  # dropped: TTL below the port's threshold
+    limited: Positions = NONE  # dropped: over a rate limit of the port (`rates`)
 
 
 NOTHING = Egress()

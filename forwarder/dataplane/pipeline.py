@@ -9,7 +9,7 @@ from forwarder.dataplane.forwarding import verdicts
 from forwarder.dataplane.frame import NONE, Columns, Positions, columns
 from forwarder.dataplane.ring import Batch, Frame
 from forwarder.dataplane.scalar import Scalar
-from forwarder.dataplane.transmitter import Transmitter
+from forwarder.dataplane.transmitter import Going, Transmitter
 from forwarder.state.reasons import REASONS, Reason
 from forwarder.state.worker_segment import FIRST_REASON, RX_BYTES, RX_PACKETS
 
@@ -30,15 +30,20 @@ class Pipeline:
         reasons = self._verdicts(ingress, header, decided)
         ingress.counters[RX_PACKETS] += len(rows)
         ingress.counters[RX_BYTES] += int(batch.length.sum())
+        if self._decisions.heard(ingress.port.index, rows, decided, reasons, now):
+            reasons = self._verdicts(ingress, header, decided)
         frames = self._account(ingress, header, rows, decided, reasons, now)
         if frames.size:
             runs = self._transmitter.arrange(header, batch, frames, rows[frames])
-            bitmaps = self._decisions.flows.ports(rows[runs.heads])
-            self._transmitter.send(header, batch, runs, bitmaps)
+            heads = rows[runs.heads]
+            going = Going(heads, self._decisions.flows.ports(heads), now)
+            self._transmitter.send(header, batch, runs, going)
         return len(rows)
 
     def forward_few(self, ingress: Attachment, frames: list[Frame], now: float) -> bool:
         """Carry a handful of frames one by one, or none of them: False when one needs `forward`."""
+        if self._decisions.listens(ingress.port.index):
+            return False
         own = self._decisions.own.others(ingress.port.index)
         return self._scalar.forward(ingress, ingress.ring.view, frames, own, now)
 

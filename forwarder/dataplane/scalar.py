@@ -1,7 +1,7 @@
 """A handful of frames, carried one by one: cheaper and sooner than as vectors of length one.
 
 Only the plain case is known here: whole frames with sound headers and no options, no super-frames, of flows that are
-decided and simply forwarded, to ports they fit. Anything else is refused before anything was sent, and goes the way
+decided and simply forwarded, to ports they fit and that have no rate limit. Anything else is refused before anything was sent, and goes the way
 of all batches; what is carried here is counted and looks on the wire as it would there.
 """
 
@@ -84,7 +84,7 @@ class Scalar:
             return None
         row, bitmap = self._flows.forwarded(ingress.port.index, source << 32 | group)
         ports = self._attached(bitmap)
-        if not bitmap or any(total > port.port.mtu for port in ports):
+        if not bitmap or any(total > port.port.mtu or port.port.limited for port in ports):
             return None
         checksum += 0x0100 + (checksum >= 0xFEFF)
         return Carried(

@@ -6,6 +6,8 @@ the fast path and goes out in its place among the others, so that a flow stays i
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,16 +28,30 @@ from forwarder.dataplane.frame import (
     set_destination_mac,
     set_source_mac,
 )
+from forwarder.dataplane.rates import PortRates, ip_bytes
 from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.segmentation import Runs, gather, singles, super_blocks
 from forwarder.dataplane.transmit import Messages, Sent, send_frame, strided
 from forwarder.state.flow_columns import Words
+from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
 from forwarder.state.worker_segment import TX_BYTES, TX_PACKETS
 from igmp.link import group_mac
 
 NO_OFFLOAD = bytes(10)
 ETHERTYPE_IPV4 = b"\x08\x00"
+
+
+class Going(NamedTuple):
+    """What flows say of the m messages of a batch."""
+
+    rows: Positions  # (m,) in the flow table
+    bitmaps: Words  # (m, words): to which ports
+    now: float
+
+    def repeated(self, times: Positions) -> "Going":
+        """The same for each of the frames of the messages, `times` (m,) of them."""
+        return Going(np.repeat(self.rows, times), np.repeat(self.bitmaps, times, axis=0), self.now)
 
 
 class Transmitter:
@@ -45,6 +61,7 @@ class Transmitter:
         """`capacity`: frames in the largest batch."""
         self.ports = ports
         self._ethernet, self._bare = Messages(capacity), Messages(capacity)
+        self._rates: dict[int, PortRates] = {}
         self.segmentation = False
 
     def arrange(self, header: Columns, batch: Batch, frames: Positions, flows: Positions) -> Runs:
@@ -53,21 +70,24 @@ class Transmitter:
             return singles(frames)
         return gather(header, batch, frames, flows)
 
-    def send(self, header: Columns, batch: Batch, runs: Runs, bitmaps: Words) -> None:
-        """Send the runs of a batch to the ports of their `bitmaps`, (m, words); the rows may be rewritten."""
-        load = _Load(header, batch, runs, bitmaps)
-        small = []
+    def send(self, header: Columns, batch: Batch, runs: Runs, going: Going) -> None:
+        """Send the runs of a batch where they are `going`; the rows may be rewritten.
+
+        A port that has to judge every datagram, for its MTU or a rate limit, gets them one by one.
+        """
+        load = _Load(header, batch, runs, going)
+        choosy = []
         for index in _bits(load.leaving.some):
             port = self.ports.get(index)
             if port is None:
                 continue
-            if runs.gathered and load.leaving.longest > port.port.mtu:
-                small.append(port)
+            if runs.gathered and (load.leaving.longest > port.port.mtu or port.port.limited):
+                choosy.append(port)
             else:
                 self._send_to(port, load)
-        if small:
-            load = _Load(header, batch, singles(runs.frames), np.repeat(bitmaps, runs.size, axis=0))
-        for port in small:
+        if choosy:
+            load = _Load(header, batch, singles(runs.frames), going.repeated(runs.size))
+        for port in choosy:
             self._send_to(port, load)
 
     def _send_to(self, port: Attachment, load: "_Load") -> None:
@@ -77,12 +97,23 @@ class Transmitter:
             port.count(Reason.MTU, len(chosen.mtu))
         if chosen.threshold.size:
             port.count(Reason.TTL_THRESHOLD, int(load.runs.size[chosen.threshold].sum()))
+        if port.port.limited:
+            chosen = self._rates_of(port.port).within(chosen, load.going.rows, load.ip_bytes, load.going.now)
+            port.count(Reason.RATE_LIMITED, len(chosen.limited))
         messages = load.messages(self._ethernet, self._bare, port)
         if not chosen.fragment.size and not chosen.cut.size:
             everything = len(chosen.whole) == messages.count
             _count(port, messages.send(port.sending(), None if everything else chosen.whole))
             return
         self._send_mixed(port, chosen, messages, load)
+
+    def _rates_of(self, port: Port) -> PortRates:
+        """The state of a port's limits; it starts over when they change."""
+        rates = self._rates.get(port.index)
+        limits = port.settings.rate_limit, port.settings.flow_rate_limit, port.mtu
+        if rates is None or rates.limits != limits:
+            rates = self._rates[port.index] = PortRates(*limits)
+        return rates
 
     def _send_mixed(self, port: Attachment, chosen: Egress, messages: Messages, load: "_Load") -> None:
         """Whole frames and divided ones in their order."""
@@ -113,10 +144,10 @@ class Transmitter:
 class _Load:
     """A batch as messages: header blocks with TTL and MAC addresses of the way out, and where the payload lies."""
 
-    def __init__(self, header: Columns, batch: Batch, runs: Runs, bitmaps: Words) -> None:
-        self.header, self.batch, self.runs = header, batch, runs
+    def __init__(self, header: Columns, batch: Batch, runs: Runs, going: Going) -> None:
+        self.header, self.batch, self.runs, self.going = header, batch, runs, going
         heads = runs.heads if runs.gathered else runs.frames
-        self.leaving = outgoing(header, heads, bitmaps)
+        self.leaving = outgoing(header, heads, going.bitmaps)
         self._address = batch.address
         as_they_lie = len(heads) == len(header.rows) and not np.count_nonzero(heads[1:] < heads[:-1])
         self._blocks = header.rows if not runs.gathered else header.rows[heads]
@@ -127,6 +158,11 @@ class _Load:
             super_blocks(header, runs, self._blocks)
         self._filled: set[bool] = set()
         self._bare_blocks = self._blocks
+
+    @cached_property
+    def ip_bytes(self) -> Positions:
+        """What each frame, sent by itself, counts against rate limits."""
+        return ip_bytes(self.header, self.runs.frames)
 
     def messages(self, ethernet: Messages, bare: Messages, port: Attachment) -> Messages:
         """Those for links of the port's kind, with its address; filled at their first use."""

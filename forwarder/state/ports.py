@@ -29,6 +29,11 @@ class Port:
     peers: tuple[int, ...] = ()
 
     @property
+    def limited(self) -> bool:
+        """Whether what leaves by this port has a rate limit."""
+        return bool(self.settings.rate_limit or self.settings.flow_rate_limit)
+
+    @property
     def state(self) -> str:
         """`up`, `down` or `missing`."""
         if not self.ifindex:

@@ -1,0 +1,345 @@
+"""Batches through the whole data plane of a worker, into sockets that keep messages apart."""
+
+import os
+import socket
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from batches import Frame, address, batch_of, ip_packet
+
+from forwarder.dataplane.decisions import Decisions
+from forwarder.dataplane.flows import FlowTable
+from forwarder.dataplane.pipeline import Pipeline
+from forwarder.dataplane.standby import GAP, HOLD_DOWN
+from forwarder.dataplane.transmitter import Transmitter
+from forwarder.state import membership, routes
+from forwarder.state.flow_columns import FlowColumns
+from forwarder.state.membership import MembershipReader, MembershipWriter
+from forwarder.state.ports import Configuration, Port
+from forwarder.state.reasons import REASONS, Reason
+from forwarder.state.routes import RouteKey, RouteReader, RouteWriter
+from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, Settings
+from forwarder.state.worker_segment import BLOCK, FIRST_REASON, RX_PACKETS, TX_PACKETS
+
+UP, UP2, D1, D2 = range(4)
+KEY = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
+G, S = address("239.1.1.1"), address("10.99.0.1")
+FAILOVER = 1.0
+
+
+def port(index: int, role: str, **settings) -> Port:
+    subnet = address(f"192.168.{index * 10}.1")
+    interface = InterfaceSettings(name=f"port{index}", role=role, **settings)
+    mac = f"02:00:00:00:00:0{index}"
+    return Port(index, 1, interface.name, role, interface, 7, True, mac, addresses=((subnet, 24),))
+
+
+class Wire:
+    """A port as the pipeline sees it, without a ring: what is sent to it can be read at `far`."""
+
+    link_header = 14
+
+    def __init__(self, owner: Port) -> None:
+        self.counters = np.zeros(BLOCK, np.uint64)
+        self.ring = SimpleNamespace(address=0)
+        self.near, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.near.setblocking(False)
+        self.far.setblocking(False)
+        self.refresh(owner)
+
+    def refresh(self, owner: Port) -> None:
+        self.port, self.mac = owner, bytes.fromhex(owner.mac.replace(":", ""))
+
+    def sending(self) -> int:
+        return self.near.fileno()
+
+    def count(self, reason: Reason, frames: int = 1) -> None:
+        self.counters[FIRST_REASON + reason - 1] += np.uint64(frames)
+
+    def received(self) -> list[bytes]:
+        """The IPv4 packets that were sent here since the last call."""
+        packets = []
+        while True:
+            try:
+                packets.append(self.far.recv(70_000)[24:])
+            except BlockingIOError:
+                return packets
+
+    def drops(self) -> dict[str, int]:
+        found = dict(zip(REASONS, self.counters[FIRST_REASON:].tolist(), strict=True))
+        return {reason: count for reason, count in found.items() if count}
+
+
+class Plane:
+    """Ports, a pipeline between them, and the agent's hand in the shared segments."""
+
+    def __init__(self, *ports: Port, igmp: IgmpSettings | None = None, capacity: int = 64) -> None:
+        self.descriptors = [routes.create(64, 64), membership.create(64)]
+        self.routes, self.roles = RouteWriter(self.descriptors[0]), MembershipWriter(self.descriptors[1])
+        self.igmp, self.generation = igmp or IgmpSettings(), 0
+        self.wires = {each.index: Wire(each) for each in ports}
+        self.columns = FlowColumns.allocate(capacity, 1)
+        for each in ports:
+            self.roles.assign(each.index, each.assigned)
+            self.roles.role(each.index, True, 0)
+        self.start(*ports)
+
+    def start(self, *ports: Port) -> None:
+        """A worker starts, over the flows of its predecessor."""
+        readers = RouteReader(self.descriptors[0]), MembershipReader(self.descriptors[1])
+        self.flows = FlowTable(self.columns, KEY)
+        self.decisions = Decisions(self.flows, *readers)
+        self.pipeline = Pipeline(self.decisions, Transmitter(self.wires, 1024))
+        self.configure(*ports)
+
+    def configure(self, *ports: Port) -> None:
+        self.generation += 1
+        settings = Settings(igmp=self.igmp, dataplane=DataplaneSettings(failover_time=FAILOVER))
+        self.decisions.configure(Configuration(self.generation, settings, ports))
+        for each in ports:
+            self.wires[each.index].refresh(each)
+
+    def join(self, *ports: int, group: int = G, source: int | None = None) -> None:
+        self.routes.set(RouteKey(group, 32, source), sum(1 << each for each in ports), "learned", self.generation)
+        self.decisions.refresh()
+
+    def frames(self, ingress: int, *packets: bytes, now: float = 1.0) -> list[int]:
+        """These packets come in by `ingress`: how many left by each port."""
+        batch = batch_of([Frame(packet) for packet in packets])
+        wire = self.wires[ingress]
+        wire.ring.address = batch.buffer.ctypes.data
+        self.pipeline.forward(wire, batch, now)
+        self.sent = {index: each.received() for index, each in self.wires.items()}
+        return [len(packets) for packets in self.sent.values()]
+
+    def flow(self, ingress: int, source: int = S, group: int = G) -> SimpleNamespace:
+        row = int(self.flows.lookup(ingress, np.array([source], np.uint32), np.array([group], np.uint32))[0])
+        assert row >= 0
+        return SimpleNamespace(reason=Reason(int(self.columns.reason[row])), packets=int(self.columns.packets[row]))
+
+    def close(self) -> None:
+        for wire in self.wires.values():
+            wire.near.close()
+            wire.far.close()
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
+
+@pytest.fixture
+def plane():
+    """Makes planes and closes them at the end."""
+    made: list[Plane] = []
+
+    def make(*ports: Port, **how) -> Plane:
+        made.append(Plane(*ports, **how))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def two_upstreams(**second) -> tuple[Port, ...]:
+    return port(UP, "upstream"), port(UP2, "upstream", **second), port(D1, "downstream"), port(D2, "downstream")
+
+
+DATA = ip_packet(S, G)
+
+
+def test_frames_go_where_they_are_wanted(plane):
+    world = plane(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
+    world.join(D1)
+    assert world.frames(UP, DATA, ip_packet(S, G + 1), ip_packet(S, G, ttl=1), DATA) == [0, 2, 0]
+    assert world.sent[D1][0][8] == 63
+    assert world.wires[UP].drops() == {"no_members": 1, "ttl_expired": 1}
+    assert int(world.wires[D1].counters[TX_PACKETS]) == 2
+
+
+def test_what_comes_in_by_the_wrong_interface_is_counted_for_its_flow(plane):
+    world = plane(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
+    world.join(D1, D2)
+    source = address("192.168.20.9")  # of D1
+    stray = ip_packet(source, G)
+    assert world.frames(D2, stray, stray, ip_packet(source, G, ttl=1)) == [0, 0, 0]
+    assert world.frames(D1, stray) == [1, 0, 1]
+    wrong, right = world.flow(D2, source), world.flow(D1, source)
+    assert (wrong.reason, wrong.packets) == (Reason.WRONG_INTERFACE, 3)
+    assert (right.reason, right.packets) == (Reason.FORWARD, 1)
+    assert world.wires[D2].drops() == {"wrong_interface": 3}
+
+
+def test_lists_of_settings_bound_data_both_ways(plane):
+    world = plane(
+        port(UP, "upstream", boundary=("239.255.0.0/16",)),
+        port(D1, "downstream", allow=("10.99.0.0/16,239.0.0.0/8",), deny=("239.1.2.0/24",)),
+        port(D2, "downstream"),
+    )
+    for group in (G, G + 0x100, address("239.255.1.1")):
+        world.join(D1, D2, group=group)
+    assert world.frames(UP, DATA) == [0, 1, 1]
+    assert world.frames(UP, ip_packet(S, G + 0x100)) == [0, 0, 1]
+    assert world.frames(UP, ip_packet(address("10.98.0.1"), G)) == [0, 0, 1]
+    assert world.frames(UP, ip_packet(S, address("239.255.1.1"))) == [0, 0, 0]
+    assert world.frames(D2, ip_packet(address("192.168.30.9"), address("239.255.1.1"))) == [0, 0, 0]
+    assert world.frames(D1, ip_packet(address("192.168.20.9"), G)) == [0, 0, 0]
+    assert [world.wires[each].drops() for each in (UP, D1, D2)] == [{"boundary": 1}] * 3
+
+
+def test_ssm_upstream_off(plane):
+    for ssm_upstream in (True, False):
+        ports = port(UP, "upstream"), port(D1, "downstream")
+        world = plane(*ports, igmp=IgmpSettings(ssm_upstream=ssm_upstream))
+        assert world.frames(D1, ip_packet(address("192.168.20.9"), address("232.1.1.1"))) == [int(ssm_upstream), 0]
+        assert world.frames(D1, ip_packet(address("192.168.20.9"), G)) == [1, 0]
+
+
+def test_a_rate_limit_holds_for_its_port_alone(plane):
+    limited = port(D1, "downstream", rate_limit=80_000)  # room for 6000 bytes at first
+    world = plane(port(UP, "upstream"), limited, port(D2, "downstream"))
+    world.join(D1, D2)
+    packets = [ip_packet(S, G, bytes(980), identification=number) for number in range(10)]
+    assert world.frames(UP, *packets) == [0, 6, 10]
+    assert [packet[4:6] for packet in world.sent[D1]] == [packet[4:6] for packet in packets[:6]]
+    assert world.wires[D1].drops() == {"rate_limited": 4}
+    assert world.frames(UP, *packets, now=1.2) == [0, 2, 10]
+    world.configure(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
+    assert world.frames(UP, *packets, now=1.2) == [0, 10, 10]
+    assert (world.wires[UP].drops(), world.wires[D2].drops()) == ({}, {})
+
+
+def test_a_flow_rate_limit_holds_for_each_flow(plane):
+    world = plane(port(UP, "upstream"), port(D1, "downstream", flow_rate_limit=80_000))
+    world.join(D1)
+    batch = [ip_packet(S + flow, G, bytes(980)) for flow in (0, 1, 0, 0, 0, 0, 0, 0, 1, 0)]
+    assert world.frames(UP, *batch) == [0, 8]
+    assert [packet[15] - (S & 255) for packet in world.sent[D1]] == [0, 1, 0, 0, 0, 0, 0, 1]
+
+
+def test_fragments_count_against_the_limit_in_their_place(plane):
+    small = replace(port(D1, "downstream", rate_limit=80_000), mtu=1000)
+    world = plane(port(UP, "upstream"), small)
+    world.join(D1)
+    large, short = ip_packet(S, G, bytes(1480)), ip_packet(S, G, bytes(480))
+    assert world.frames(UP, short, large, short, large, large) == [0, 6]
+    assert [len(packet) for packet in world.sent[D1]] == [500, 996, 524, 500, 996, 524]
+    assert world.wires[D1].drops() == {"rate_limited": 1}
+
+
+def test_one_copy_of_a_flow_that_two_upstreams_deliver(plane):
+    world = plane(*two_upstreams(priority=2))
+    world.join(D1)
+    for number in range(8):
+        now = 10.0 + number / 4
+        assert world.frames(UP, DATA, DATA, now=now) == [0, 0, 2, 0]
+        assert world.frames(UP2, DATA, DATA, now=now + 0.01) == [0, 0, 0, 0]
+    standby = world.flow(UP2)
+    assert (world.flow(UP).reason, standby.reason, standby.packets) == (Reason.FORWARD, Reason.STANDBY_DUPLICATE, 16)
+    assert world.wires[UP2].drops() == {"standby_duplicate": 16}
+    assert world.frames(UP2, DATA, now=11.75 + FAILOVER - 0.01) == [0, 0, 0, 0]
+    assert world.frames(UP2, DATA, DATA, now=11.75 + FAILOVER) == [0, 0, 2, 0]
+    assert world.frames(UP, DATA, now=12.8) == [0, 0, 0, 0]
+    assert (world.flow(UP).reason, world.flow(UP2).reason) == (Reason.STANDBY_DUPLICATE, Reason.FORWARD)
+
+
+def test_a_flow_goes_back_after_the_hold_down(plane):
+    world = plane(*two_upstreams(priority=2))
+    world.join(D1)
+    taken = []
+    for now in np.arange(10.0, 25.0, 0.25).tolist():
+        for ingress in (UP, UP2) if now >= 12.0 else (UP2,):
+            if world.frames(ingress, DATA, now=now)[D1]:
+                taken.append((now, ingress))
+    back = 12.0 + HOLD_DOWN * FAILOVER
+    assert {ingress for now, ingress in taken if now < back} == {UP2}
+    assert {ingress for now, ingress in taken if now > back + GAP * FAILOVER} == {UP}
+    assert len(taken) >= 59
+
+
+def test_a_link_down_moves_its_flows(plane):
+    up, second, d1, d2 = two_upstreams(priority=2)
+    world = plane(up, second, d1, d2)
+    world.join(D1)
+    world.frames(UP, DATA, now=10.0)
+    assert world.frames(UP2, DATA, now=10.0) == [0, 0, 0, 0]
+    world.configure(replace(up, up=False), second, d1, d2)
+    assert world.frames(UP2, DATA, now=10.0 + GAP * FAILOVER) == [0, 0, 1, 0]
+    world.configure(up, second, d1, d2)
+    assert world.frames(UP, DATA, now=10.2) == [0, 0, 0, 0]
+    assert world.frames(UP2, DATA, now=10.3) == [0, 0, 1, 0]
+
+
+def test_expired_frames_hold_no_flow(plane):
+    world = plane(*two_upstreams(priority=2))
+    world.join(D1)
+    for number in range(8):
+        world.frames(UP, ip_packet(S, G, ttl=1), now=10.0 + number / 4)
+        sent = world.frames(UP2, DATA, now=10.01 + number / 4)
+    assert sent == [0, 0, 1, 0]
+    assert world.wires[UP].drops() == {"ttl_expired": 8}
+
+
+def test_standing_by_survives_leave_and_join(plane):
+    world = plane(*two_upstreams(priority=1))
+    world.join(D1)
+    for now in np.arange(10.0, 20.0, 0.25).tolist():
+        if now == 13.0:
+            world.join()
+        if now == 16.0:
+            world.join(D2)
+        sent = world.frames(UP2, DATA, now=now)
+        assert sum(sent) == int(not 13.0 <= now < 16.0)
+        assert world.frames(UP, DATA, now=now) == [0, 0, 0, 0]
+        world.decisions.tidy(now)
+    assert world.flow(UP).reason == Reason.STANDBY_DUPLICATE
+
+
+def test_a_successor_worker_takes_from_the_same_upstream(plane):
+    ports = two_upstreams(priority=1)
+    world = plane(*ports)
+    world.join(D1)
+    assert world.frames(UP2, DATA, now=10.0) == [0, 0, 1, 0]
+    assert world.frames(UP, DATA, now=10.0) == [0, 0, 0, 0]
+    world.start(*ports)
+    assert world.frames(UP, DATA, now=10.5) == [0, 0, 0, 0]
+    assert world.frames(UP2, DATA, now=10.5) == [0, 0, 1, 0]
+
+
+def test_many_flows_stand_by_without_counting_as_unwanted(plane):
+    """Half of a table may be standing by: rows for flows that nobody wants are few, these are not such."""
+    world = plane(*two_upstreams(), capacity=64)
+    world.join(D1)
+    packets = [ip_packet(S + number, G) for number in range(30)]
+    assert world.frames(UP, *packets, now=10.0) == [0, 0, 30, 0]
+    assert world.frames(UP2, *packets, now=10.1) == [0, 0, 0, 0]
+    world.decisions.tidy(10.2)
+    assert world.wires[UP2].drops() == {"standby_duplicate": 30}
+    assert world.frames(UP2, *packets, now=10.0 + FAILOVER) == [0, 0, 30, 0]
+
+
+def test_an_upstream_that_may_not_have_the_group_is_no_rival(plane):
+    world = plane(*two_upstreams(priority=0, deny=("239.1.1.1",)))
+    world.join(D1)
+    assert world.frames(UP2, DATA, now=10.0) == [0, 0, 0, 0]
+    assert world.frames(UP, DATA, now=10.0) == [0, 0, 1, 0]
+    assert world.wires[UP2].drops() == {"boundary": 1}
+    assert world.frames(D1, ip_packet(address("192.168.20.9"), G)) == [1, 0, 0, 0]
+
+
+def test_a_reused_row_is_another_flow(plane):
+    world = plane(*two_upstreams(), capacity=2)
+    world.join(D1)
+    world.join(D1, group=G + 1)
+    assert world.frames(UP, DATA, now=10.0) == [0, 0, 1, 0]
+    assert world.frames(UP2, DATA, now=60.0) == [0, 0, 1, 0]
+    assert world.frames(UP2, ip_packet(S, G + 1), now=71.0) == [0, 0, 1, 0]
+    for now in (71.5, 72.0):
+        assert world.frames(UP2, DATA, now=now) == [0, 0, 1, 0]
+        assert world.frames(UP2, ip_packet(S, G + 1), now=now) == [0, 0, 1, 0]
+
+
+def test_what_came_in_is_counted(plane):
+    world = plane(port(UP, "upstream"), port(D1, "downstream"))
+    world.frames(UP, DATA, DATA)
+    assert int(world.wires[UP].counters[RX_PACKETS]) == 2
