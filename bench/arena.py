@@ -160,9 +160,9 @@ class Arena:
         share = min(last.received) / sent.count
         return Load(sent.rate, arrived / (second.time - first.time), share, cores, self._lost(last))
 
-    def latency(self, rate: float, seconds: float) -> Latency:
-        """Of stamped datagrams of the first group, by the kernel's arrival times."""
-        self.receivers.stamp(True)
+    def latency(self, rate: float, seconds: float, by: str = "kernel") -> Latency:
+        """Of stamped datagrams of the first group, to the kernel's receive stamp or to the receiving application."""
+        self.receivers.stamp(by)
         try:
             stream = self.streams(1)
             sent = self.source.send(
@@ -171,7 +171,7 @@ class Arena:
             self.receivers.wait([sent.count] * self.terms.ports, QUIET)
             return self.receivers.latency()
         finally:
-            self.receivers.stamp(False)
+            self.receivers.stamp("")
 
     def cpu(self, rate: float, seconds: float) -> tuple[float, float]:
         """Busy cores of the whole machine, and of the contestant's processes, while `rate` flows (0: nothing)."""

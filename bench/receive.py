@@ -9,7 +9,8 @@ Commands come on standard input, one JSON array a line, each answered by one JSO
 
     ["join", FIRST, COUNT, [RECEIVER...]]   ["leave", FIRST, COUNT, [RECEIVER...]]   groups from FIRST on
     ["reset", STREAM, COUNT]      forget; count these streams from now on
-    ["stamp", true|false]         arrival times by the kernel, latency of every datagram kept
+    ["stamp", "kernel"|"application"|""]   keep the latency of every datagram: to the kernel's receive stamp, or to the
+                                  moment this program has it, which then blocks until a datagram comes; "" ends it
     ["report"]                    counts by receiver
     ["await", [COUNT...], QUIET, TIMEOUT]   report when every receiver has its count, or nothing came for QUIET seconds
     ["latency"]                   latency of what was stamped, by receiver, and the spread over receivers
@@ -42,17 +43,18 @@ CAPACITY = 8192  # datagrams counted together
 MOST = 1024  # datagrams per system call, the kernel's maximum
 MEMBERSHIPS = 1000  # groups held by one socket
 QUIET = 0.05  # seconds without a datagram after which sockets are waited for instead of looked at
-BUFFER = 64 << 20
+BUFFERS = 1 << 30  # octets of all sockets' buffers together
+BUFFER = 256 << 20  # and of one at most
 
 
 class Socket:
     """One receiver: the socket that receives, and those that hold its memberships."""
 
-    def __init__(self, namespace: int, interface: str, port: int) -> None:
-        """`namespace`: a descriptor of it, kept."""
+    def __init__(self, namespace: int, interface: str, port: int, buffer: int) -> None:
+        """`namespace`: a descriptor of it, kept; `buffer`: octets."""
         self._namespace = namespace
         self._members: list[tuple[socket.socket, set[str]]] = []
-        self.sock = self._inside(_receiving, port)
+        self.sock = self._inside(_receiving, port, buffer)
         self.index = int(self._inside(socket.if_nametoindex, interface))
 
     def join(self, group: str) -> None:
@@ -86,11 +88,11 @@ class Socket:
             return thread.submit(function, *arguments).result()
 
 
-def _receiving(port: int) -> socket.socket:
+def _receiving(port: int, buffer: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     with contextlib.suppress(PermissionError):
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
     sock.bind(("", port))
     return sock
 
@@ -135,7 +137,9 @@ class Sweep:
         return self.stamps() + _since_the_epoch()
 
     def stamps(self) -> Counts:
-        """The kernel's receive times, CLOCK_REALTIME nanoseconds."""
+        """Receive times, CLOCK_REALTIME nanoseconds: the kernel's where they were asked for, else now."""
+        if not self._controllen:
+            return np.full(self.used, time.time_ns())
         words: Counts = self._control[: self.used].view(np.int64)
         return np.asarray(words[:, 2] * 1_000_000_000 + words[:, 3])
 
@@ -162,7 +166,7 @@ class Bank:
         self.sockets = sockets
         self._fds = [each.sock.fileno() for each in sockets]
         self._sweep = Sweep()
-        self._stamped = False
+        self.stamps = ""
         self.reset(0, 1)
 
     def reset(self, stream: int, count: int) -> None:
@@ -175,12 +179,14 @@ class Bank:
         self._first, self._last = np.zeros((2, len(self.sockets)), np.int64)
         self._drops = [each.drops() for each in self.sockets]
 
-    def stamp(self, on: bool) -> None:
-        """Turns the kernel's arrival times on or off."""
+    def stamp(self, by: str) -> None:
+        """Whose arrival times are kept, "kernel" or "application"; "": none."""
+        if by not in ("kernel", "application", ""):
+            raise ValueError(f"no stamps by {by}")
         for each in self.sockets:
-            each.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, int(on))
-        self._sweep.stamped(on)
-        self._stamped = on
+            each.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, int(by == "kernel"))
+        self._sweep.stamped(by == "kernel")
+        self.stamps = by
 
     def drain(self) -> int:
         """Takes and counts all that waits; how many datagrams."""
@@ -195,7 +201,7 @@ class Bank:
         sweep = self._sweep
         count = sweep.used
         if count:
-            stamps = sweep.stamps() if self._stamped else None
+            stamps = sweep.stamps() if self.stamps else None
             words, lengths = sweep.words[:count], sweep.messages["len"][:count]
             self._counted(words, sweep.owners[:count], lengths, sweep.times(), stamps)
             sweep.release()
@@ -280,13 +286,17 @@ class Service:
             every.register(fd, select.POLLIN)
         stdin_only.register(0, select.POLLIN)
         while True:
-            busy = self._await or time.monotonic() - self._last_arrival < QUIET
-            ready = stdin_only.poll(self._gather) if busy else every.poll()
+            busy = time.monotonic() - self._last_arrival < QUIET and self._bank.stamps != "application"
+            ready = stdin_only.poll(self._gather) if busy else every.poll(self._patience())
             if self._bank.drain():
                 self._last_arrival = time.monotonic()
             if any(fd == 0 for fd, _ in ready) and not self._obey():
                 return
             self._settle()
+
+    def _patience(self) -> float | None:
+        """Milliseconds to block: until something comes, or while somebody waits for quiet, not long."""
+        return self._gather if self._await else None
 
     def _obey(self) -> bool:
         octets = os.read(0, 1 << 20)
@@ -360,7 +370,7 @@ def main(argv: list[str]) -> int:
     sockets = []
     for number in options.namespace:
         fd = os.open(f"/proc/{options.of}/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
-        sockets.append(Socket(fd, options.interface, options.port))
+        sockets.append(Socket(fd, options.interface, options.port, min(BUFFER, BUFFERS // len(options.namespace))))
     syscalls.precise_sleep()
     service = Service(Bank(sockets), options.gather)
     _say({"event": "started", "time": time.monotonic()})

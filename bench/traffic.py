@@ -97,9 +97,9 @@ class Receivers(Program):
         """Counts these streams from zero."""
         self.command("reset", stream, streams)
 
-    def stamp(self, on: bool) -> None:
-        """Arrival times by the kernel, or not."""
-        self.command("stamp", on)
+    def stamp(self, by: str) -> None:
+        """Keeps arrival times by the "kernel" or by the "application"; "": none."""
+        self.command("stamp", by)
 
     def report(self) -> Report:
         """What was counted until now."""

@@ -1,6 +1,6 @@
 import pytest
 
-from forwarder.dataplane.pace import WORTH_WAITING, Pace
+from forwarder.dataplane.pace import LARGEST, SMALLEST, WORTH_WAITING, Pace
 
 
 def paced(gather: float, *breaths: tuple[float, int]) -> Pace:
@@ -28,3 +28,17 @@ def test_a_burst_after_silence_goes_at_once():
 
 def test_without_gathering_nothing_waits():
     assert paced(0.0, (1.0, 1), (1.001, 10 * WORTH_WAITING)).wait(1.0015) == 0.0
+
+
+def test_batches_grow_while_there_are_few_frames_of_each_flow_and_shrink_when_there_are_many():
+    pace = Pace(0.002)
+    pace.fit(100, 100)
+    assert pace.limit == SMALLEST
+    for _ in range(10):
+        pace.fit(pace.limit, pace.limit // 4)
+    assert pace.limit == LARGEST
+    pace.fit(pace.limit, pace.limit // 20)
+    assert pace.limit == LARGEST
+    for _ in range(10):
+        pace.fit(pace.limit, pace.limit // 50)
+    assert pace.limit == SMALLEST

@@ -75,14 +75,14 @@ def _group(serial: int) -> str:
 @contextmanager
 def _flowing(arena: Arena, group: str, rate: float) -> Iterator[None]:
     """A stamped count of one group that flows until the context ends."""
-    arena.receivers.stamp(True)
+    arena.receivers.stamp("kernel")
     arena.source.start(group, rate=rate, stream=arena.streams(1), size=arena.terms.size)
     time.sleep(AHEAD)
     try:
         yield
     finally:
         arena.source.stop()
-        arena.receivers.stamp(False)
+        arena.receivers.stamp("")
 
 
 def _join(arena: Arena, capture: Capture, group: str, other_port: bool) -> float:

@@ -1,10 +1,18 @@
-"""How long frames are gathered before the next batch is taken: not at all when few come, and longer under load.
+"""How long frames are gathered, and how many: not at all when few come, and more the higher the load is.
 
 A batch has a fixed cost, so taking a few frames at a time makes them dear; but one that comes alone has nothing to
 wait for. Therefore batches are held `gather` seconds apart, as soon as that many frames are expected to come in the
 meantime that it is worth it. A batch that takes longer than that to carry sets its own pace: the more has come in
-meanwhile, the more goes together, so the cost of a frame falls as the load rises. Pure: the clock is the caller's.
+meanwhile, the more goes together, so the cost of a frame falls as the load rises.
+
+A large batch of one flow would only leave the processor's caches; one of many interleaved flows has to be large, or
+there is nothing to gather. So the limit follows the number of flows that were found. Pure: the clock is the caller's.
 """
+
+SMALLEST, LARGEST = 1024, 16384
+"""Frames in a batch: about as much as stays in the caches, and a good third of an upstream ring."""
+SHORT, LONG = 16, 40
+"""Frames of a flow in a batch: where more are still much cheaper, and where there is hardly anything left to win."""
 
 WORTH_WAITING = 12
 """Frames in a batch that are worth a wait; about where half of a batch's cost is its fixed part."""
@@ -18,6 +26,16 @@ class Pace:
         self.gather = gather
         self._began = 0.0
         self._rate = 0.0
+        self.limit = SMALLEST
+
+    def fit(self, frames: int, flows: int) -> None:
+        """A batch had `frames` of so many flows that can be gathered: how large the next one may be."""
+        if 2 * frames < self.limit:
+            return
+        if frames < SHORT * flows:
+            self.limit = min(2 * self.limit, LARGEST)
+        elif frames > LONG * flows:
+            self.limit = max(self.limit // 2, SMALLEST)
 
     def wait(self, now: float) -> float:
         """Seconds to wait before frames that are ready now are taken."""

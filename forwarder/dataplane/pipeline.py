@@ -23,8 +23,11 @@ class Pipeline:
         self._decisions, self._transmitter = decisions, transmitter
         self._scalar = Scalar(decisions.flows, transmitter.ports)
 
-    def forward(self, ingress: Attachment, batch: Batch, now: float) -> int:
-        """Decide on every frame and send what is wanted; how many frames there were. The batch is then done with."""
+    def forward(self, ingress: Attachment, batch: Batch, now: float) -> tuple[int, int]:
+        """Decide on every frame and send what is wanted; how many frames there were, and flows that can be gathered.
+
+        The batch is then done with.
+        """
         header = columns(batch, ingress.link_header)
         rows, decided = self._decisions.of(ingress.port.index, header, now)
         reasons = self._verdicts(ingress, header, decided)
@@ -38,7 +41,8 @@ class Pipeline:
             heads = rows[runs.heads]
             going = Going(heads, self._decisions.flows.ports(heads), now)
             self._transmitter.send(header, batch, runs, going)
-        return len(rows)
+            return len(rows), runs.flows
+        return len(rows), 1
 
     def forward_few(self, ingress: Attachment, frames: list[Frame], now: float) -> bool:
         """Carry a handful of frames one by one, or none of them: False when one needs `forward`."""

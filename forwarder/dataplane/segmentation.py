@@ -79,6 +79,7 @@ class Runs:
     frames: Positions  # (k,) positions in the batch
     first: Positions  # (m,) index into `frames` of each run's first
     size: Positions  # (m,) frames in each run
+    flows: int = 1  # among them, where they can be gathered
 
     @property
     def heads(self) -> Positions:
@@ -99,10 +100,13 @@ def singles(frames: Positions) -> Runs:
 def gather(header: Columns, batch: Batch, frames: Positions, flows: Positions) -> Runs:
     """The k >= 1 `frames` of a batch as runs; `flows` (k,) are the rows of their flows. The rows are as received."""
     if np.count_nonzero(flows[1:] != flows[:-1]):
-        order = np.argsort(flows.astype(np.uint16) if flows.max() < SMALL_TABLE else flows, kind="stable")
-        ordered = frames[order]
+        narrow = flows.astype(np.uint16) if flows.max() < SMALL_TABLE else flows
+        order = narrow.argsort(kind="stable")
+        ordered, narrow = frames[order], narrow[order]
+        count = 1 + int(np.count_nonzero(narrow[1:] != narrow[:-1]))
         rows = header.rows[ordered]
     else:
+        count = 1
         ordered = frames
         rows = header.rows if len(frames) == len(header.rows) else header.rows[frames]
     joined = _alike(rows, header.total_length[ordered])
@@ -111,13 +115,15 @@ def gather(header: Columns, batch: Batch, frames: Positions, flows: Positions) -
         joined &= trusted[1:] & trusted[:-1]
     if not np.count_nonzero(joined):
         return singles(frames)
-    first = _limited(np.flatnonzero(np.concatenate(((True,), ~joined))), header.total_length[ordered])
-    return Runs(ordered, first, np.diff(first, append=len(ordered)))
+    runs = _limited(ordered, np.flatnonzero(~joined), header.total_length[ordered])
+    runs.flows = count
+    return runs
 
 
 def super_blocks(header: Columns, runs: Runs, blocks: Rows) -> None:
     """Make header blocks (m, 56), copies of the first rows of `runs`, those of super-datagrams where there are more."""
-    at = np.flatnonzero(runs.size > 1)
+    several = runs.size > 1
+    at = slice(None) if np.count_nonzero(several) == len(several) else np.flatnonzero(several)
     payload = np.add.reduceat(header.total_length[runs.frames] - HEADERS, runs.first)[at]
     halves, fields = blocks.view(np.uint16), blocks.view(">u2")
     single = fields[at, _TOTAL_LENGTH].astype(np.int64)
@@ -179,16 +185,23 @@ def _is_seed(checksum: npt.NDArray[np.uint16], pairs: Words, length: Positions) 
     return right
 
 
-def _limited(first: Positions, length: Positions) -> Positions:
-    """The beginnings of runs, with more of them where a run is longer than a message may be."""
-    size = np.diff(first, append=len(length))
+def _limited(frames: Positions, last: Positions, length: Positions) -> Runs:
+    """Runs that end at the places `last` and at the end, divided where one is longer than a message may be."""
+    first, size = _spans(last + 1, len(frames))
     most = np.minimum(LARGEST // np.maximum(length[first] - HEADERS, 1), SEGMENTS)
     if not np.count_nonzero(size > most):
-        return first
-    pieces = -(-size // most)
-    number = np.arange(int(pieces.sum())) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    beginnings: Positions = np.repeat(first, pieces) + number * np.repeat(most, pieces)
-    return beginnings
+        return Runs(frames, first, size)
+    pieces = (size + most - 1) // most
+    before = np.repeat(pieces.cumsum() - pieces, pieces)
+    beginnings = np.repeat(first, pieces) + (np.arange(len(before)) - before) * np.repeat(most, pieces)
+    return Runs(frames, *_spans(beginnings[1:], len(frames)))
+
+
+def _spans(boundaries: Positions, end: int) -> tuple[Positions, Positions]:
+    """Beginnings and sizes of the spans from 0 to `end` that meet at the `boundaries`."""
+    edges = np.empty(len(boundaries) + 2, np.int64)
+    edges[0], edges[1:-1], edges[-1] = 0, boundaries, end
+    return edges[:-1], edges[1:] - edges[:-1]
 
 
 def _pseudo_header(pairs: Words) -> Positions:

@@ -62,12 +62,14 @@ class Messages:
         self._pieces: npt.NDArray[np.int64] = np.ones(capacity, np.int64)
         self._bytes: npt.NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._paired = False
+        self._total: Sent | None = None  # what sending all of them gives, once it was added up
 
     def fill(
         self, header_address: Addresses, header_length: int, payload_address: Addresses, payload_length: Addresses
     ) -> None:
         """Makes n messages of one piece each, n <= capacity, from arrays of shape (n,); pieces may be empty."""
         n = self.count = len(header_address)
+        self._total = None
         if not self._paired:
             self._pair_up()
         self._base[: 2 * n : 2], self._length[: 2 * n : 2] = header_address, header_length
@@ -85,7 +87,7 @@ class Messages:
     ) -> None:
         """Makes m messages of k pieces, k <= capacity: message i has the `size[i]` pieces from `first[i]` on."""
         m, k = len(first), len(payload_address)
-        self.count, self._paired = m, False
+        self.count, self._paired, self._total = m, False, None
         head = first + np.arange(m)  # every message before has a header too
         piece = np.arange(1, k + 1) + np.repeat(np.arange(m), size)
         self._base[head], self._length[head] = header_address, header_length
@@ -104,10 +106,12 @@ class Messages:
             pieces, size = pieces[select], size[select]
             np.take(self._all.words, select, axis=0, out=queue.words[:count], mode="clip")
         taken, error = queue.send(fd, count)
-        total = int(pieces[:count].sum())
-        sent = sum(int(pieces[start:end].sum()) for start, end in taken) if error else total
+        if not error and select is None:
+            self._total = self._total or Sent(int(pieces[:count].sum()), int(size[:count].sum()), 0, 0)
+            return self._total
+        sent = sum(int(pieces[start:end].sum()) for start, end in taken)
         octets = sum(int(size[start:end].sum()) for start, end in taken)
-        return Sent(sent, octets, total - sent, error)
+        return Sent(sent, octets, int(pieces[:count].sum()) - sent, error)
 
     def _pair_up(self) -> None:
         """Back to two iovecs a message."""

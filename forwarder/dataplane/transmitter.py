@@ -190,10 +190,12 @@ class _Load:
         if not runs.gathered:
             messages.fill(addresses, L4 - start, payload.view(np.uint64), length.view(np.uint64))
             return
-        udp = UDP_LENGTH * (runs.size > 1)
-        inside = np.repeat(udp, runs.size)
-        payload, length = payload + inside, length - inside
-        sizes = L4 - start + udp
+        several = runs.size > 1
+        udp: Positions | int = UDP_LENGTH
+        if np.count_nonzero(several) < len(several):
+            udp = np.repeat(UDP_LENGTH * several, runs.size)
+        payload, length = payload + udp, length - udp
+        sizes = L4 - start + UDP_LENGTH * several
         messages.fill_runs(addresses, sizes, payload.view(np.uint64), length.view(np.uint64), runs.first, runs.size)
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.flows import FlowTable
-from forwarder.dataplane.pace import Pace
+from forwarder.dataplane.pace import LARGEST, Pace
 from forwarder.dataplane.pipeline import Pipeline
 from forwarder.dataplane.profiles import PROFILES, profile_of
 from forwarder.dataplane.transmit import probe_gso
@@ -31,7 +31,6 @@ from forwarder.state.worker_segment import ASSIGNED, BATCHES, FRAMES, GSO, HEART
 
 log = logging.getLogger(__name__)
 
-BATCH = 8192                    # frames gathered into one batch at most
 TURN = 2                        # batches of one port before the others get their turn
 BEAT = 1.0                      # seconds between heartbeats
 SPINS = 64                      # looks at all rings between two looks at the news, when they are polled busily
@@ -67,7 +66,7 @@ class Worker:
         flows = FlowTable(self._segment.flows, _random_key())
         routes, membership = RouteReader(descriptors["routes"]), MembershipReader(descriptors["membership"])
         self._decisions = Decisions(flows, routes, membership)
-        self._transmitter = Transmitter(self._attached, max(BATCH, RingLayout().most_frames))
+        self._transmitter = Transmitter(self._attached, max(LARGEST, RingLayout().most_frames))
         self._pipeline = Pipeline(self._decisions, self._transmitter)
         self._poll = select.poll()
         for descriptor in (self._control.fileno(), self._wake):
@@ -129,26 +128,28 @@ class Worker:
         if events & (select.POLLERR | select.POLLNVAL):
             port.settle_error()
         for _ in range(TURN):
-            if not self._carry(port):
+            if 2 * self._carry(port) < self._pace.limit:
                 return
 
-    def _carry(self, port: Attachment) -> bool:
-        """Carry one batch; False when the ring had none."""
+    def _carry(self, port: Attachment) -> int:
+        """Carry one batch; how many frames the ring had."""
         few = port.ring.few(self._profile.few)
         if few is not None and not few:
-            return False
+            return 0
         if few and self._pipeline.forward_few(port, few, time.monotonic()):
             port.ring.release_few()
             self._count(len(few))
-            return False
-        batch = port.ring.receive(BATCH)
+            return len(few)
+        batch = port.ring.receive(self._pace.limit)
         if batch is None:
-            return False
+            return 0
         try:
-            self._count(self._pipeline.forward(port, batch, time.monotonic()))
+            frames, flows = self._pipeline.forward(port, batch, time.monotonic())
         finally:
             port.ring.release()
-        return True
+        self._count(frames)
+        self._pace.fit(frames, flows)
+        return frames
 
     def _count(self, frames: int) -> None:
         header = self._segment.header

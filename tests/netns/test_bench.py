@@ -67,9 +67,10 @@ def test_an_endless_transmission_is_stopped(bridge):
     assert bridge.receivers.wait([sent.count] * 2).received == [sent.count] * 2
 
 
-def test_latency_is_positive_and_small_without_a_forwarder(stack):
+@pytest.mark.parametrize("by", ["kernel", "application"])
+def test_latency_is_positive_and_small_without_a_forwarder(stack, by):
     direct = stack.enter_context(Direct(Nothing(), Terms(ports=1)))
-    found = direct.latency(500, 0.5)
+    found = direct.latency(500, 0.5, by)
     assert found.all["count"] > 100
     assert 0 < found.all["min"] <= found.all["median"] < 0.1
 
