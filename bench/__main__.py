@@ -24,9 +24,9 @@ from bench.suites import select as select_scenarios
 
 OUT = Path("build/bench")
 PLANS = {
-    "quick": Plan("quick", pairs=1, seconds=0.8, resolution=0.08),
+    "quick": Plan("quick", pairs=1, side_pairs=1, seconds=0.8, resolution=0.08),
     "default": Plan(),
-    "full": Plan("full", pairs=5, seconds=5.0, resolution=0.03),
+    "full": Plan("full", pairs=5, side_pairs=3, seconds=5.0, resolution=0.03),
 }
 
 
@@ -65,6 +65,8 @@ def plan_of(options: argparse.Namespace) -> Plan:
     for name in ("pairs", "seconds"):
         if getattr(options, name) is not None:
             fields[name] = getattr(options, name)
+    if options.pairs is not None:
+        fields["side_pairs"] = options.pairs
     return Plan(**fields)
 
 

@@ -22,6 +22,7 @@ WARM_UP = 2000.0  # datagrams a second: makes flows, routes and caches; excluded
 CONVERGENCE = 60.0  # seconds at most until every receiver gets every group
 BACKLOG = 0.04  # of a trial's time: what is still on its way when the sender ends must come within it
 SHORTEST_BACKLOG = 0.05  # seconds
+LONGER = 1.1  # times its length a trial lasts at most: a source at its end sends less instead of longer
 QUIET = 0.25  # seconds without a datagram: what has not come is lost
 
 
@@ -111,6 +112,7 @@ class Arena:
         return {
             "rate": rate,
             "count": max(terms.segments, int(rate * seconds)) // terms.segments * terms.segments,
+            "seconds": seconds * LONGER,
             "stream": self.streams(len(self.groups)),
             "size": terms.size,
             "segments": terms.segments,

@@ -21,7 +21,8 @@ class Plan:
 
     level: str = "default"  # quick | default | full
     pairs: int = 3
-    seconds: float = 1.5  # of one trial
+    side_pairs: int = 2  # of what has no row in the table
+    seconds: float = 1.2  # of one trial
     resolution: float = 0.05
     sender: str = "udp"
     against: tuple[str, ...] = ("kernel",)

@@ -209,6 +209,8 @@ def _latency(record: Record, axes: Any) -> bool:
 
 def _join(record: Record, axes: Any) -> bool:
     found = {name: rows for name in JOINS if (rows := _medians(record, name))}
+    if not found:
+        return False
     contestants = list(dict.fromkeys(row.contestant for rows in found.values() for row in rows))
     for cluster, rows in enumerate(found.values()):
         for row in rows:
@@ -222,7 +224,7 @@ def _join(record: Record, axes: Any) -> bool:
     _thousands(axes.yaxis)
     axes.legend(frameon=False)
     axes.set_title("Join delay: report to first datagram", loc="left")
-    return bool(found)
+    return True
 
 
 def _medians(record: Record, scenario: str) -> list[Row]:

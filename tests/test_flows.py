@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from forwarder.dataplane.fib import Decision
 from forwarder.dataplane.flows import IDLE, UNWANTED_IDLE, FlowTable
-from forwarder.dataplane.pair_index import PROBES, PairIndex
+from forwarder.dataplane.pair_index import PairIndex
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.reasons import Reason
 
@@ -208,9 +208,10 @@ def pairs_of(values) -> np.ndarray:
     return np.array(list(values), np.uint64)
 
 
-def test_deletion_keeps_chains_whole():
+@pytest.mark.parametrize("step", [1, 1 << 10, 1 << 54])
+def test_pairs_that_share_a_slot_or_a_bucket_are_all_found(step):
     index = PairIndex(PLAIN_KEY)
-    chain = [G + number for number in range(PROBES - 2)]
+    chain = [G + step * number for number in range(30)]
     for row, pair in enumerate(chain):
         index.add(pair, row)
     index.remove(pairs_of(chain[3:9]))
@@ -219,7 +220,7 @@ def test_deletion_keeps_chains_whole():
     assert index.find(pairs_of([chain[5], chain[-1]])).tolist() == [77, len(chain) - 1]
 
 
-def test_the_index_grows_and_forgets_tombstones():
+def test_the_index_grows_and_forgets():
     index = PairIndex(KEY)
     for generation in range(5):
         pairs = [(generation * 3000 + number) << 32 | G for number in range(3000)]
@@ -231,19 +232,21 @@ def test_the_index_grows_and_forgets_tombstones():
         assert len(index) == 0
 
 
-@pytest.mark.parametrize("pair", [0, 1])
-def test_pairs_that_mark_slots_are_never_found(pair):
+def test_the_pair_that_marks_empty_slots_is_never_found():
     index = PairIndex(PLAIN_KEY)
     index.add(G, 5)
     index.remove(pairs_of([G]))
-    assert index.find(pairs_of([pair])).tolist() == [-1]
+    assert (index.find(pairs_of([0])).tolist(), index.find_one(0)) == ([-1], -1)
 
 
-@given(st.sets(st.integers(2, 2**64 - 1), max_size=600))
-def test_a_loaded_index_finds_all(pairs):
+@given(st.sets(st.integers(1, 2**64 - 1), max_size=600), st.data())
+def test_a_loaded_index_finds_all_and_nothing_else(pairs, data):
     index, ordered = PairIndex(KEY), sorted(pairs)
     index.load(pairs_of(ordered), np.arange(len(ordered)))
     assert index.find(pairs_of(ordered)).tolist() == list(range(len(ordered)))
+    assert [index.find_one(pair) for pair in ordered] == list(range(len(ordered)))
+    other = data.draw(st.integers(1, 2**64 - 1))
+    assert index.find(pairs_of([other])).tolist() == [ordered.index(other) if other in pairs else -1]
 
 
 flow_keys = st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(G, G + 3))

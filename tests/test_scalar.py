@@ -64,7 +64,11 @@ def test_what_is_carried_singly_is_what_the_scalar_reference_sends(frames, world
         ingress = Ingress(world.link_in)
         done, flows = carry(frames, {1: first, 2: second}, ingress)
         plain = all(
-            frame.packet[0] == 0x45 and len(frame.packet) <= world.mtu and not frame.vnet[1] for frame in frames
+            frame.packet[0] == 0x45
+            and len(frame.packet) <= world.mtu
+            and frame.packet[8] >= world.threshold
+            and not frame.vnet[1]
+            for frame in frames
         )
         assert done == plain
         sent = frames if done else []
@@ -115,3 +119,19 @@ def test_a_port_that_cannot_send_is_counted():
         port.far.close()
         assert carry([datagram()], {1: port}, Ingress())[0]
         assert port.dropped(Reason.TRANSMIT_FAILED) == 1
+
+
+def test_what_is_decided_anew_is_noticed():
+    with egress_port(1) as port:
+        batch = batch_of([datagram()])
+        flows = flows_of([datagram()], Decision(Reason.FORWARD, 2))
+        scalar = Scalar(flows, {1: port})
+        arguments = (Ingress(), memoryview(batch.buffer), lent(batch), frozenset(), 2.0)
+        assert scalar.forward(*arguments)
+        flows.decide(0, Decision(Reason.NOT_QUERIER))
+        assert not scalar.forward(*arguments)
+        flows.decide(0, Decision(Reason.FORWARD, 2))
+        assert scalar.forward(*arguments)
+        flows.mark_all()
+        assert not scalar.forward(*arguments)
+        assert len(port.packets()) == 2

@@ -29,7 +29,7 @@ def _matrix(bench: Bench) -> None:
     steps = bench.plan.by_level((), (1, 10, 100, 1000), (1, 10, 100, 1000, 10_000))
     terms = bench.terms("matrix", ports=4, groups=steps[-1])
     able = bench.able("matrix", [*bench.opponents(), "mcfwd"], terms)
-    bench.interleave("matrix", able, terms, lambda arena: _steps(bench, arena, steps))
+    bench.interleave("matrix", able, terms, lambda arena: _steps(bench, arena, steps), bench.plan.side_pairs)
 
 
 def _steps(bench: Bench, arena: Arena, steps: tuple[int, ...]) -> None:

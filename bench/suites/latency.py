@@ -6,6 +6,7 @@ moment before the source's system call, CLOCK_REALTIME, for every datagram of an
 `direct` is the same over one link without a forwarder: it is part of every figure.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from bench.arena import Arena, Direct
@@ -28,10 +29,9 @@ def scenarios(plan: Plan) -> list[Scenario]:
 def _latency(rate: int, bench: Bench) -> None:
     scenario = f"latency-{rate}"
     terms = bench.terms(scenario, ports=4)
-    seconds = bench.plan.by_level(2.0, 3.0, 10.0)
-    with Direct(Nothing(), bench.terms(scenario, ports=1)) as direct:
+    seconds = bench.plan.by_level(2.0, 2.5, 10.0)
+    with Direct(Nothing(), replace(terms, ports=1)) as direct:
         note(bench, scenario, direct, rate, seconds)
-    terms = bench.terms(scenario, ports=4)
     able = bench.able(scenario, [*bench.opponents(), "mcfwd", "mcfwd-latency", "mcfwd-busy"], terms)
     bench.interleave(scenario, able, terms, lambda arena: note(bench, scenario, arena, rate, seconds))
 
@@ -44,7 +44,7 @@ def note(bench: Bench, scenario: str, arena: Arena, rate: float, seconds: float)
     bench.add(scenario, name, "median", "s", found.all["median"], {"all": found.all, "ports": ports})
     for key in ("min", "mean", "p99", "max"):
         bench.record.add(scenario, name, key, "s", found.all[key])
-    application = arena.latency(rate, seconds, "application").all
+    application = arena.latency(rate, seconds / 2, "application").all
     bench.add(scenario, name, "application", "s", application["median"], {"all": application})
     bench.record.add(scenario, name, "spread over ports, median", "s", found.spread["median"])
     bench.record.add(scenario, name, "spread over ports, max", "s", found.spread["max"])
@@ -55,7 +55,7 @@ def _burdened(bench: Bench) -> None:
     scenario = "latency-burdened"
     terms = bench.terms(scenario, ports=4, groups=2)
     able = bench.able(scenario, [*bench.opponents(), "mcfwd", "mcfwd-latency"], terms)
-    bench.interleave(scenario, able, terms, lambda arena: _under_load(bench, scenario, arena))
+    bench.interleave(scenario, able, terms, lambda arena: _under_load(bench, scenario, arena), bench.plan.side_pairs)
 
 
 def _under_load(bench: Bench, scenario: str, arena: Arena) -> None:

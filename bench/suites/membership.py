@@ -56,7 +56,7 @@ def _joins(scenario: str, other_port: bool, burdened: bool, bench: Bench) -> Non
         bench.add(scenario, arena.contestant.name, "median", "s", median(delays), detail)
         bench.record.add(scenario, arena.contestant.name, "max", "s", max(delays))
 
-    bench.interleave(scenario, able, terms, measure)
+    bench.interleave(scenario, able, terms, measure, bench.plan.side_pairs if scenario != "join-delay" else 0)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ only: beside it, as beside every contestant, the kernel of the router forwards u
 """
 
 from bench import machine
-from bench.arena import QUIET, Arena
+from bench.arena import LONGER, QUIET, Arena
 from bench.harness import Bench, Plan, Scenario
 from bench.search import Trial
 from bench.suites.throughput import first_rate
@@ -20,7 +20,7 @@ def scenarios(plan: Plan) -> list[Scenario]:
 def _mixed(bench: Bench) -> None:
     terms = bench.terms("mixed", ports=4, unicast=True, sender="udp")
     able = bench.able("mixed", [*bench.opponents(), "mcfwd"], terms)
-    bench.interleave("mixed", able, terms, lambda arena: _measure(bench, arena))
+    bench.interleave("mixed", able, terms, lambda arena: _measure(bench, arena), bench.plan.side_pairs)
 
 
 def _measure(bench: Bench, arena: Arena) -> None:
@@ -38,7 +38,8 @@ def _trial(arena: Arena, rate: float) -> Trial:
     count = int(rate * terms.seconds) // len(destinations) * len(destinations)
     stream = arena.streams(len(destinations))
     before = machine.CpuClock.read()
-    sent = arena.source.send(*destinations, rate=rate, count=count, stream=stream, size=terms.size)
+    length = {"count": count, "seconds": LONGER * terms.seconds}
+    sent = arena.source.send(*destinations, rate=rate, stream=stream, size=terms.size, **length)
     cores = machine.CpuClock.read().cores_since(before)
     expected = [sum(sent.streams[0::2]) + sent.streams[2 * port + 1] for port in range(ports)]
     report = arena.receivers.wait(expected, QUIET)

@@ -26,7 +26,7 @@ def scenarios(plan: Plan) -> list[Scenario]:
         found.append(Scenario("throughput", "throughput-64", _sixty_four, table=True))
         found.append(Scenario("sources", "source-segmenting", partial(_source, {"segments": SEGMENTS})))
         found.append(Scenario("sources", "source-packet", partial(_source, {"sender": "packet"})))
-    for frame in plan.by_level((), (64, 512, 1518, JUMBO), (*RFC_FRAMES, JUMBO)):
+    for frame in plan.by_level((), (64, 1518, JUMBO), (*RFC_FRAMES, JUMBO)):
         found.append(Scenario("frames", f"frames-{frame}", partial(_frames, frame)))
     return found
 
@@ -52,11 +52,11 @@ def note(bench: Bench, scenario: str, name: str, found: Trial | None, ports: int
     bench.record.add(scenario, name, "cores", "cores", found.cores)
 
 
-def compare(bench: Bench, scenario: str, names: Sequence[str], **terms: Any) -> None:
-    """Lossless rates of contestants in turn."""
+def compare(bench: Bench, scenario: str, names: Sequence[str], pairs: int = 0, **terms: Any) -> None:
+    """Lossless rates of contestants in turn; `pairs`: 0 for the plan's."""
     agreed = bench.terms(scenario, **terms)
     able = bench.able(scenario, names, agreed)
-    bench.interleave(scenario, able, agreed, lambda arena: lossless(bench, scenario, arena))
+    bench.interleave(scenario, able, agreed, lambda arena: lossless(bench, scenario, arena), pairs)
 
 
 def _fan_out(ports: int, bench: Bench) -> None:
@@ -77,10 +77,10 @@ def _sixty_four(bench: Bench) -> None:
 def _source(change: dict[str, Any], bench: Bench) -> None:
     """At 4 ports; a source with segmentation offload hands over SEGMENTS datagrams at once."""
     scenario = "source-segmenting" if "segments" in change else "source-packet"
-    compare(bench, scenario, [*bench.opponents(), "mcfwd"], ports=4, **change)
+    compare(bench, scenario, [*bench.opponents(), "mcfwd"], bench.plan.side_pairs, ports=4, **change)
 
 
 def _frames(frame: int, bench: Bench) -> None:
     """At 4 ports; `frame` as the RFCs count, with its frame check sequence."""
     terms = {"ports": 4, "size": payload(frame), "mtu": JUMBO_MTU if frame > 1518 else 1500}
-    compare(bench, f"frames-{frame}", [*bench.opponents(), "mcfwd"], **terms)
+    compare(bench, f"frames-{frame}", [*bench.opponents(), "mcfwd"], bench.plan.side_pairs, **terms)

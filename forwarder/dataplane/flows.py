@@ -38,6 +38,7 @@ class FlowTable:
         self.capacity, self._words = int(columns.ports.shape[0]), int(columns.ports.shape[1])
         self._cells = {field.name: memoryview(getattr(columns, field.name)) for field in fields(columns)}
         self._key = key
+        self.changes = 0  # how often something was decided or forgotten
         self.rebuild()
 
     def __len__(self) -> int:
@@ -211,11 +212,13 @@ class FlowTable:
         return self._columns.source[rows] << np.uint64(32) | self._columns.group[rows]
 
     def _write_decision(self, row: int, decision: Decision) -> None:
+        self.changes += 1
         self._cells["reason"][row] = self._reason[row] = decision.reason
         for word in range(self._words):
             self._cells["ports"][row, word] = decision.ports >> 64 * word & WORD
 
     def _mark(self, rows: Positions) -> None:
+        self.changes += 1
         self._stale_rows += len(rows) - int(np.count_nonzero(self._stale[rows]))
         self._stale[rows] = True
 
@@ -242,6 +245,9 @@ class FlowTable:
             self._search_after = now + SEARCH_PAUSE
 
     def _release(self, rows: Positions) -> None:
+        if not len(rows):
+            return
+        self.changes += 1
         columns = self._columns
         for ingress in np.unique(columns.ingress[rows]).tolist():
             self._indexes[ingress].remove(self._pairs_of(rows[columns.ingress[rows] == ingress]))

@@ -44,6 +44,10 @@ class Pipeline:
             return len(rows), runs.flows
         return len(rows), 1
 
+    def ports_changed(self) -> None:
+        """Ports came, went, or are no longer what they were."""
+        self._scalar.forget()
+
     def forward_few(self, ingress: Attachment, frames: list[Frame], now: float) -> bool:
         """Carry a handful of frames one by one, or none of them: False when one needs `forward`."""
         if self._decisions.listens(ingress.port.index):

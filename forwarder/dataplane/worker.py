@@ -103,6 +103,10 @@ class Worker:
 
     def _breathe(self, ready: list[tuple[int, int]]) -> None:
         """Attend to what is ready; when there are frames, in their own time."""
+        if not self._pace.gather:
+            for descriptor, events in ready:
+                self._attend(descriptor, events)
+            return
         rings = [each for each in ready if each[0] in self._by_descriptor]
         if rings and (wait := self._pace.wait(time.monotonic())):
             time.sleep(wait)
@@ -113,14 +117,14 @@ class Worker:
             self._pace.took(int(self._segment.header[FRAMES]) - before, began)
 
     def _attend(self, descriptor: int, events: int) -> None:
-        if descriptor == self._wake:
+        if (index := self._by_descriptor.get(descriptor)) is not None:
+            self._receive(self._attached[index], events)
+        elif descriptor == self._wake:
             os.eventfd_read(self._wake)
             self._configure()
             self._retry = self._decisions.refresh()
         elif descriptor == self._control.fileno():
             self._instructed()
-        elif (index := self._by_descriptor.get(descriptor)) is not None:
-            self._receive(self._attached[index], events)
 
     # frames
 
@@ -213,6 +217,7 @@ class Worker:
 
     def _attach(self) -> None:
         """Attach every port that configuration and descriptors agree on; let go of what was lent for an older one."""
+        self._pipeline.ports_changed()
         current = {port.index: (port.index, port.assigned, port.ifindex) for port in self._ports.values()}
         for key in [key for key, lent_at in self._lent_at.items() if lent_at <= self._generation]:
             if current.get(key[0]) != key:
@@ -240,6 +245,7 @@ class Worker:
                 pass
             self._poll.unregister(port.receiving())
         del self._by_descriptor[port.receiving()], self._attached[index], self._keys[index]
+        self._pipeline.ports_changed()
         port.close()
 
     # once a second
