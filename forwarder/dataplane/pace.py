@@ -9,7 +9,7 @@ A large batch of one flow would only leave the processor's caches; one of many i
 there is nothing to gather. So the limit follows the number of flows that were found. Pure: the clock is the caller's.
 """
 
-SMALLEST, LARGEST = 1024, 16384
+SMALLEST, LARGEST = 2048, 16384
 """Frames in a batch: about as much as stays in the caches, and a good third of an upstream ring."""
 SHORT, LONG = 16, 40
 """Frames of a flow in a batch: where more are still much cheaper, and where there is hardly anything left to win."""

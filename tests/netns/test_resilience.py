@@ -22,7 +22,7 @@ from forwarder.lab.wait import wait_for
 GROUP, OTHER, CHANNEL = "239.1.1.1", "239.1.1.2", "232.1.1.1"
 AGENT, API, WORKER, SPARE = "mcfwd-agent", "mcfwd-api", "mcfwd-worker-0", "mcfwd-worker-sp"  # comm has 15 octets
 RATE = 20_000
-BATCH = 1024  # frames that a killed worker may have sent without saying so
+BATCH = 2048  # frames of one flow that a killed worker may have sent without saying so
 SOON = 20.0  # seconds in which all must have settled on a busy machine
 FREEZE = 5.0  # seconds
 ATTEMPTS = 3
