@@ -31,17 +31,20 @@ class Change:
         if self.mode:
             exclude = wanted.mode is Mode.EXCLUDE
             kind = RecordType.CHANGE_TO_EXCLUDE if exclude else RecordType.CHANGE_TO_INCLUDE
-            return [GroupRecord(kind, group, tuple(sorted(wanted.sources)))]
+            return [GroupRecord(kind, group, tuple(sorted(wanted.sources)) if wanted.sources else ())]
         told = sorted(self.sources)
         allowed = tuple(source for source in told if wanted.admits(source))
         blocked = tuple(source for source in told if not wanted.admits(source))
         kinds = ((RecordType.ALLOW_NEW_SOURCES, allowed), (RecordType.BLOCK_OLD_SOURCES, blocked))
         return [GroupRecord(kind, group, sources) for kind, sources in kinds if sources]
 
-    def transmitted(self) -> None:
-        """One transmission of everything is done."""
-        self.mode = max(self.mode - 1, 0)
-        self.sources = {source: left - 1 for source, left in self.sources.items() if left > 1}
+    def transmitted(self) -> bool:
+        """One transmission of everything is done; whether there are more to come."""
+        if self.mode:
+            self.mode -= 1
+        if self.sources:
+            self.sources = {source: left - 1 for source, left in self.sources.items() if left > 1}
+        return self.mode > 0 or bool(self.sources)
 
 
 def current_state(group: int, wanted: Filter, asked: frozenset[int]) -> GroupRecord | None:

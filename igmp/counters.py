@@ -38,4 +38,5 @@ MESSAGE_COUNTERS: tuple[str, ...] = (
     "leave",
 )
 TRANSMIT_COUNTERS: tuple[str, ...] = tuple(f"tx_{name}" for name in MESSAGE_COUNTERS)
-COUNTERS: tuple[str, ...] = RECEIVE_COUNTERS + STATE_COUNTERS + MESSAGE_COUNTERS + TRANSMIT_COUNTERS
+RATE_COUNTERS: tuple[str, ...] = ("query_deferred",)    # leaves whose queries had to wait
+COUNTERS: tuple[str, ...] = RECEIVE_COUNTERS + STATE_COUNTERS + MESSAGE_COUNTERS + TRANSMIT_COUNTERS + RATE_COUNTERS

@@ -63,7 +63,10 @@ def rows(filters: Mapping[int, Filter]) -> dict[int | None, int]:
 
     A source has a row exactly when its ports differ from those of any other; a row of no ports blocks its source.
     """
-    anyone = sum(1 << port for port, each in filters.items() if each.mode is Mode.EXCLUDE)
+    anyone = 0
+    for port, each in filters.items():
+        if each.mode is Mode.EXCLUDE:
+            anyone |= 1 << port
     bitmaps: dict[int | None, int] = {None: anyone} if anyone else {}
     for port, each in filters.items():
         for source in each.sources:

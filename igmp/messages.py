@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from igmp.octets import checksum, decode8, encode8, is_intact
+
 MINIMUM_MTU = 68                        # RFC 791: what every link must carry
 MAXIMUM_PACKET = 65535                  # the total length field has 16 bits; the loopback's MTU is larger
 IP_HEADER = 24                          # with Router Alert
@@ -91,41 +93,6 @@ class Report:
 
 
 Message = Query | Report
-
-
-def decode8(code: int) -> int:
-    """Value of a Max Resp Code or QQIC octet: literal below 128, else a float (RFC 9776 section 4.1.1)."""
-    return code if code < 128 else ((code & 0x0F) + 16) << ((code >> 4 & 7) + 3)
-
-
-def encode8(value: int) -> int:
-    """Largest code whose value is not above `value`, 0xff at most; ValueError when negative."""
-    if value < 0:
-        raise ValueError(f"no code for {value}")
-    if value < 128:
-        return value
-    if value > 31744:
-        return 0xFF
-    exponent = value.bit_length() - 8
-    return 0x80 | exponent << 4 | (value >> exponent + 3) & 0x0F
-
-
-def checksum(data: bytes) -> int:
-    """Internet checksum of `data`, whose checksum field must be zero; odd lengths are padded (RFC 1071)."""
-    number = _number(data)
-    return 0xFFFF - (number % 0xFFFF or (0xFFFF if number else 0))
-
-
-def is_intact(data: bytes) -> bool:
-    """Whether `data` with its checksum field included sums to 0xffff (RFC 1071)."""
-    number = _number(data)
-    return number % 0xFFFF == 0 and number != 0
-
-
-def _number(data: bytes) -> int:
-    # 65536 is 1 modulo 65535: one division of the whole message adds its 16-bit words with end-around carry.
-    number = int.from_bytes(data, "big")
-    return number << 8 if len(data) & 1 else number
 
 
 def decode(data: bytes) -> Message:
@@ -281,6 +248,9 @@ def pack_records(records: Iterable[GroupRecord], mtu: int) -> list[list[GroupRec
     lowest sources, because two of them would contradict each other.
     """
     room = _packet_size(mtu) - IP_HEADER - REPORT_HEADER
+    records = list(records)
+    if records and sum([RECORD_HEADER + 4 * len(record.sources) for record in records]) <= room:
+        return [records]
     reports: list[list[GroupRecord]] = []
     free = 0
     for record in records:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from igmp.filter import Mode
+from igmp.filter import Filter, Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +36,58 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the administrator should know, once a minute at most; `address` is who or what it is about.
+
+    Kinds: querier_conflict, a higher address queries too; older_querier, the elected one speaks an older version;
+    own_address, somebody speaks with an address of ours; limit_reached, something was refused; sources_lost, an older
+    querier makes us report a group whole.
+    """
+
+    port: int
+    kind: str
+    address: int
+
+
+@dataclass(slots=True)
 class Changed:
-    """From a querier to its proxy only: the source filter of a group is another one now."""
+    """From a querier to its proxy only: what members of a group want is `filter` now."""
 
     group: int
+    filter: Filter
 
 
-Output = Send | Route | Role
-Event = Send | Role | Changed
+Output = Send | Route | Role | Notice
+Event = Send | Role | Notice | Changed
 
 
 @dataclass(frozen=True, slots=True)
 class GroupStatus:
-    """One group of a downstream port; times in seconds from now, sources ascending."""
+    """One group of a port; times in seconds from now, None for never; sources ascending."""
 
     port: int
     group: int
     mode: Mode
-    sources: tuple[tuple[int, float], ...]              # address, time until it expires
+    sources: tuple[tuple[int, float | None], ...]       # address, time until it expires
     excluded_sources: tuple[int, ...]
     compatibility: int                                  # 1, 2, 3: oldest host version
-    expires: float
+    expires: float | None
     uptime: float
-    last_reporter: int
+    last_reporter: int                                  # 0: nobody
+    static: bool = False                                # some of it is configured
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """What one host on a downstream port wants of a group: the sources included or excluded, ascending."""
+
+    port: int
+    group: int
+    host: int                                           # 0: it has no address
+    mac: int
+    mode: Mode
+    sources: tuple[int, ...]
+    expires: float                                      # seconds from now
 
 
 @dataclass(frozen=True, slots=True)

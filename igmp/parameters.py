@@ -7,6 +7,8 @@ Rules of this file: everything is frozen; times are seconds; a value learned fro
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from igmp.access import OPEN, AccessList
+
 UPSTREAM = "upstream"
 DOWNSTREAM = "downstream"
 LONGEST_V2_RESPONSE = 25.5              # seconds: a version 2 query has 8 bits of tenths
@@ -101,6 +103,16 @@ class PortOptions:
     querier_address: int | None = None                  # source of queries where the port has no address
     max_groups: int = 4096                              # a neighbour can make us keep no more than this
     max_sources: int = 1024                             # of one group; RFC 9776 asks for at least 64
+    max_hosts: int = 512                                # tracked in one group
+    quick_leave: bool = False                           # who leaves last ends a group unasked, where tracking allows
+    quick_leave_untracked: bool = False                 # whoever leaves ends it: for one subscriber on the port
+    specific_query_rate: float = 100.0                  # a second at most, leaves wait for their turn
+    access: AccessList = OPEN
+
+    @property
+    def voice(self) -> tuple[object, ...]:
+        """What a port must start over for when it is another."""
+        return self.parameters, self.igmp_version, self.querier, self.querier_address
 
     def check(self) -> None:
         """Raise ValueError, naming the field, for options that cannot work."""
@@ -108,4 +120,7 @@ class PortOptions:
             raise ValueError(f"role must be upstream or downstream, not {self.role}")
         if self.igmp_version not in (None, 1, 2, 3):
             raise ValueError(f"igmp_version must be 1, 2 or 3, not {self.igmp_version}")
+        for name in ("max_groups", "max_sources", "max_hosts", "specific_query_rate"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         self.parameters.check(self.igmp_version or 3)

@@ -6,6 +6,7 @@ already there is put back when it comes up too early; superseded entries never o
 
 import heapq
 import math
+import sys
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -63,9 +64,11 @@ class TimerQueue(Generic[K]):
                 heapq.heapreplace(heap, (when, key))
         return math.inf
 
-    def expire(self, now: float) -> Iterator[K]:
-        """Each key due at `now`, earliest first; it is forgotten before it is given, so it may be set again."""
-        while self.deadline <= now:
+    def expire(self, now: float, limit: int = sys.maxsize) -> Iterator[K]:
+        """Each key due at `now`, earliest first, `limit` at most; it is forgotten before it is given."""
+        for _ in range(limit):
+            if self.deadline > now:
+                return
             key = heapq.heappop(self._heap)[1]
             del self._when[key]
             yield key

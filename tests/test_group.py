@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from link import Bench, address, number_text, record_of, sources
 
+from igmp.checking import Ask
 from igmp.filter import Mode, exclude, include
-from igmp.group import ALLOW, BLOCK, IS_EX, IS_IN, TABLE, TO_EX, TO_IN, Ask, Group, understood
+from igmp.group import Group
 from igmp.messages import RecordType
 from igmp.parameters import Parameters
+from igmp.tables import ALLOW, BLOCK, IS_EX, IS_IN, TABLE, TO_EX, TO_IN, understood
 
 GMI, LMQT = 270.0, 2.0
 NOBODY = "no state"
@@ -140,7 +142,7 @@ def test_every_row_is_what_the_standard_says(state, kind, b):
     group = group_in(*state)
     mode, x, y, timer, ask, ask_group = literal(*state, kind, b)
     step = group.step(kind, b, 99)
-    group.apply(step, 0.0, GMI)
+    group.apply(step, GMI)
     assert (group.filter.mode, group.timers, group.timer) == (mode, x, math.inf if timer is None else timer)
     assert group.filter.sources == (frozenset(y) if mode is Mode.EXCLUDE else frozenset(x))
     assert (step.ask, step.ask_group) == (ask, ask_group)
@@ -150,10 +152,10 @@ def test_every_row_is_what_the_standard_says(state, kind, b):
 def test_asking_lowers_only_what_ends_later_and_asks_only_that(state, kind, b):
     group = group_in(*state)
     step = group.step(kind, b, 99)
-    group.apply(step, 0.0, GMI)
+    group.apply(step, GMI)
     timers, timer = dict(group.timers), group.timer
     late = {source for source in step.ask if timers[source] > LMQT}
-    assert group.ask(step, 0.0, Parameters()) == bool(late or step.ask_group)
+    assert group.ask(step.ask, step.ask_group, 0.0, Parameters()) == bool(late or step.ask_group)
     assert group.timers == {source: LMQT if source in late else left for source, left in timers.items()}
     assert group.timer == (min(timer, LMQT) if step.ask_group else timer)
     expected = [Ask(tuple(sorted(late)), False)] * bool(late) + [Ask((), False)] * step.ask_group
@@ -165,8 +167,8 @@ def test_a_group_never_lists_a_source_twice_and_its_filter_follows_its_timers(st
     group, now = group_in(*state), 0.0
     for kind, b, pause in records:
         step = group.step(kind, b, 99)
-        group.apply(step, now, GMI)
-        group.ask(step, now, Parameters())
+        group.apply(step, now + GMI)
+        group.ask(step.ask, step.ask_group, now, Parameters())
         now += pause
         group.transmit(now, Parameters())
         group.expire(now)
@@ -179,6 +181,18 @@ def test_a_group_never_lists_a_source_twice_and_its_filter_follows_its_timers(st
         assert group.deadline > now
         if group.checking is not None:
             assert group.checking.sources.keys() <= group.timers.keys()
+
+
+@given(states(), st.sampled_from(RecordType), SETS)
+def test_a_refresh_is_what_its_row_does(state, kind, b):
+    fast, slow = group_in(*state), group_in(*state)
+    if fast.refresh(kind, b, GMI):
+        step = slow.step(kind, b, 99)
+        slow.apply(step, GMI)
+        assert (fast.filter, fast.timers, fast.timer) == (slow.filter, slow.timers, slow.timer)
+        assert not slow.ask(step.ask, step.ask_group, 0.0, Parameters())
+    else:
+        assert (fast.filter, fast.timers, fast.timer) == (slow.filter, slow.timers, slow.timer)
 
 
 def test_the_table_has_a_row_for_every_mode_and_record():

@@ -25,8 +25,9 @@ from link import (
 from igmp.change import Change, current_state
 from igmp.counters import COUNTERS
 from igmp.filter import EVERYTHING, NOTHING, Filter, Mode, include
-from igmp.host import MAX_ASKED, Host
+from igmp.host import Host
 from igmp.messages import Query, decode
+from igmp.newest import MAX_ASKED
 from igmp.packet import Link, Rules, receive
 from igmp.parameters import Parameters, PortOptions
 

@@ -3,12 +3,13 @@
 import math
 
 import pytest
-from link import D1, LINKS, UP, Bench, address, query_packet, text_of
+from link import D1, LINKS, SPEAKERS, UP, Bench, address, packet_of, query_packet, text_of
 
+from igmp.access import AccessList, Entry
 from igmp.messages import Query, decode
-from igmp.outputs import QuerierStatus, Role, Send
+from igmp.outputs import Notice, QuerierStatus, Role, Send
 from igmp.packet import Link, Network, encode, parse_address
-from igmp.parameters import Parameters
+from igmp.parameters import Parameters, PortOptions
 
 DE = Link((Network.parse("192.168.10.100/24"),))
 OURS, LOWER, HIGHER = "192.168.10.100", "192.168.10.9", "192.168.10.200"
@@ -161,10 +162,12 @@ def test_e02_a_higher_address_changes_nothing():
     bench = electing()
     packet = bytes.fromhex("46c0002400004000010238a2c0a80ac8e0000001940400001164e95f00000000053c0000")
     before = bench.proxy.deadline
-    assert bench.receive(10.0, D1, packet) == []
+    assert bench.receive(10.0, D1, packet) == [Notice(D1, "querier_conflict", parse_address(HIGHER))]
+    assert bench.receive(20.0, D1, packet) == []                    # people were told a moment ago
     assert bench.proxy.deadline == before
+    assert bench.receive(75.0, D1, packet) == [Notice(D1, "querier_conflict", parse_address(HIGHER))]
     assert bench.proxy.querier(D1).querier
-    bench.hear(20.0, D1, "IS_EX(G,{})")
+    bench.hear(80.0, D1, "IS_EX(G,{})")
     assert bench.state() == "EXCLUDE X={} Y={} GT=270"
 
 
@@ -317,6 +320,123 @@ def test_another_address_starts_over_and_keeps_the_members():
     assert bench.roles[D1] == Role(D1, True, parse_address("192.168.10.5"))
     assert bench.sends(D1, since=1.0, general=True) == [(3, "Q()"), (34.25, "Q()")]
     assert bench.state() == "EXCLUDE X={} Y={} GT=231"
+
+
+def test_an_address_that_is_lost_stops_everything():
+    bench = electing()
+    bench.hear(1.0, D1, "IS_EX(G,{})")
+    bench.hear(2.0, D1, "TO_IN(G,{})")
+    bench.take(bench.proxy.port_up(D1, Link(), 2.5))
+    assert bench.roles[D1] == Role(D1, False, 0)
+    assert bench.run(100.0).state() == "none"
+    assert bench.sends(D1, since=1.0, general=True) == [(2, "Q(G) S=0")]
+
+
+def test_a_query_for_an_unknown_group_makes_none():
+    bench = electing()
+    assert bench.ask(1.0, D1, Query(address("G"), (), 1.0), LOWER) == []
+    assert bench.state() == "none"
+
+
+def test_a_query_that_leaves_no_time_to_answer_leaves_the_usual_time():
+    """Vector 10.2.5: a forged query can shorten timers to LMQT at worst."""
+    bench = electing()
+    bench.hear(1.0, D1, "IS_EX(G,{})")
+    bench.ask(2.0, D1, Query(address("G"), (), 0.0), LOWER)
+    assert bench.state() == "EXCLUDE X={} Y={} GT=2"
+
+
+def test_an_elected_querier_of_an_older_version_is_noticed():
+    bench = electing()
+    source = parse_address(LOWER)
+    expected = [Role(D1, False, source), Notice(D1, "older_querier", source)]
+    assert bench.ask(10.0, D1, Query(version=2), LOWER) == expected
+    assert bench.ask(20.0, D1, Query(version=2), LOWER) == []
+
+
+# Queries of one message, and their rate
+
+@pytest.mark.parametrize("text", [
+    "BLOCK(G,{a}) + ALLOW(G,{a})",
+    "BLOCK(G,{a}) + IS_IN(G,{a})",
+    "BLOCK(G,{a}) + TO_IN(G,{a,b})",
+])
+def test_what_a_later_record_wants_is_not_asked_for(text):
+    bench = including(a=200, b=200)
+    bench.hear(0.0, D1, text)
+    assert bench.sends(D1) == []
+    assert "a:270" in bench.state()
+
+
+def test_a_group_that_a_later_record_wants_is_not_asked_for():
+    bench = excluding(200.0)
+    bench.hear(0.0, D1, "TO_IN(G,{}) + TO_EX(G,{}) + IS_EX(G2,{}) + TO_IN(G2,{}) + IS_EX(G2,{a}) + IS_EX(G,{})")
+    assert bench.sends(D1) == []
+    assert bench.state() == "EXCLUDE X={} Y={} GT=270"
+
+
+def crowd(count: int, **options) -> Bench:
+    bench = Bench(ports=(D1,), **options)
+    bench.run(-1.0)
+    for number in range(count):
+        bench.hear(-1.0, D1, f"TO_EX(239.2.0.{number},{{}})")
+    bench.run(0.0)
+    bench.log.clear()
+    return bench
+
+
+def leave_all(bench: Bench, count: int) -> None:
+    for number in range(count):
+        bench.take(bench.proxy.receive(D1, packet_of(f"TO_IN(239.2.0.{number},{{}})", SPEAKERS[D1]), 0.0))
+
+
+def test_queries_beyond_the_rate_wait_and_so_do_the_timers():
+    bench = crowd(25, specific_query_rate=10.0)
+    leave_all(bench, 25)
+    assert len(bench.sends(D1)) == 10
+    assert bench.proxy.counters(D1)["query_deferred"] == 15
+    assert bench.state(group="239.2.0.9") == "EXCLUDE X={} Y={} GT=2"
+    assert bench.state(group="239.2.0.10") == "EXCLUDE X={} Y={} GT=269"
+    bench.run(30.0)
+    assert bench.routes == {}
+    asked = [at for at, text in bench.sends(D1)]
+    assert len(asked) == 50
+    for at in asked:
+        assert sum(1 for each in asked if at < each <= at + 1.0) <= 21
+
+
+def test_a_leave_that_waits_is_asked_about_once():
+    bench = crowd(12, specific_query_rate=10.0)
+    leave_all(bench, 12)
+    leave_all(bench, 12)
+    assert bench.proxy.counters(D1)["query_deferred"] == 2
+    bench.run(30.0)
+    assert bench.routes == {}
+    assert len(bench.sends(D1)) == 24
+
+
+def test_what_waits_is_forgotten_with_the_election_or_the_group():
+    bench = crowd(12, specific_query_rate=10.0)
+    leave_all(bench, 12)
+    bench.ask(0.0, D1, Query(), "192.168.10.0")             # no host has this address
+    assert bench.proxy.querier(D1).querier
+    bench.take(bench.proxy.port_up(D1, Link((Network.parse("192.168.10.100/24"),)), 0.0))
+    bench.ask(0.0, D1, Query(), LOWER)
+    bench.run(30.0)
+    assert len(bench.proxy.groups(30.0)) == 2
+    bench = crowd(12, specific_query_rate=10.0)
+    leave_all(bench, 12)
+    lists = AccessList(deny=(Entry.parse("239.2.0.10/31"),))
+    bench.take(bench.proxy.set_options(D1, PortOptions("downstream", access=lists), 0.0))
+    assert len(bench.run(30.0).sends(D1)) == 20
+    assert bench.routes == {}
+
+
+def test_no_more_leaves_wait_than_there_may_be_groups():
+    bench = crowd(4, specific_query_rate=1.0)
+    bench.take(bench.proxy.set_options(D1, PortOptions("downstream", specific_query_rate=1.0, max_groups=2), 0.0))
+    leave_all(bench, 4)
+    assert bench.proxy.counters(D1)["query_deferred"] == 2
 
 
 # C: older hosts
@@ -515,3 +635,44 @@ def test_a_report_to_the_group_address_of_a_leave_counts_by_its_type():
     counters = bench.proxy.counters(D1)
     assert (counters["report_v2"], counters["leave"]) == (1, 1)
     assert bench.state() == "EXCLUDE X={} Y={} GT=2"
+
+
+def test_a_leave_is_no_sign_of_an_older_host():
+    """C-02: only reports start the compatibility timers."""
+    bench = Bench()
+    bench.hear(0.0, D1, "TO_EX(G,{})")
+    bench.hear(1.0, D1, "Leave(G)")
+    assert compatibility(bench) == 3
+    bench.hear(2.0, D1, "v2 Report(G)")
+    bench.hear(52.0, D1, "Leave(G)")
+    bench.hear(52.5, D1, "IS_EX(G,{})")
+    assert compatibility(bench.run(261.9)) == 2
+    assert compatibility(bench.run(262.0)) == 3
+
+
+@pytest.mark.parametrize(("version", "text"), [(1, "TO_IN(G,{a})"), (2, "BLOCK(G,{a})"), (1, "Leave(G)")])
+def test_what_an_older_port_ignores_makes_no_group(version, text):
+    bench = Bench(ports=())
+    bench.add(D1, igmp_version=version)
+    bench.hear(0.0, D1, text)
+    assert bench.state() == "none"
+
+
+def test_a_version_1_port_never_ends_a_group_before_its_time():
+    bench = Bench(ports=())
+    bench.add(D1, igmp_version=1)
+    bench.hear(0.0, D1, "TO_EX(G,{a})")
+    for text in ("Leave(G)", "TO_IN(G,{})", "BLOCK(G,{b})"):
+        bench.hear(1.0, D1, text)
+    assert bench.state() == "EXCLUDE X={} Y={} GT=269"
+    assert bench.run(5.0).sends(D1) == []
+
+
+def test_a_version_2_port_cannot_ask_for_sources():
+    bench = Bench(ports=())
+    bench.add(D1, igmp_version=2)
+    bench.hear(0.0, D1, "ALLOW(G,{a})")
+    bench.hear(0.0, D1, "IS_EX(G2,{}) + ALLOW(G2,{a})")
+    bench.hear(1.0, D1, "TO_IN(G,{}) + TO_IN(G2,{})")
+    assert bench.sends(D1) == [(1, "v2 Q(G2)")]
+    assert bench.state() == "INCLUDE{a:269}"

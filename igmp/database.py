@@ -1,0 +1,76 @@
+"""The membership database of RFC 4605 section 4.1: what each downstream port wants of each group.
+
+Rules of this file: everything costs by the ports that want something of one group, never by the number of groups or
+of ports. Routes are put out only where they differ from what was put out before.
+"""
+
+from collections.abc import Container, Iterator
+
+from igmp.access import AccessList
+from igmp.filter import NOTHING, Filter, Mode, include, merge, rows
+from igmp.outputs import Route
+
+Wants = dict[int, Filter]               # by port, never empty filters
+
+
+class Database:
+    """What ports want, and the routes that follow from it."""
+
+    def __init__(self) -> None:
+        self._wants: dict[int, Wants] = {}
+        self._rows: dict[int, dict[int | None, int]] = {}       # routes as put out, by group
+
+    def __len__(self) -> int:
+        return len(self._wants)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._wants)
+
+    def set(self, port: int, group: int, wanted: Filter) -> None:
+        """From now on `port` wants `wanted` of `group`."""
+        ports = self._wants.get(group)
+        if wanted:
+            if ports is None:
+                self._wants[group] = {port: wanted}
+            else:
+                ports[port] = wanted
+        elif ports is not None:
+            ports.pop(port, None)
+            if not ports:
+                del self._wants[group]
+
+    def merged(self, group: int, ports: Container[int] | None = None) -> Filter:
+        """What `ports` (None: all) want of `group` together."""
+        wants = self._wants.get(group)
+        if wants is None:
+            return NOTHING
+        if ports is None:
+            return merge(wants.values())
+        return merge([each for port, each in wants.items() if port in ports])
+
+    def admitted(self, group: int, access: AccessList, ports: Container[int] | None, more: Filter) -> Filter:
+        """The part of what `ports` (None: all) want of `group`, and of `more`, that `access` admits."""
+        wants = [each for port, each in self._wants.get(group, {}).items() if ports is None or port in ports]
+        return merge([restrict(each, group, access) for each in [*wants, more]])
+
+    def changes(self, group: int) -> list[Route]:
+        """The routes of `group` that are not as they were put out last."""
+        before, wants = self._rows.pop(group, {}), self._wants.get(group)
+        if wants is None:
+            return [Route(group, source, 0, False) for source in before]
+        after = self._rows[group] = rows(wants)
+        changed = [Route(group, source, ports) for source, ports in after.items() if before.get(source) != ports]
+        return changed + [Route(group, source, 0, False) for source in before if source not in after]
+
+    def routes(self) -> list[Route]:
+        """Every row that was put out and not deleted since."""
+        return [Route(group, source, ports) for group, rows in self._rows.items() for source, ports in rows.items()]
+
+
+def restrict(wanted: Filter, group: int, access: AccessList) -> Filter:
+    """The part of `wanted` that `access` admits: a membership for any source is admitted whole or not at all."""
+    if access.is_open:
+        return wanted
+    if wanted.mode is Mode.EXCLUDE:
+        return wanted if access.admits(None, group) else NOTHING
+    return include(source for source in wanted.sources if access.admits(source, group))

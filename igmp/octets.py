@@ -1,0 +1,39 @@
+"""Numbers as IGMP writes them: floating-point codes of times, and the Internet checksum.
+
+Rules of this file: pure functions of octets and numbers; nothing here knows a message.
+"""
+
+
+def decode8(code: int) -> int:
+    """Value of a Max Resp Code or QQIC octet: literal below 128, else a float (RFC 9776 section 4.1.1)."""
+    return code if code < 128 else ((code & 0x0F) + 16) << ((code >> 4 & 7) + 3)
+
+
+def encode8(value: int) -> int:
+    """Largest code whose value is not above `value`, 0xff at most; ValueError when negative."""
+    if value < 0:
+        raise ValueError(f"no code for {value}")
+    if value < 128:
+        return value
+    if value > 31744:
+        return 0xFF
+    exponent = value.bit_length() - 8
+    return 0x80 | exponent << 4 | (value >> exponent + 3) & 0x0F
+
+
+def checksum(data: bytes) -> int:
+    """Internet checksum of `data`, whose checksum field must be zero; odd lengths are padded (RFC 1071)."""
+    number = _number(data)
+    return 0xFFFF - (number % 0xFFFF or (0xFFFF if number else 0))
+
+
+def is_intact(data: bytes) -> bool:
+    """Whether `data` with its checksum field included sums to 0xffff (RFC 1071)."""
+    number = _number(data)
+    return number % 0xFFFF == 0 and number != 0
+
+
+def _number(data: bytes) -> int:
+    # 65536 is 1 modulo 65535: one division of the whole message adds its 16-bit words with end-around carry.
+    number = int.from_bytes(data, "big")
+    return number << 8 if len(data) & 1 else number

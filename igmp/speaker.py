@@ -1,0 +1,51 @@
+"""What a host has whichever version it speaks: its port, its wishes, its timers, and how a message goes out."""
+
+from collections.abc import Callable, MutableMapping
+
+from igmp.filter import NOTHING, Filter
+from igmp.link import Link
+from igmp.outputs import Notice, Send
+from igmp.packet import encode
+from igmp.parameters import Parameters, PortOptions
+from igmp.timers import TimerQueue
+
+Said = Send | Notice
+
+# Timers of an upstream port, with the group or version in the low bits; at the same instant the lower goes first.
+STATE_CHANGE = 0 << 32                  # of a group, version 3
+ANNOUNCE = 1 << 32                      # groups that routers do not know of yet
+GENERAL_ANSWER = 2 << 32
+GROUP_ANSWER = 3 << 32                  # of a group, version 3
+REPORT = 4 << 32                        # of a group, versions 1 and 2: answer or repetition
+OLDER_QUERIER = 5 << 32                 # of a version
+KIND = ~0xFFFFFFFF
+
+CHUNK = 512                             # groups told of in one call, so that none takes long
+
+
+class Speaker:
+    """State of one upstream port shared by the ways to speak; `random` gives numbers in (0, 1]."""
+
+    __slots__ = ("_counters", "_port", "link", "parameters", "random", "timers", "wanted")
+
+    def __init__(
+        self, port: int, options: PortOptions, counters: MutableMapping[str, int], random: Callable[[], float]
+    ) -> None:
+        self._port, self._counters, self.random = port, counters, random
+        self.link = Link()
+        self.parameters: Parameters = options.parameters
+        self.wanted: dict[int, Filter] = {}
+        self.timers: TimerQueue[int] = TimerQueue()
+
+    def wants(self, group: int) -> Filter:
+        """What routers are told of `group`."""
+        return self.wanted.get(group, NOTHING)
+
+    def send(self, destination: int, message: bytes, counter: str) -> Send:
+        """A message as it goes out, counted."""
+        self._counters[counter] += 1
+        return Send(self._port, encode(self.link.address, destination, message))
+
+    def notice(self, kind: str, group: int) -> Notice:
+        """Something people should know of a group."""
+        return Notice(self._port, kind, group)

@@ -1,0 +1,77 @@
+"""Groups and hosts as people see them; times in seconds from now.
+
+Rules of this file: looks and does not touch; what is gone through one by one may change meanwhile.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from igmp.filter import Mode
+from igmp.membership import Memberships
+from igmp.outputs import GroupStatus, HostStatus
+from igmp.static import Static
+
+
+def learned_group(port: int, members: Memberships, number: int, now: float) -> GroupStatus | None:
+    """A group of a downstream port; None without members."""
+    group = members.get(number)
+    if group is None:
+        return None
+    excluding = group.filter.mode is Mode.EXCLUDE
+    ends = group.timer if excluding else max(group.timers.values())
+    return GroupStatus(
+        port=port,
+        group=number,
+        mode=group.filter.mode,
+        sources=tuple((source, until - now) for source, until in sorted(group.timers.items())),
+        excluded_sources=tuple(sorted(group.filter.sources)) if excluding else (),
+        compatibility=members.compatibility(group, now),
+        expires=ends - now,
+        uptime=now - group.since,
+        last_reporter=group.reporter,
+    )
+
+
+def static_group(static: Static, port: int, group: int, version: int, now: float) -> GroupStatus:
+    """A group that nobody but the configuration wants, as people see it."""
+    including = static.filter.mode is Mode.INCLUDE
+    return GroupStatus(
+        port=port,
+        group=group,
+        mode=static.filter.mode,
+        sources=tuple((source, None) for source in sorted(static.filter.sources)) if including else (),
+        excluded_sources=(),
+        compatibility=version,
+        expires=None,
+        uptime=now - static.since,
+        last_reporter=0,
+        static=True,
+    )
+
+
+def joined(learned: GroupStatus, static: Static) -> GroupStatus:
+    """A group that both members and the configuration want."""
+    if static.filter.mode is Mode.EXCLUDE:
+        return replace(learned, mode=Mode.EXCLUDE, excluded_sources=(), expires=None, static=True)
+    if learned.mode is Mode.EXCLUDE:
+        excluded = tuple(source for source in learned.excluded_sources if source not in static.filter.sources)
+        return replace(learned, excluded_sources=excluded, static=True)
+    timers: dict[int, float | None] = {**dict(learned.sources), **dict.fromkeys(static.filter.sources)}
+    return replace(learned, sources=tuple(sorted(timers.items(), key=lambda item: item[0])), expires=None, static=True)
+
+
+def hosts(port: int, members: Memberships, now: float) -> Iterator[HostStatus]:
+    """The tracked hosts of all groups of a downstream port."""
+    for group in members:
+        for host, interest in list(group.hosts.items(now)):
+            excluding = interest.excludes(now)
+            listed = interest.excluded if excluding else interest.timers
+            yield HostStatus(
+                port=port,
+                group=group.group,
+                host=max(host, 0),
+                mac=interest.mac,
+                mode=Mode.EXCLUDE if excluding else Mode.INCLUDE,
+                sources=tuple(sorted(listed or ())),
+                expires=interest.ends(now) - now,
+            )

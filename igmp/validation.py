@@ -1,0 +1,156 @@
+"""What of a decoded message a core may use: the rules by type of message (RFC 9776, RFC 4604, RFC 2365).
+
+Rules of this file: pure; the first rule that fails decides; what a core gets has possible sources and trackable,
+admitted groups only, so cores never look again.
+"""
+
+from dataclasses import dataclass
+
+from igmp.access import AccessList
+from igmp.link import Link, Network, is_multicast, is_unicast
+from igmp.messages import GroupRecord, Query, RecordType, Report
+
+ALL_SYSTEMS = 0xE0000001                # 224.0.0.1
+ALL_ROUTERS = 0xE0000002                # 224.0.0.2
+V3_ROUTERS = 0xE0000016                 # 224.0.0.22
+SSM_RANGE = Network(0xE8000000, 8)      # 232.0.0.0/8 (RFC 4607)
+
+_LINK_LOCAL_BLOCK = 0xE00000            # 224.0.0.0/24
+_EXCLUDING = (RecordType.MODE_IS_EXCLUDE, RecordType.CHANGE_TO_EXCLUDE)
+_LEAVE_COUNTERS = ("leave",)
+_REPORT_COUNTERS = {1: ("report_v1",), 2: ("report_v2",), 3: ("report_v3",)}
+
+
+class Rejected(Exception):
+    """The packet must be dropped; `counter` is the reason, `counters` adds what was tolerated before it."""
+
+    def __init__(self, counter: str, tolerated: tuple[str, ...] = (), source: int = 0) -> None:
+        super().__init__(counter)
+        self.counter = counter
+        self.counters = (*tolerated, counter)
+        self.source = source                        # where the packet came from, if that is the reason
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How strict we are with what standards and practice leave open."""
+
+    require_router_alert: bool = False      # drop version 2 and 3 messages without it
+    accept_any_ttl: bool = False            # some old hosts do not send TTL 1
+    strict_sources: bool = False            # upstream: believe only sources on the link or in its altnets
+    ssm_range: Network = SSM_RANGE
+
+
+def is_trackable(group: int) -> bool:
+    """Whether `group` is ever reported or forwarded: a group, and not in 224.0.0.0/24."""
+    return is_multicast(group) and group >> 8 != _LINK_LOCAL_BLOCK
+
+
+def judge_query(query: Query, destination: int, link: Link) -> Query:
+    """The part of a query a core may use; raises Rejected."""
+    group = query.group
+    if destination != ALL_SYSTEMS and not (group and destination == group) and not link.is_own(destination):
+        raise Rejected("rx_bad_query_dst")
+    if not group:
+        return query
+    _check_trackable(group)
+    sources = _possible(query.sources)
+    if len(sources) == len(query.sources):
+        return query
+    if not sources:
+        raise Rejected("rx_malformed")              # without sources it would ask for the whole group
+    return Query(group, sources, query.max_response_time, query.suppress, query.robustness, query.interval)
+
+
+def judge_report(
+    report: Report, destination: int, link: Link, rules: Rules, access: AccessList
+) -> tuple[Report, tuple[str, ...]]:
+    """The part of a report a core may use, and what to count for it; raises Rejected."""
+    if report.version < 3:
+        _check_old_report(report, destination, link, rules, access)
+        return report, _LEAVE_COUNTERS if report.leave else _REPORT_COUNTERS[report.version]
+    if destination != V3_ROUTERS and not link.is_own(destination):
+        raise Rejected("rx_bad_dst")
+    skipped = list(report.defects)
+    usable = [_judge_record(record, rules, access, skipped) for record in report.records]
+    records = tuple([record for record in usable if record is not None])
+    if records != report.records:
+        report = Report(records, 3, False, report.defects)
+    return report, (*_REPORT_COUNTERS[3], *skipped) if skipped else _REPORT_COUNTERS[3]
+
+
+def _check_old_report(report: Report, destination: int, link: Link, rules: Rules, access: AccessList) -> None:
+    """Versions 1 and 2 name one group, and are sent to it; a leave usually to all routers."""
+    group = report.records[0].group
+    if not is_multicast(group):
+        raise Rejected("rx_bad_group")
+    expected = (group, ALL_ROUTERS) if report.leave else (group,)
+    if destination not in expected and not link.is_own(destination):
+        raise Rejected("rx_bad_dst")
+    _check_trackable(group)
+    if rules.ssm_range.contains(group):
+        raise Rejected("rx_ssm_legacy")             # RFC 4604 section 2.2.4
+    if not access.is_open and not access.admits(None, group):
+        raise Rejected("rx_boundary")
+
+
+def _check_trackable(group: int) -> None:
+    if not is_multicast(group):
+        raise Rejected("rx_bad_group")
+    if group >> 8 == _LINK_LOCAL_BLOCK:
+        raise Rejected("rx_link_local")
+
+
+def _judge_record(
+    record: GroupRecord, rules: Rules, access: AccessList, skipped: list[str]
+) -> GroupRecord | None:
+    """The part of a record to use; None and a counter in `skipped` when there is none."""
+    group = record.group
+    if not is_multicast(group):
+        _count_packet("rx_bad_group", skipped)
+        return None
+    if group >> 8 == _LINK_LOCAL_BLOCK:
+        skipped.append("rx_link_local")
+        return None
+    if record.type in _EXCLUDING and rules.ssm_range.contains(group):
+        skipped.append("rx_ssm_exclude")            # RFC 4604 section 2.2.5
+        return None
+    if record.sources:
+        record = _without_impossible(record, skipped)
+    return record if access.is_open else _admitted(record, access, skipped)
+
+
+def _without_impossible(record: GroupRecord, skipped: list[str]) -> GroupRecord:
+    sources = _possible(record.sources)
+    if len(sources) == len(record.sources):
+        return record
+    skipped.extend("rx_bad_record_source" for source in record.sources if not is_unicast(source))
+    return GroupRecord(record.type, record.group, sources)
+
+
+def _admitted(record: GroupRecord, access: AccessList, skipped: list[str]) -> GroupRecord | None:
+    """What an access list leaves of a record; what is left of a leave is a leave."""
+    group, kind = record.group, record.type
+    if access.bounds(group) or (kind in _EXCLUDING and not access.admits(None, group)):
+        _count_packet("rx_boundary", skipped)
+        return None
+    if kind in _EXCLUDING or kind is RecordType.BLOCK_OLD_SOURCES:
+        return record                               # these sources are not wanted, whoever admits them
+    sources = tuple([source for source in record.sources if access.admits(source, group)])
+    if len(sources) == len(record.sources):
+        return record
+    _count_packet("rx_boundary", skipped)
+    return GroupRecord(kind, group, sources)
+
+
+def _count_packet(counter: str, skipped: list[str]) -> None:
+    """Once for all records: it counts packets, the others records."""
+    if counter not in skipped:
+        skipped.append(counter)
+
+
+def _possible(sources: tuple[int, ...]) -> tuple[int, ...]:
+    """Sources that can exist, each once, in their order."""
+    return tuple(dict.fromkeys(filter(is_unicast, sources)))
+
+
