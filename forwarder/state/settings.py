@@ -27,13 +27,23 @@ class InterfaceSettings(Table):
 
     name: Annotated[str, MinLen(1), MaxLen(15)]
     role: Role = "downstream"
+    priority: Annotated[int, Ge(0), Le(65535)] = 1
     altnets: tuple[str, ...] | None = None
     threshold: Annotated[int, Ge(1), Le(256)] = 1
     igmp_version: IgmpVersion = "auto"
     querier: bool = True
     querier_address: str | None = None
+    quick_leave: bool = False
+    quick_leave_untracked: bool = False
     max_groups: Annotated[int, Ge(1)] = 4096
     max_sources: Annotated[int, Ge(1), Le(4096)] = 1024
+    max_hosts: Annotated[int, Ge(1), Le(65536)] = 512
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    boundary: tuple[str, ...] = ()
+    rate_limit: Annotated[int, Ge(1)] | None = None
+    flow_rate_limit: Annotated[int, Ge(1)] | None = None
+    static_groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +64,20 @@ class IgmpSettings(Table):
     strict_sources: bool = False
     gmi_rfc3376: bool = False
     rfc9776: bool = False
+    merge_only_querier: bool = False
     forward_when_not_querier: bool = False
     ssm_range: str = "232.0.0.0/8"
+    ssm_upstream: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSettings(Table):
+    """One `[[route]]`: static, wins over what is learned for its group; no downstreams: blocked."""
+
+    group: str
+    source: str | None = None
+    upstream: str | None = None
+    downstreams: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +89,7 @@ class DataplaneSettings(Table):
     max_flows: Annotated[int, Ge(64), Le(1 << 22)] = 65536
     max_routes: Annotated[int, Ge(64), Le(1 << 22)] = 262144
     flow_limit: Annotated[int, Ge(1)] = 512
+    failover_time: Seconds = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +106,7 @@ class Settings(Table):
     mode: Literal["proxy"] = "proxy"
     interface: tuple[InterfaceSettings, ...] = ()
     igmp: IgmpSettings = field(default_factory=IgmpSettings)
+    route: tuple[RouteSettings, ...] = ()
     dataplane: DataplaneSettings = field(default_factory=DataplaneSettings)
     control: ControlSettings = field(default_factory=ControlSettings)
 
@@ -97,6 +121,7 @@ class Settings(Table):
             mode=plain["mode"],
             interface=tuple(interface_from_json(each) for each in plain["interface"]),
             igmp=IgmpSettings(**plain["igmp"]),
+            route=tuple(RouteSettings(**_with_tuples(each)) for each in plain["route"]),
             dataplane=DataplaneSettings(**plain["dataplane"]),
             control=ControlSettings(**plain["control"]),
         )
@@ -104,5 +129,9 @@ class Settings(Table):
 
 def interface_from_json(plain: dict[str, Any]) -> InterfaceSettings:
     """One interface's settings of an already validated dictionary."""
-    altnets = plain["altnets"]
-    return InterfaceSettings(**{**plain, "altnets": None if altnets is None else tuple(altnets)})
+    return InterfaceSettings(**_with_tuples(plain))
+
+
+def _with_tuples(plain: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where the settings have tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
