@@ -20,7 +20,8 @@ ALLOWED = {
     "forwarder.dataplane": {"igmp.link", "forwarder.state", "forwarder.packet", "forwarder.process"},
     "forwarder.agent": {"igmp", "igmp.link", "forwarder.state", "forwarder.packet", "forwarder.process"},
     "forwarder.api": {"igmp", "igmp.link", "forwarder.state", "forwarder.process"},
-    "forwarder.supervisor": {"forwarder.state", "forwarder.packet", "forwarder.process"},
+    "forwarder.supervisor": {"forwarder.rules", "forwarder.state", "forwarder.packet", "forwarder.process"},
+    "forwarder.rules": {"igmp", "igmp.link", "forwarder.state"},
     "forwarder.lab": {"igmp", "igmp.link", "forwarder.packet"},
 }
 PURE = {
