@@ -9,16 +9,16 @@ from typing import Any
 
 import netifaces
 
-from forwarder.agent.agent import options_of
+from forwarder.agent.options import options_of
 from forwarder.client import default_socket_path
 from forwarder.packet.packet_socket import RingLayout
 from forwarder.process import privileges
 from forwarder.state.ports import Port
-from forwarder.state.settings import Settings
-from forwarder.supervisor.assignment import Assignment, is_wildcard
+from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings, is_wildcard
+from forwarder.supervisor.assignment import Assignment
 from forwarder.supervisor.links import Link, LinkWatch, obstacle
 from forwarder.supervisor.sockets import DOWNSTREAM_BLOCKS, UPSTREAM_BLOCKS
-from forwarder.units import count, listed, size
+from forwarder.units import count, listed, rate, size
 from igmp.link import format_address
 
 Links = Mapping[str, Link]
@@ -57,6 +57,7 @@ def explain(
         privileged = privileges.has_capability(privileges.CAP_NET_RAW)
     sections = {
         "interfaces": _interfaces(settings, ports),
+        "static routes": map(_route, settings.route),
         "timers": _timers(settings, ports),
         "memory": _memory(settings, ports),
         "control socket": [settings.control.socket or default_socket_path()],
@@ -90,15 +91,43 @@ def _port(settings: Settings, port: Port) -> Iterator[str]:
     else:
         yield f"IGMPv{options.igmp_version or 3} {'querier' if options.querier else 'without querying'}"
         yield f"at most {count(options.max_groups)} groups"
+        if options.quick_leave_untracked:
+            yield "whoever leaves ends the group: for one subscriber"
+        elif options.quick_leave:
+            yield "quick leave"
     yield f"sources: {_sources(port)}"
-    if port.settings.threshold > 1:
-        yield f"TTL at least {port.settings.threshold}"
+    yield from _lists(port.settings)
+
+
+def _lists(own: InterfaceSettings) -> Iterator[str]:
+    """What may pass a port, how fast, and what is wanted there without a receiver."""
+    if own.threshold > 1:
+        yield f"TTL at least {own.threshold}"
+    if own.allow:
+        yield f"only {listed(own.allow)}"
+    if own.deny:
+        yield f"not {listed(own.deny)}"
+    if own.boundary:
+        yield f"boundary of {listed(own.boundary)}"
+    if own.rate_limit is not None:
+        yield f"at most {rate(own.rate_limit)}"
+    if own.flow_rate_limit is not None:
+        yield f"at most {rate(own.flow_rate_limit)} a flow"
+    if own.static_groups:
+        yield f"static groups: {listed(own.static_groups)}"
 
 
 def _sources(port: Port) -> str:
     if port.settings.altnets is None:
         return "any that is in no other interface's subnet" if port.role == "upstream" else "own subnets"
     return listed(["own subnets", *port.settings.altnets])
+
+
+def _route(route: RouteSettings) -> str:
+    source = f" from source {route.source}" if route.source else ""
+    ingress = f" by {route.upstream}" if route.upstream else ""
+    goes = f"goes to {listed(route.downstreams)}" if route.downstreams else "is blocked"
+    return f"{route.group}{source}{ingress} {goes}"
 
 
 def _timers(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:       # pydantic takes longer to import than `show` to answer
     from forwarder.state.settings import Settings
 
 EXIT_FAILED, EXIT_CONFIGURATION, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 78, 130, 141
+UNPROCESSABLE = 422     # the answer to a reload of a configuration that cannot run
 
 app = typer.Typer(
     name="mcfwd",
@@ -29,11 +30,18 @@ app = typer.Typer(
 )
 
 
+route = typer.Typer(help="Static routes of a running instance.", no_args_is_help=True, rich_markup_mode=None)
+group = typer.Typer(help="Static groups of a running instance.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(route, name="route")
+app.add_typer(group, name="group")
+
+
 class Noun(StrEnum):
     """What can be shown."""
 
     INTERFACES = "interfaces"
     GROUPS = "groups"
+    HOSTS = "hosts"
     ROUTES = "routes"
     FLOWS = "flows"
     UPSTREAM = "upstream"
@@ -61,6 +69,11 @@ Socket = Annotated[str | None, typer.Option("--socket", metavar="PATH", help="Co
 Upstream = Annotated[
     list[str] | None, typer.Option("-u", "--upstream", metavar="IF", help="Where senders are; groups are joined there.")
 ]
+Group = Annotated[str, typer.Argument(metavar="GROUP", help="A group, or of routes a network of groups.")]
+Source = Annotated[str | None, typer.Option("--source", metavar="S", help="Only from this source.")]
+From = Annotated[str | None, typer.Option("--from", metavar="IF", help="Only where it comes in by this interface.")]
+To = Annotated[list[str] | None, typer.Option("--to", metavar="IF", help="Where it goes; nowhere: it is blocked.")]
+Interface = Annotated[str, typer.Argument(metavar="IF", help="An interface, or a wildcard in quotes.")]
 Downstream = Annotated[list[str] | None, typer.Option("-d", "--downstream", metavar="IF", help="Where receivers are.")]
 
 
@@ -146,6 +159,57 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
             _fail("\n".join(f"{file}: {reason}" for reason in reasons), EXIT_CONFIGURATION)
         lines = explain(settings, links, default=default_interface())
         print(f"{file}: would run", *lines, sep="\n", flush=True)
+
+
+@app.command()
+def reload(socket: Socket = None) -> None:
+    """Have a running instance read its configuration again; what did not change is not touched."""
+    _ask("POST", "reload", {}, socket)
+
+
+@route.command("add")
+def add_route(
+    group: Group, source: Source = None, ingress: From = None, to: To = None, socket: Socket = None
+) -> None:
+    """Forward a group to interfaces whoever has joined, or to nobody, until it is deleted or the instance ends."""
+    _ask("POST", "routes", _route(group, source, ingress, to), socket)
+
+
+@route.command("del")
+def delete_route(
+    group: Group, source: Source = None, ingress: From = None, to: To = None, socket: Socket = None
+) -> None:
+    """Take back what `route add` did."""
+    _ask("DELETE", "routes", _route(group, source, ingress, to), socket)
+
+
+def _route(group: str, source: str | None, ingress: str | None, to: list[str] | None) -> dict[str, object]:
+    return {"group": group, "source": source, "upstream": ingress, "interfaces": to or []}
+
+
+@group.command("add")
+def add_group(interface: Interface, group: Group, source: Source = None, socket: Socket = None) -> None:
+    """Want a group on an interface without a receiver, until it is deleted or the instance ends."""
+    _ask("POST", "groups", {"interface": interface, "group": group, "source": source}, socket)
+
+
+@group.command("del")
+def delete_group(interface: Interface, group: Group, source: Source = None, socket: Socket = None) -> None:
+    """Take back what `group add` did."""
+    _ask("DELETE", "groups", {"interface": interface, "group": group, "source": source}, socket)
+
+
+def _ask(method: str, noun: str, body: dict[str, object], socket: str | None) -> None:
+    """Have a running instance do something, or the end of the program with why it does not."""
+    from forwarder.client import Client, NoAnswerError, RequestError
+
+    with _plain_errors():
+        try:
+            Client(socket).change(method, noun, body)
+        except NoAnswerError as error:
+            _fail(str(error))
+        except RequestError as error:
+            _fail(str(error), EXIT_CONFIGURATION if error.status == UNPROCESSABLE else EXIT_FAILED)
 
 
 def _configured(load: Callable[[], "Settings"]) -> "Settings":

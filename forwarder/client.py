@@ -22,7 +22,11 @@ class NoAnswerError(Exception):
 
 
 class RequestError(Exception):
-    """An instance answered that it will not; the text says why."""
+    """An instance answered that it will not; the text says why, `status` is HTTP's."""
+
+    def __init__(self, words: str, status: int = 0) -> None:
+        super().__init__(words)
+        self.status = status
 
 
 def socket_candidates(environment: Mapping[str, str], uid: int, system: str = SYSTEM_SOCKET) -> list[str]:
@@ -70,6 +74,10 @@ class Client:
         check_agent(answer)
         return answer
 
+    def change(self, method: str, noun: str, body: Any) -> None:
+        """Have `/v1/<noun>` changed by POST or DELETE; raises NoAnswerError or RequestError."""
+        self._ask(f"/v1/{noun}", method, body)
+
     def _flows(self) -> list[Any]:
         rows: list[Any] = []
         while True:
@@ -78,19 +86,20 @@ class Client:
             if len(page) < PAGE:
                 return rows
 
-    def _ask(self, target: str) -> Any:
+    def _ask(self, target: str, method: str = "GET", body: Any = None) -> Any:
         connection = UnixConnection(self._connect(), self._timeout)
         try:
-            connection.request("GET", target)
+            connection.request(method, target, None if body is None else json.dumps(body))
             response = connection.getresponse()
-            status, body = response.status, json.loads(response.read())
+            status, answer = response.status, json.loads(response.read())
         except (OSError, HTTPException, ValueError) as error:
             raise NoAnswerError(f"no answer from the instance at {connection.path}: {_words(error)}") from error
         finally:
             connection.close()
-        if status != 200:
-            raise RequestError(str(body.get("error", status)) if isinstance(body, dict) else f"HTTP status {status}")
-        return body
+        if status not in (200, 201):
+            words = answer.get("error", status) if isinstance(answer, dict) else f"HTTP status {status}"
+            raise RequestError(str(words), status)
+        return answer
 
     def _connect(self) -> socket.socket:
         tried = []

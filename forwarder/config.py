@@ -26,6 +26,8 @@ UNITS = {
     None: 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9,
     "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30,
 }  # fmt: skip
+RATE = re.compile(r"(\d+)\s*(bit|kbit|Mbit|Gbit)?(/s)?", re.IGNORECASE)
+BITS = {"": 1, "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 
 SETTINGS: TypeAdapter[Settings] = TypeAdapter(Settings)
 Entry = tuple[str, InterfaceSettings]   # where it was said, what was said
@@ -63,6 +65,14 @@ def parse_size(text: str) -> int:
     return int(match[1]) * UNITS[match[2]]
 
 
+def parse_rate(text: str) -> int:
+    """Bits per second of "100Mbit", "64 kbit", "1Gbit/s" or "1500000"; raises ValueError."""
+    match = RATE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f'should be a rate such as "100Mbit" or "64kbit", not {quote(text)}')
+    return int(match[1]) * BITS[(match[2] or "").lower()]
+
+
 def _raise(problems: Iterable[Problem]) -> None:
     lines = [f"{where}: {text}" for where, text in problems]
     if lines:
@@ -78,7 +88,7 @@ def _within(place: str, key: str) -> str:
 
 def _from_file(path: Path) -> Settings:
     plain = _read(path)
-    problems = [(f"{path}: {key}", text) for key, text in _convert_sizes(plain)]
+    problems = [(f"{path}: {key}", text) for key, text in _convert_texts(plain)]
     try:
         settings = SETTINGS.validate_json(json.dumps(plain, default=str), strict=True)
     except ValidationError as error:
@@ -103,16 +113,24 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: is not TOML: {error}".replace("at end of document", end)) from error
 
 
-def _convert_sizes(plain: dict[str, Any]) -> Iterator[Problem]:
-    dataplane = plain.get("dataplane")
-    text = dataplane.get("ring_memory") if isinstance(dataplane, dict) else None
-    if not isinstance(dataplane, dict) or not isinstance(text, str):
-        return
-    try:
-        dataplane["ring_memory"] = parse_size(text)
-    except ValueError as error:
-        del dataplane["ring_memory"]
-        yield "dataplane.ring_memory", str(error)
+def _convert_texts(plain: dict[str, Any]) -> Iterator[Problem]:
+    """Sizes and rates may be written with their units; whatever else is not a number is left to the shape."""
+    yield from _convert(plain.get("dataplane"), "dataplane", ("ring_memory",), parse_size)
+    tables = plain.get("interface")
+    for at, table in enumerate(tables if isinstance(tables, list) else []):
+        yield from _convert(table, f"interface[{at}]", ("rate_limit", "flow_rate_limit"), parse_rate)
+
+
+def _convert(table: Any, where: str, keys: Iterable[str], parse: Callable[[str], int]) -> Iterator[Problem]:
+    for key in keys:
+        text = table.get(key) if isinstance(table, dict) else None
+        if not isinstance(text, str):
+            continue
+        try:
+            table[key] = parse(text)
+        except ValueError as error:
+            del table[key]
+            yield f"{where}.{key}", str(error)
 
 
 def _sortable(location: tuple[int | str, ...]) -> list[tuple[int, str]]:
@@ -162,8 +180,8 @@ def _plain(limit: float) -> str:
 
 
 def _should_be_list(location: tuple[int | str, ...]) -> str:
-    if location == ("interface",):
-        return "should be a list of tables: write [[interface]], with two brackets"
+    if location in (("interface",), ("route",)):
+        return f"should be a list of tables: write [[{location[0]}]], with two brackets"
     return "should be a list in brackets"
 
 

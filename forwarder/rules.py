@@ -5,15 +5,16 @@ Pure functions from settings to problems (key, what is wrong); nothing is raised
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address
 
-from forwarder.state.settings import InterfaceSettings, Settings
+from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings, covers, is_wildcard
 from igmp.link import Network
 from igmp.parameters import LONGEST_V2_RESPONSE
 
 Problem = tuple[str, str]               # key, what is wrong
 MULTICAST = Network.parse("224.0.0.0/4")
+LINK_LOCAL = Network.parse("224.0.0.0/24")
 LONGEST_NAME = 15                       # IFNAMSIZ less its zero
 LONGEST_SOCKET_PATH = 107               # sun_path less its zero, unix(7)
 
@@ -34,6 +35,12 @@ def of_interface(interface: InterfaceSettings) -> Iterator[Problem]:
     address = interface.querier_address
     if address is not None and not _is_unicast(address):
         yield "querier_address", f"should be a unicast IPv4 address, not {quote(address)}"
+    if interface.quick_leave and interface.quick_leave_untracked:
+        yield "quick_leave_untracked", "contradicts quick_leave, which never cuts another viewer; set one of them"
+    yield from _each("allow", interface.allow, _entry_problem)
+    yield from _each("deny", interface.deny, _entry_problem)
+    yield from _each("boundary", interface.boundary, groups_problem)
+    yield from _each("static_groups", interface.static_groups, membership_problem)
 
 
 def of_settings(settings: Settings) -> Iterator[Problem]:
@@ -41,6 +48,7 @@ def of_settings(settings: Settings) -> Iterator[Problem]:
     yield from _roles(settings)
     yield from _timers(settings)
     yield from _tables(settings)
+    yield from _static(settings)
 
 
 def _name_problem(name: str) -> str | None:
@@ -68,7 +76,7 @@ def _network_problem(text: str) -> str | None:
 def _source_problem(text: str) -> str | None:
     network = Network.parse(text)
     inside = network.prefix >= MULTICAST.prefix and MULTICAST.contains(network.address)
-    return f"{quote(text)} is multicast; altnets are networks of sources" if inside else None
+    return f"{quote(text)} is multicast, not a network of sources" if inside else None
 
 
 def _is_unicast(text: str) -> bool:
@@ -110,14 +118,123 @@ def _tables(settings: Settings) -> Iterator[Problem]:
     if named > settings.dataplane.max_ports:
         yield "dataplane.max_ports", f"{settings.dataplane.max_ports} is less than the {named} interfaces named"
     text = settings.igmp.ssm_range
-    if problem := _network_problem(text) or _group_problem(text):
+    if problem := groups_problem(text):
         yield "igmp.ssm_range", problem
     path = settings.control.socket
     if path is not None and not 0 < len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         yield "control.socket", f"a socket path has 1 to {LONGEST_SOCKET_PATH} bytes, this one {len(os.fsencode(path))}"
 
 
-def _group_problem(text: str) -> str | None:
+# --- lists, static groups and static routes ---
+
+
+def groups_problem(text: str) -> str | None:
+    """What is wrong with a network of groups, or a single one."""
+    if problem := _network_problem(text):
+        return problem
     network = Network.parse(text)
     inside = network.prefix >= MULTICAST.prefix and MULTICAST.contains(network.address)
     return None if inside else f"{quote(text)} is not a range of groups"
+
+
+def _sources_problem(text: str) -> str | None:
+    return _network_problem(text) or _source_problem(text)
+
+
+def _entry_problem(text: str) -> str | None:
+    """What is wrong with an entry of an access list: "239.0.0.0/8", or the source first: "10.0.0.0/8,239.0.0.0/8"."""
+    source, comma, group = (part.strip() for part in text.rpartition(","))
+    if comma and (problem := _sources_problem(source)):
+        return f"{problem} (before the comma is the source)"
+    return groups_problem(group)
+
+
+def membership_problem(text: str) -> str | None:
+    """What is wrong with a static group: "239.1.2.3", or "10.0.0.7,232.1.1.1" with the source first."""
+    source, comma, group = (part.strip() for part in text.rpartition(","))
+    if comma and not _is_unicast(source):
+        return f"should begin with a unicast IPv4 address, not {quote(source)}"
+    try:
+        address = int(IPv4Address(group))
+    except ValueError:
+        return f'should be a group such as "239.1.2.3" or "10.0.0.7,232.1.1.1", not {quote(text)}'
+    if not MULTICAST.contains(address):
+        return f"{quote(group)} is not a group"
+    return f"{quote(group)} is link-local and never forwarded" if LINK_LOCAL.contains(address) else None
+
+
+def ssm_problem(text: str, settings: Settings) -> str | None:
+    """What is wrong with an otherwise valid static group in the range of source-specific groups (RFC 4604)."""
+    source, _, group = text.rpartition(",")
+    if source or not Network.parse(settings.igmp.ssm_range).contains(int(IPv4Address(group.strip()))):
+        return None
+    return f'{quote(group.strip())} is in ssm_range: name its source too, as in "10.0.0.7,{group.strip()}"'
+
+
+def of_route(route: RouteSettings) -> Iterator[Problem]:
+    """What is wrong with one static route by itself."""
+    if problem := groups_problem(route.group):
+        yield "group", problem
+    elif LINK_LOCAL.contains(Network.parse(route.group).address) and Network.parse(route.group).prefix >= 24:
+        yield "group", f"{quote(route.group)} is link-local and never forwarded"
+    if route.source is not None and (problem := _sources_problem(route.source)):
+        yield "source", problem
+    if route.upstream is not None and (problem := _name_problem(route.upstream)):
+        yield "upstream", problem
+    yield from _each("downstreams", route.downstreams, _name_problem)
+    for at, name in enumerate(route.downstreams):
+        if name == route.upstream:
+            yield f"downstreams[{at}]", f"{quote(name)} is where the group comes from"
+        if name in route.downstreams[:at]:
+            yield f"downstreams[{at}]", f"{quote(name)} is named twice"
+
+
+def unknown_names(route: RouteSettings, settings: Settings) -> Iterator[Problem]:
+    """The names of a route that could never be a port of this configuration."""
+    said = [("upstream", route.upstream), *((f"downstreams[{at}]", each) for at, each in enumerate(route.downstreams))]
+    for key, name in said:
+        if name is not None and not may_be_port(name, settings):
+            yield key, f"no [[interface]] covers {quote(name)}"
+
+
+def may_be_port(name: str, settings: Settings) -> bool:
+    """Whether a name or wildcard is covered by the configuration, so that a port can have it now or later."""
+    served = [each.name for each in settings.interface if each.role != "disabled"]
+    if is_wildcard(name):
+        return any(is_wildcard(each) or covers(name, each) for each in served)
+    return any(covers(each, name) for each in served)
+
+
+def identity(route: RouteSettings) -> tuple[Network, Network | None, str | None]:
+    """What a route speaks of; there is one route for it at most."""
+    source = None if route.source is None else Network.parse(route.source)
+    return Network.parse(route.group), source, route.upstream
+
+
+def membership(text: str) -> tuple[int | None, int]:
+    """Source (None: any) and group of a valid static group."""
+    source, _, group = text.rpartition(",")
+    return int(IPv4Address(source.strip())) if source else None, int(IPv4Address(group.strip()))
+
+
+def _each(key: str, texts: Sequence[str], problem_of: Callable[[str], str | None]) -> Iterator[Problem]:
+    for at, text in enumerate(texts):
+        if problem := problem_of(text):
+            yield f"{key}[{at}]", problem
+
+
+def _static(settings: Settings) -> Iterator[Problem]:
+    """What is wrong with static routes and groups, beside the other keys."""
+    known: dict[object, int] = {}
+    for at, route in enumerate(settings.route):
+        problems = list(of_route(route)) or list(unknown_names(route, settings))
+        yield from ((f"route[{at}].{key}", text) for key, text in problems)
+        first = at if problems else known.setdefault(identity(route), at)
+        if first != at:
+            yield f"route[{at}]", f"is the same as route[{first}]: group, source and upstream agree"
+    if groups_problem(settings.igmp.ssm_range):
+        return
+    for at, interface in enumerate(settings.interface):
+        for number, text in enumerate(interface.static_groups):
+            if not membership_problem(text) and (problem := ssm_problem(text, settings)):
+                yield f"interface[{at}].static_groups[{number}]", problem

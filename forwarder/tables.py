@@ -88,6 +88,14 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("uptime", lambda row: duration(row["uptime"]), 3, True),
         Column("last reporter", _text("last_reporter"), 2),
     ),
+    "hosts": (
+        Column("interface", _text("interface"), style="bold"),
+        Column("group", _text("group")),
+        Column("host", _text("host", "unknown")),
+        Column("mac", _text("mac"), 2),
+        Column("sources", _members),
+        Column("expires", lambda row: duration(row["expires"]), 1, True),
+    ),
     "routes": (
         Column("group", _text("group"), style="bold"),
         Column("source", _text("source", "any")),
@@ -130,6 +138,7 @@ def _quad(address: str | None) -> tuple[int, ...]:
 ORDER: dict[str, Callable[[Row], Any]] = {
     "interfaces": lambda row: (row["role"] != "upstream", row["index"]),
     "groups": lambda row: (row["interface"], _quad(row["group"])),
+    "hosts": lambda row: (row["interface"], _quad(row["group"]), _quad(row["host"])),
     "routes": lambda row: (_quad(row["group"]), _quad(row["source"])),
     "flows": lambda row: (_quad(row["group"]), _quad(row["source"])),
     "upstream": lambda row: (row["interface"], _quad(row["group"])),

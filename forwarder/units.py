@@ -19,6 +19,13 @@ def size(number: int) -> str:
     return _scaled(number, 1024, (" KiB", " MiB", " GiB", " TiB", " PiB", " EiB"))
 
 
+def rate(bits: int) -> str:
+    """A rate in bits per second: 64 kbit/s or 1.5 Mbit/s."""
+    if bits < 1000:
+        return f"{bits} bit/s"
+    return _scaled(bits, 1000, (" kbit/s", " Mbit/s", " Gbit/s", " Tbit/s", " Pbit/s", " Ebit/s"))
+
+
 def _scaled(number: float, step: int, units: Sequence[str]) -> str:
     for unit in units[:-1]:
         number /= step

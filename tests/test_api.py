@@ -20,16 +20,18 @@ from forwarder.api.agent import Agent
 from forwarder.api.application import Application
 from forwarder.api.segments import Segments
 from forwarder.api.server import MAX_CONNECTIONS, Server
+from forwarder.api.supervisor import Supervisor
 from forwarder.client import Client, NoAnswerError, RequestError
 from forwarder.process import control
 from forwarder.state import membership, routes, segment, snapshot, worker_segment
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.membership import MembershipWriter, PortMembership
-from forwarder.state.ports import Configuration, Port
+from forwarder.state.ports import Added, Configuration, Port
 from forwarder.state.reasons import REASONS, Reason
 from forwarder.state.routes import RouteKey, RouteRow, RouteWriter
-from forwarder.state.settings import DataplaneSettings, InterfaceSettings, Settings
+from forwarder.state.settings import DataplaneSettings, InterfaceSettings, RouteSettings, Settings
 from forwarder.state.worker_segment import PortCounters, WorkerSegment
+from forwarder.supervisor import changes
 from igmp.counters import COUNTERS
 from igmp.link import Network, parse_address
 
@@ -43,6 +45,7 @@ INTERFACE_KEYS = (
 KEYS = {
     "interfaces": INTERFACE_KEYS,
     "groups": "interface group mode sources excluded_sources compatibility expires uptime last_reporter static",
+    "hosts": "interface group host mac mode sources expires",
     "routes": "group source upstream interfaces kind",
     "flows": "group source upstream downstreams packets bytes wrong_packets idle verdict hint",
     "upstream": "interface group mode sources version",
@@ -115,29 +118,51 @@ def test_what_was_said_of_an_indexs_former_owner_is_not_shown():
     assert views.total([before, now, now], 4) == PortCounters(4, 2, 4, 6, 8, dict.fromkeys(REASONS, 10))
 
 
-def test_routes_name_their_ports():
-    rows = [
-        RouteRow(RouteKey(GROUP), 0b110, "learned", 1),
-        RouteRow(RouteKey(GROUP, 8, SOURCE, 24, 0), 0, "block", 1),
-    ]
-    first, second = views.routes(rows, PORTS)
-    assert first == {
+def shown_routes(rows: list[RouteRow], *routes: RouteSettings, ports: tuple[Port, ...] = PORTS) -> list[views.Row]:
+    return views.routes(rows, Configuration(1, Settings(), ports, Added(routes=routes)))
+
+
+def test_learned_routes_name_their_ports():
+    [row] = shown_routes([RouteRow(RouteKey(GROUP), 0b110, "learned", 1)])
+    assert row == {
         "group": "239.1.2.3", "source": None, "upstream": None, "interfaces": ["eth1", "eth2"], "kind": "learned"
     }  # fmt: skip
-    assert second == {
-        "group": "239.1.2.3/8", "source": "10.0.0.7/24", "upstream": "eth0", "interfaces": [], "kind": "block"
-    }  # fmt: skip
+
+
+def test_static_routes_are_shown_as_they_were_asked_for_pending_ones_too():
+    written = RouteRow(RouteKey(GROUP, 8, SOURCE, 24, 0, static=True), 0b10, "static", 1)
+    rows = shown_routes(
+        [written],
+        RouteSettings(group="239.0.0.0/8", source="10.0.0.0/24", upstream="eth0", downstreams=("eth1", "absent")),
+        RouteSettings(group="239.1.2.3/32", upstream="tap9", downstreams=("eth*", "tap*")),
+        RouteSettings(group="239.1.2.4"),
+    )
+    assert rows == [
+        {"group": "239.0.0.0/8", "source": "10.0.0.0/24", "upstream": "eth0", "interfaces": ["eth1", "absent"],
+         "kind": "static"},
+        {"group": "239.1.2.3", "source": None, "upstream": "tap9", "interfaces": ["eth1", "eth2", "tap*"],
+         "kind": "static"},
+        {"group": "239.1.2.4", "source": None, "upstream": None, "interfaces": [], "kind": "block"},
+    ]  # fmt: skip
 
 
 def test_a_bit_older_than_its_ports_assignment_is_masked():
     ports = (port(0, "eth0", "upstream"), port(1, "tap9", assigned=8))
-    old, new = views.routes([RouteRow(RouteKey(GROUP), 2, "learned", stamp) for stamp in (7, 8)], ports)
+    rows = [RouteRow(RouteKey(GROUP), 2, "learned", stamp) for stamp in (7, 8)]
+    old, new = shown_routes(rows, ports=ports)
     assert (old["interfaces"], new["interfaces"]) == ([], ["tap9"])
+
+
+def test_hosts_without_an_address_are_null():
+    row = {"port": 1, "group": GROUP, "host": 0, "mac": 0x0200_0000_0001, "mode": "exclude", "sources": [], "expires": 1}
+    [known, unknown] = views.hosts([row, {**row, "mac": 0}, {**row, "port": 9}], PORTS)
+    assert (known["host"], known["mac"], unknown["mac"]) == (None, "02:00:00:00:00:01", None)
 
 
 def test_rows_of_a_port_that_is_gone_are_left_out():
     group = {"port": 9, "group": GROUP}
     assert views.groups([group], PORTS) == []
+    assert views.hosts([group], PORTS) == []
     assert views.upstream([group], PORTS) == []
 
 
@@ -286,11 +311,45 @@ GROUPS = [{
     "port": 1, "group": GROUP + at, "mode": "include", "sources": [[SOURCE, 1.23456]], "excluded_sources": [],
     "compatibility": 3, "expires": None, "uptime": 5.0, "last_reporter": SOURCE, "static": False,
 } for at in range(1000)]  # fmt: skip
+HOSTS = [{
+    "port": 1, "group": GROUP, "host": SOURCE, "mac": 0x0200_0000_0007, "mode": "include", "sources": [SOURCE],
+    "expires": 1.5,
+}]  # fmt: skip
 UPSTREAM = [{"port": 0, "group": GROUP, "mode": "include", "sources": [SOURCE], "version": 3}]
 
 
+CONFIGURED = Settings(
+    interface=tuple(each.settings for each in PORTS), route=(RouteSettings(group="239.9.0.0/16", downstreams=("eth1",)),)
+)
+
+
+class Standing:
+    """What answers in the supervisor's place, by its own rules; `asked` is what it was asked."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel, self.added = channel, Added()
+        self.asked: list[dict[str, Any]] = []
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.add_reader(self._channel.fileno(), self._answer)
+
+    def _answer(self) -> None:
+        received = control.receive(self._channel)
+        assert received
+        request, _ = received
+        self.asked.append(request)
+        answer = {"type": "answer", "id": request["id"], "refusal": None, "words": ""}
+        try:
+            if request["type"] == "reload":
+                raise changes.RefusedError(changes.Reason.CONFIGURATION, "mcfwd.toml: igmp.robustness: is 0")
+            self.added = changes.apply(request, self.added, CONFIGURED)
+        except changes.RefusedError as refused:
+            answer |= {"refusal": refused.reason.value, "words": str(refused)}
+        control.send(self._channel, answer)
+
+
 class Instance:
-    """An API on a Unix socket in a thread of its own; the agent answers, or keeps silent."""
+    """An API on a Unix socket in a thread of its own; agent and supervisor answer, or keep silent."""
 
     def __init__(self, path: Path, answering: bool, patience: float) -> None:
         self.path, self._answering, self._patience = str(path), answering, patience
@@ -303,8 +362,15 @@ class Instance:
         agent = Agent(ours, timeout=5.0 if self._answering else 0.05)
         agent.attach(self._loop)
         if self._answering:
-            RpcServer(theirs.detach(), {"groups": lambda: GROUPS, "upstream": lambda: UPSTREAM}).attach(self._loop)
-        server = Server(Application(Segments(descriptors()), agent).handle, patience=self._patience)
+            nouns = {"groups": lambda: GROUPS, "hosts": lambda: HOSTS, "upstream": lambda: UPSTREAM}
+            RpcServer(theirs.detach(), nouns).attach(self._loop)
+        asking, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        supervisor = Supervisor(asking, timeout=5.0 if self._answering else 0.05)
+        supervisor.attach(self._loop)
+        self.supervisor = Standing(asked)
+        if self._answering:
+            self.supervisor.attach(self._loop)
+        server = Server(Application(Segments(descriptors()), agent, supervisor).handle, patience=self._patience)
         listening = await self._loop.create_unix_server(server, self.path)
         self._ready.set()
         while not self._stop.is_set():
@@ -315,7 +381,8 @@ class Instance:
                 continue
         listening.close()
         await server.shutdown(0.1)
-        theirs.close()
+        for each in (theirs, asking, asked):
+            each.close()
 
     def start(self) -> None:
         self._thread.start()
@@ -386,6 +453,93 @@ def test_a_silent_agent_is_null_and_hinders_nothing_else(tmp_path):
         assert Client(instance.path).get("interfaces")
 
 
+# --- changes ---
+
+ROUTE = {"group": "239.1.1.1", "source": None, "upstream": "eth0", "interfaces": ["eth1"], "kind": "static"}
+STATIC = {"interface": "eth1", "group": "232.1.1.1", "source": "10.0.0.7"}
+
+
+def refusal(instance: Instance, method: str, noun: str, body: Any) -> tuple[int, str]:
+    with pytest.raises(RequestError) as caught:
+        Client(instance.path).change(method, noun, body)
+    return caught.value.status, str(caught.value)
+
+
+@pytest.mark.parametrize(("noun", "body"), [("routes", ROUTE), ("groups", STATIC)])
+def test_what_is_added_can_be_deleted_once(tmp_path, noun, body):
+    with running(tmp_path) as instance:
+        client = Client(instance.path)
+        client.change("POST", noun, body)
+        assert instance.supervisor.added != Added()
+        assert refusal(instance, "POST", noun, body)[0] == 409
+        client.change("DELETE", noun, body)
+        assert instance.supervisor.added == Added()
+        status, words = refusal(instance, "DELETE", noun, body)
+        assert status == 404
+        assert "there is no static" in words
+
+
+def test_a_route_is_deleted_by_the_query_string_too(tmp_path):
+    with running(tmp_path) as instance:
+        Client(instance.path).change("POST", "routes", ROUTE)
+        line = "DELETE /v1/routes?group=239.1.1.1&upstream=eth0 HTTP/1.1"
+        assert instance.exchange(f"{line}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())[0] == 200
+        assert instance.supervisor.added == Added()
+
+
+def test_what_the_file_says_stays(tmp_path):
+    with running(tmp_path) as instance:
+        status, words = refusal(instance, "DELETE", "routes", {"group": "239.9.0.0/16"})
+        assert (status, words) == (409, "route 239.9.0.0/16 is in the configuration file; change it there")
+
+
+def test_a_reload_that_is_refused_says_why(tmp_path):
+    with running(tmp_path) as instance:
+        assert refusal(instance, "POST", "reload", {}) == (422, "mcfwd.toml: igmp.robustness: is 0")
+
+
+@pytest.mark.parametrize(
+    ("noun", "body", "words"),
+    [
+        ("routes", {}, "group: is missing"),
+        ("routes", {"group": 7}, "group: should be text"),
+        ("routes", {"group": "10.0.0.0/8"}, 'group: "10.0.0.0/8" is not a range of groups'),
+        ("routes", {**ROUTE, "interfaces": [1]}, "downstreams: should be a list of interface names"),
+        ("routes", {**ROUTE, "interfaces": ["eth7"]}, 'downstreams[0]: no [[interface]] covers "eth7"'),
+        ("routes", {**ROUTE, "kind": "learned"}, 'kind: should be static or block, not "learned"'),
+        ("routes", {**ROUTE, "kind": "block"}, "kind: a route that blocks goes to no interfaces"),
+        ("routes", {"group": "239.1.1.1", "kind": "static"}, "interfaces: a route to nobody has kind block"),
+        ("routes", {"grup": "239.1.1.1"}, "grup: unknown key; known are"),
+        ("routes", [], "the body should be an object"),
+        ("groups", {"group": "239.1.1.1"}, "interface: is missing"),
+        ("groups", {**STATIC, "source": None}, 'group: "232.1.1.1" is in ssm_range'),
+        ("groups", {**STATIC, "source": "239.0.0.1"}, "source and group: should begin with a unicast"),
+        ("groups", {**STATIC, "source": None, "sources": ["10.0.0.1", "10.0.0.2"]}, "sources: one request"),
+    ],
+)
+def test_requests_that_mean_nothing_are_refused_in_words(tmp_path, noun, body, words):
+    with running(tmp_path) as instance:
+        status, said = refusal(instance, "POST", noun, body)
+        assert (status, said[: len(words)]) == (400, words)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"{", 400), (b"\xff", 400), (b"[" * 30000, 400), (b" " * 40000, 413), (b'"text"', 400)]
+)
+def test_bodies_that_are_no_request(tmp_path, body, status):
+    with running(tmp_path) as instance:
+        head = f"POST /v1/routes HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        answered, _, words = instance.exchange(head.encode() + body)
+        assert answered == status
+        assert json.loads(words)["error"]
+
+
+def test_a_silent_supervisor_is_an_error_after_a_while(tmp_path):
+    with running(tmp_path, answering=False) as instance:
+        assert refusal(instance, "POST", "routes", ROUTE)[0] == 504
+        assert Client(instance.path).get("interfaces")
+
+
 @pytest.mark.parametrize(
     ("request_line", "status"),
     [
@@ -394,6 +548,8 @@ def test_a_silent_agent_is_null_and_hinders_nothing_else(tmp_path):
         ("GET /v1/nouns", 404),
         ("GET /v1/flows/", 404),
         ("POST /v1/flows", 405),
+        ("GET /v1/reload", 405),
+        ("PUT /v1/routes", 405),
         ("GET /v1/flows?limit=-1", 400),
         ("GET /v1/flows?offset=x", 400),
         ("GET /v1/flows?group=everything", 400),
@@ -431,8 +587,8 @@ def test_what_is_not_proper_http_harms_nobody(tmp_path, request_bytes):
 
 
 def test_an_error_reaches_the_client_in_words(tmp_path):
-    with running(tmp_path) as instance, pytest.raises(RequestError, match="unknown path /v1/hosts"):
-        Client(instance.path).get("hosts")
+    with running(tmp_path) as instance, pytest.raises(RequestError, match="unknown path /v1/nouns"):
+        Client(instance.path).get("nouns")
 
 
 @pytest.mark.parametrize(

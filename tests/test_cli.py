@@ -35,6 +35,10 @@ ANSWERS: dict[str, Any] = {
         "interface": "eth1", "group": group, "mode": "exclude", "sources": [], "excluded_sources": [],
         "compatibility": 3, "expires": 254.321, "uptime": 3700.0, "last_reporter": "10.0.1.9", "static": False,
     } for group in ("239.1.2.30", "239.1.2.4")],
+    "hosts": [{
+        "interface": "eth1", "group": "239.1.2.4", "host": host, "mac": "02:00:00:00:00:09", "mode": "exclude",
+        "sources": [], "expires": 254.321,
+    } for host in ("10.0.1.9", None)],
     "routes": [{"group": "239.1.2.3", "source": None, "upstream": None, "interfaces": [], "kind": "block"}],
     "flows": [{
         "group": "239.1.2.3", "source": "10.0.0.7", "upstream": "eth0", "downstreams": ["eth1"], "packets": 5,
@@ -59,6 +63,16 @@ class Answerer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        """Refuses everything but one route; the refusal is what was asked."""
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        status = 201 if '"239.1.1.1"' in body else 422 if self.path == "/v1/reload" else 409
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps({"error": f"{self.command} {self.path} {body}"}).encode())
+
+    do_DELETE = do_POST
 
     def address_string(self) -> str:
         return "local"
@@ -140,6 +154,37 @@ def test_check_explains(tmp_path):
     assert done.returncode == 0
     for words in ("would run", "absent-down", "general query every 125 s", "receive rings", "will be waited for"):
         assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked", "status"),
+    [
+        ("route add 239.1.1.1 --to eth1", "", 0),
+        (
+            "route add 239.1.1.0/24 --source 10.0.0.7 --from eth0 --to eth1 --to tap*",
+            'POST /v1/routes {"group": "239.1.1.0/24", "source": "10.0.0.7", "upstream": "eth0",'
+            ' "interfaces": ["eth1", "tap*"]}',
+            1,
+        ),
+        (
+            "route del 239.1.1.2",
+            'DELETE /v1/routes {"group": "239.1.1.2", "source": null, "upstream": null, "interfaces": []}',
+            1,
+        ),
+        (
+            "group add eth1 232.1.1.1 --source 10.0.0.7",
+            'POST /v1/groups {"interface": "eth1", "group": "232.1.1.1", "source": "10.0.0.7"}',
+            1,
+        ),
+        ("group del eth1 239.1.1.1", "", 0),
+        ("reload", "POST /v1/reload {}", 78),
+    ],
+)
+def test_changes_are_asked_for_and_a_refusal_is_one_line(tmp_path, arguments, asked, status):
+    with instance(tmp_path) as path:
+        done = mcfwd(*arguments.split(), "--socket", path)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr == (f"mcfwd: {asked}\n" if asked else "")
 
 
 def test_no_instance_is_said_with_all_sockets_tried(tmp_path):
@@ -339,6 +384,25 @@ def test_check_wonders_about_a_default_route_downstream():
     links = {each.name: each for each in (link("eth0"), link("eth1"))}
     assert any("default route" in line for line in check.explain(configured("eth1"), links, True, default="eth1"))
     assert not any("default route" in line for line in check.explain(configured("eth1"), links, True, default="eth0"))
+
+
+def test_check_explains_lists_limits_and_what_is_static(tmp_path):
+    file = tmp_path / "mcfwd.toml"
+    file.write_text(
+        '[[interface]]\nname = "eth0"\nrole = "upstream"\n'
+        '[[interface]]\nname = "eth1"\nquick_leave = true\nallow = ["239.0.0.0/8"]\ndeny = ["10.0.0.0/8,239.1.0.0/16"]\n'
+        'boundary = ["239.255.0.0/16"]\nrate_limit = "1500kbit"\nflow_rate_limit = "64kbit"\n'
+        'static_groups = ["10.0.0.7,232.1.1.1"]\n'
+        '[[route]]\ngroup = "239.9.0.0/16"\nsource = "10.0.0.7"\nupstream = "eth0"\ndownstreams = ["eth1"]\n'
+        '[[route]]\ngroup = "239.8.8.8"\n'
+    )
+    told = explained(config.load(file, [], [], "/s"), link("eth0"), link("eth1"))
+    for words in (
+        "quick leave", "only 239.0.0.0/8", "not 10.0.0.0/8,239.1.0.0/16", "boundary of 239.255.0.0/16",
+        "at most 1.5 Mbit/s", "at most 64 kbit/s a flow", "static groups: 10.0.0.7,232.1.1.1",
+        "239.9.0.0/16 from source 10.0.0.7 by eth0 goes to eth1", "239.8.8.8 is blocked",
+    ):  # fmt: skip
+        assert words in told
 
 
 def test_check_says_what_a_wildcard_matches():

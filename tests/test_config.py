@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.config import ConfigurationError, load, parse_size
+from forwarder.config import ConfigurationError, load, parse_rate, parse_size
 from forwarder.state.settings import Settings
 
 ROLES = '[[interface]]\nname = "eth0"\nrole = "upstream"\n[[interface]]\nname = "eth1"\n'
@@ -180,6 +180,95 @@ def test_a_wildcard_may_cover_a_plain_name(tmp_path):
 @pytest.mark.parametrize(("text", "size"), [("160MiB", 160 << 20), ("64 kB", 64000), ("1G", 1 << 30), ("4096", 4096)])
 def test_sizes(text, size):
     assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"), [("100Mbit", 10**8), ("64 kbit", 64000), ("1Gbit/s", 10**9), ("1mbit", 10**6), ("9600", 9600)]
+)
+def test_rates(text, bits):
+    assert parse_rate(text) == bits
+
+
+def test_lists_limits_and_static_things(tmp_path):
+    text = ROLES + (
+        'allow = ["239.0.0.0/8", "10.0.0.0/8, 232.0.0.0/8"]\ndeny = ["239.1.1.1"]\nboundary = ["239.255.0.0/16"]\n'
+        'rate_limit = "100Mbit"\nflow_rate_limit = 64000\nstatic_groups = ["239.1.2.3", "10.0.0.7,232.1.1.1"]\n'
+        '[[route]]\ngroup = "239.9.0.0/16"\nsource = "10.0.0.0/8"\nupstream = "eth0"\ndownstreams = ["eth*"]\n'
+        '[[route]]\ngroup = "239.9.0.0/16"\n[[route]]\ngroup = "224.0.0.0/4"\nsource = "10.0.0.7"\n'
+    )
+    settings = load(written(tmp_path, text), [], [], None)
+    eth1 = settings.interface[1]
+    assert (eth1.rate_limit, eth1.flow_rate_limit) == (10**8, 64000)
+    assert [route.downstreams for route in settings.route] == [("eth*",), (), ()]
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+ROUTE = ROLES + "[[route]]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (ROLES + 'rate_limit = "fast"\n', 'interface[1].rate_limit: should be a rate such as "100Mbit" or "64kbit"'),
+        (ROLES + 'flow_rate_limit = "100MB"\n', "interface[1].flow_rate_limit: should be a rate such as"),
+        (ROLES + 'rate_limit = "0bit"\n', "interface[1].rate_limit: should be at least 1, not 0"),
+        (ROLES + "rate_limit = 1.5\n", "interface[1].rate_limit: should be a whole number, not 1.5"),
+        (ROLES + 'allow = ["10.0.0.0/8"]\n', 'interface[1].allow[0]: "10.0.0.0/8" is not a range of groups'),
+        (ROLES + 'deny = ["239.0.0.0/8", "x"]\n', "interface[1].deny[1]: should be a network such as"),
+        (
+            ROLES + 'deny = ["239.0.0.0/8,10.0.0.0/8"]\n',
+            'interface[1].deny[0]: "239.0.0.0/8" is multicast, not a network of sources (before the comma',
+        ),
+        (ROLES + 'deny = ["239.0.0.1/8"]\n', 'interface[1].deny[0]: "239.0.0.1/8" has host bits set'),
+        (ROLES + 'boundary = ["10.0.0.0/8"]\n', 'interface[1].boundary[0]: "10.0.0.0/8" is not a range of groups'),
+        (ROLES + 'boundary = ["10.0.0.7,239.0.0.0/8"]\n', "interface[1].boundary[0]: should be a network such as"),
+        (ROLES + 'static_groups = ["239.0.0.0/8"]\n', 'interface[1].static_groups[0]: should be a group such as'),
+        (ROLES + 'static_groups = ["10.1.1.1"]\n', 'interface[1].static_groups[0]: "10.1.1.1" is not a group'),
+        (ROLES + 'static_groups = ["224.0.0.9"]\n', 'interface[1].static_groups[0]: "224.0.0.9" is link-local'),
+        (ROLES + 'static_groups = ["x,239.1.1.1"]\n', "interface[1].static_groups[0]: should begin with a unicast"),
+        (ROLES + 'static_groups = ["232.1.1.1"]\n', 'interface[1].static_groups[0]: "232.1.1.1" is in ssm_range'),
+        (
+            ROLES + "quick_leave = true\nquick_leave_untracked = true\n",
+            "interface[1].quick_leave_untracked: contradicts quick_leave",
+        ),
+        (ROUTE, "route[0].group: is missing"),
+        (ROUTE + 'group = "239.1.1.1"\nto = ["eth1"]\n', "route[0].to: unknown key; known are group"),
+        (ROUTE + 'group = "10.0.0.0/8"\n', 'route[0].group: "10.0.0.0/8" is not a range of groups'),
+        (ROUTE + 'group = "224.0.0.5"\n', 'route[0].group: "224.0.0.5" is link-local and never forwarded'),
+        (ROUTE + 'group = "239.1.1.1/8"\n', 'route[0].group: "239.1.1.1/8" has host bits set'),
+        (ROUTE + 'group = "239.1.1.1"\nsource = "239.1.1.1"\n', 'route[0].source: "239.1.1.1" is multicast'),
+        (ROUTE + 'group = "239.1.1.1"\nupstream = "a b"\n', 'route[0].upstream: "a b" cannot be an interface name'),
+        (
+            ROUTE + 'group = "239.1.1.1"\nupstream = "eth7"\n',
+            'route[0].upstream: no [[interface]] covers "eth7"',
+        ),
+        (
+            ROUTE + 'group = "239.1.1.1"\ndownstreams = ["tap*"]\n',
+            'route[0].downstreams[0]: no [[interface]] covers "tap*"',
+        ),
+        (
+            ROUTE + 'group = "239.1.1.1"\nupstream = "eth0"\ndownstreams = ["eth0"]\n',
+            'route[0].downstreams[0]: "eth0" is where the group comes from',
+        ),
+        (
+            ROUTE + 'group = "239.1.1.1"\ndownstreams = ["eth1", "eth1"]\n',
+            'route[0].downstreams[1]: "eth1" is named twice',
+        ),
+        (
+            ROUTE + 'group = "239.1.1.1"\n[[route]]\ngroup = "239.1.1.1/32"\ndownstreams = ["eth1"]\n',
+            "route[1]: is the same as route[0]",
+        ),
+        ('route = 3\n' + ROLES, "route: should be a list of tables: write [[route]]"),
+    ],
+)
+def test_wrong_lists_limits_and_static_things(tmp_path, text, expected):
+    [problem] = problems(tmp_path, text)
+    assert problem.startswith(f"mcfwd.toml: {expected}")
+
+
+def test_a_route_may_name_what_a_wildcard_will_bring(tmp_path):
+    text = ROLES + '[[interface]]\nname = "tap*"\n[[route]]\ngroup = "239.1.1.1"\ndownstreams = ["tap7", "*"]\n'
+    assert load(written(tmp_path, text), [], [], None).route[0].downstreams == ("tap7", "*")
 
 
 @given(st.text() | st.text("[]=\"'.,\n{}interfacnm01 \t#"))

@@ -21,7 +21,8 @@ ALLOWED = {
     "forwarder.dataplane": {"igmp.link", "igmp.access", "forwarder.state", "forwarder.packet", "forwarder.process"},
     "forwarder.agent": {"igmp", "igmp.link", "igmp.access", "forwarder.state", "forwarder.packet", "forwarder.process"},
     "forwarder.api": {"igmp", "igmp.link", "igmp.access", "forwarder.state", "forwarder.process"},
-    "forwarder.supervisor": {"forwarder.state", "forwarder.packet", "forwarder.process"},
+    "forwarder.supervisor": {"forwarder.rules", "forwarder.state", "forwarder.packet", "forwarder.process"},
+    "forwarder.rules": {"igmp", "igmp.link", "igmp.access", "forwarder.state"},
     "forwarder.lab": {"igmp", "igmp.link", "igmp.access", "forwarder.packet"},
 }
 PURE = {

@@ -43,3 +43,29 @@ def test_a_reader_that_is_slow_gets_everything_and_a_strange_request_nothing():
 
     with theirs:
         assert asyncio.run(asyncio.wait_for(exchange(), 10)) == rows
+
+
+def test_a_long_answer_holds_nothing_up():
+    """Between two messages of an answer everything else gets its turn, and rows are made as they are sent."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    made, turns = [], []
+
+    def rows():
+        for number in range(2000):
+            made.append(number)
+            yield row(number, 50)
+
+    async def exchange():
+        loop = asyncio.get_running_loop()
+        RpcServer(ours.detach(), {"groups": rows}).attach(loop)
+        theirs.setblocking(False)
+        theirs.send(b'{"id": 1, "noun": "groups"}')
+        received = 0
+        while received < 2000:
+            received += len(json.loads(await loop.sock_recv(theirs, 1 << 20))["rows"])
+            turns.append(len(made))
+        return received
+
+    with theirs:
+        assert asyncio.run(asyncio.wait_for(exchange(), 10)) == 2000
+    assert turns[0] < 1000

@@ -1,12 +1,13 @@
 """mcfwd-agent: feeds the protocol with packets, links and the time, and carries out what it asks for.
 
-It waits for nothing but its poll: every port has a quota per turn, sockets are drained before timers expire (an
-answer that waits in a queue must not come too late), and what cannot be sent is counted. A restarted agent takes
-its memberships back from the route rows its predecessor wrote.
+It waits for nothing but its poll, and no turn takes long: packets are heard for a breath, of what is due some is done,
+counters are published in portions. Sockets are drained before timers expire (an answer that waits in a queue must not
+come too late), but a flood holds no timer up for long. A restarted agent takes its memberships back from the route
+rows its predecessor wrote.
 """
 
 import asyncio
-import gc
+import itertools
 import logging
 import math
 import os
@@ -17,27 +18,31 @@ from collections.abc import Iterable
 
 import uvloop
 
-from forwarder.agent.attachment import Attachment, link_of
+from forwarder.agent import rest
+from forwarder.agent.attachment import Attachment
+from forwarder.agent.listening import Listening
+from forwarder.agent.notices import words_of
+from forwarder.agent.options import link_of, options_of, rules_of
 from forwarder.agent.publisher import Publisher
 from forwarder.agent.rpc import RpcServer
-from forwarder.agent.status import group_rows, upstream_rows
+from forwarder.agent.static import memberships_of, static_rows
+from forwarder.agent.status import group_rows, host_rows, upstream_rows
 from forwarder.process import control
 from forwarder.process.child import Start, bootstrap
 from forwarder.state.ports import Configuration, Port
-from forwarder.state.settings import Settings
+from forwarder.state.settings import RouteSettings, Settings
 from forwarder.state.snapshot import SnapshotReader
-from igmp.link import Network, parse_address
-from igmp.outputs import Output, Role, Route, Send
-from igmp.packet import Rules
-from igmp.parameters import Parameters, PortOptions
+from igmp.outputs import Notice, Output, Role, Route, Send
+from igmp.parameters import PortOptions
 from igmp.proxy import Proxy
 
 log = logging.getLogger(__name__)
 
-QUOTA = 256                     # packets of one port in one turn of the loop
-DRAIN = 4096                    # packets of one port before timers expire
+EVENTS = 128                    # of what is due, done in one turn
+PATIENCE = 0.25                 # seconds that what is due may wait for packets to be heard before it
 BEAT = 1.0                      # seconds between heartbeats
 PUBLISH_DELAY = 0.1             # seconds from a packet to its counters in shared memory
+PORTION = 64                    # ports whose counters are published in one turn
 
 Key = tuple[int, int, int]      # port index, assignment, ifindex
 
@@ -45,48 +50,8 @@ Key = tuple[int, int, int]      # port index, assignment, ifindex
 def main() -> None:
     """Be mcfwd-agent until told to stop."""
     start = bootstrap("mcfwd-agent")
-    os.nice(2)
-    gc.freeze()
-    gc.disable()
+    rest.begin()
     uvloop.run(Agent(start).run())
-
-
-def rules_of(settings: Settings) -> Rules:
-    """What the configuration says about receiving IGMP at all."""
-    igmp = settings.igmp
-    return Rules(
-        require_router_alert=igmp.require_router_alert,
-        accept_any_ttl=igmp.accept_any_ttl,
-        strict_sources=igmp.strict_sources,
-        ssm_range=Network.parse(igmp.ssm_range),
-    )
-
-
-def options_of(port: Port, settings: Settings) -> PortOptions:
-    """What the configuration says about IGMP on one port."""
-    igmp, own = settings.igmp, port.settings
-    parameters = Parameters(
-        robustness=igmp.robustness,
-        query_interval=igmp.query_interval,
-        query_response_interval=igmp.query_response_interval,
-        last_member_query_interval=igmp.last_member_query_interval,
-        last_member_query_count=igmp.last_member_query_count,
-        startup_query_interval=igmp.startup_query_interval,
-        startup_query_count=igmp.startup_query_count,
-        unsolicited_report_interval=igmp.unsolicited_report_interval,
-        older_querier_timeout=igmp.older_querier_timeout,
-        gmi_rfc3376=igmp.gmi_rfc3376,
-        rfc9776=igmp.rfc9776,
-    )
-    return PortOptions(
-        role="upstream" if port.role == "upstream" else "downstream",
-        parameters=parameters,
-        igmp_version=None if own.igmp_version == "auto" else own.igmp_version,
-        querier=own.querier,
-        querier_address=None if own.querier_address is None else parse_address(own.querier_address),
-        max_groups=own.max_groups,
-        max_sources=own.max_sources,
-    )
 
 
 class Agent:
@@ -102,18 +67,23 @@ class Agent:
         self._publisher = Publisher(descriptors["routes"], descriptors["membership"], bells)
         self._proxy = Proxy(lambda: 1.0 - random.random())
         nouns = {
-            "groups": lambda: group_rows(self._proxy.groups(time.monotonic())),
-            "upstream": lambda: upstream_rows(self._proxy.upstream(time.monotonic())),
+            "groups": lambda: group_rows(self._proxy.each_group(time.monotonic())),
+            "hosts": lambda: host_rows(self._proxy.each_host(time.monotonic())),
+            "upstream": lambda: upstream_rows(self._proxy.each_upstream()),
         }
         self._rpc = RpcServer(descriptors["rpc"], nouns)
         self._settings = Settings()
         self._ports: dict[int, Port] = {}
         self._options: dict[int, PortOptions] = {}
+        self._static: dict[int, frozenset[tuple[int | None, int]]] = {}
+        self._routed: object = None
         self._lent: dict[Key, int] = {}
         self._attached: dict[int, tuple[Key, Attachment]] = {}
+        self._listening = Listening()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
-        self._publish: asyncio.TimerHandle | None = None
+        self._publishing = False
+        self._refused = self._publisher.refused
         self._ready = False
 
     async def run(self) -> None:
@@ -124,6 +94,7 @@ class Agent:
         self._configure()
         self._loop.add_reader(self._control.fileno(), self._instructed)
         self._loop.add_reader(self._wake, self._woken)
+        self._loop.add_reader(self._listening.fileno(), self._breathe)
         self._rpc.attach(self._loop)
         self._beat()
         await self._done.wait()
@@ -154,7 +125,8 @@ class Agent:
             os.close(self._lent.pop(former))
         self._lent[key] = descriptor
         self._configure()
-        self._attach()
+        if key[0] in self._ports:
+            self._attach(self._ports[key[0]])
 
     def _become_ready(self) -> None:
         """Everything a predecessor had is ours now: take over what no port of today wants, and say so."""
@@ -167,45 +139,63 @@ class Agent:
         if published is None:
             return
         configuration = Configuration.from_json(published)
-        if rules_of(configuration.settings) != rules_of(self._settings):
-            self._proxy.set_rules(rules_of(configuration.settings))
         self._settings = configuration.settings
+        self._proxy.set_rules(rules_of(self._settings))
+        self._apply(self._proxy.set_merge_only_querier(self._settings.igmp.merge_only_querier, time.monotonic()))
         self._publisher.generation = configuration.generation
         current = {port.index: port for port in configuration.ports}
         for index in list(self._ports):
             if index not in current or current[index].assigned != self._ports[index].assigned:
                 self._remove(index)
         self._ports = current
-        self._attach()
+        for port in current.values():
+            self._publisher.assign(port)
+            self._apply_options(port)
+            self._apply_static_groups(port, configuration.static_groups(port))
+            self._attach(port)
+        self._apply_routes(configuration.routes)
+
+    # what is configured of ports
+
+    def _apply_options(self, port: Port) -> None:
+        options, former = options_of(port, self._settings), self._options.get(port.index)
+        if former == options:
+            return
+        self._options[port.index] = options
+        if former is not None and former.role == options.role:
+            self._apply(self._proxy.set_options(port.index, options, time.monotonic()))
+            return
+        if former is not None:
+            self._detach(port.index)
+            self._static.pop(port.index, None)
+            self._apply(self._proxy.remove_port(port.index, time.monotonic()))
+        self._proxy.add_port(port.index, options)
+
+    def _apply_static_groups(self, port: Port, groups: tuple[str, ...]) -> None:
+        wanted = memberships_of(groups)
+        if self._static.get(port.index, frozenset()) != wanted:
+            self._static[port.index] = wanted
+            self._apply(self._proxy.set_static(port.index, wanted, time.monotonic()))
+
+    def _apply_routes(self, routes: tuple[RouteSettings, ...]) -> None:
+        ports = [(port.index, port.assigned, port.name, port.role) for port in self._ports.values()]
+        if self._routed != (routes, ports):
+            self._routed = routes, ports
+            self._publisher.set_static(static_rows(routes, list(self._ports.values())))
+            self._publisher.wake()
 
     # ports
 
-    def _attach(self) -> None:
-        """Bring every port to what configuration and descriptors together say of it."""
-        for index, port in self._ports.items():
-            self._publisher.assign(port)
-            self._apply_options(port)
-            key = (index, port.assigned, port.ifindex)
-            if index in self._attached and self._attached[index][0] != key:
-                self._detach(index)
-            if index not in self._attached and key in self._lent:
-                self._open(port, key)
-            self._set_link(port)
-
-    def _apply_options(self, port: Port) -> None:
-        options = options_of(port, self._settings)
-        if self._options.get(port.index) == options:
-            return
-        if port.index in self._options:
+    def _attach(self, port: Port) -> None:
+        """Bring a port to what configuration and descriptors together say of it."""
+        key = (port.index, port.assigned, port.ifindex)
+        if port.index in self._attached and self._attached[port.index][0] != key:
             self._detach(port.index)
-            self._apply(self._proxy.remove_port(port.index, time.monotonic()))
-        self._proxy.add_port(port.index, options)
-        self._options[port.index] = options
-
-    def _open(self, port: Port, key: Key) -> None:
-        attachment = Attachment(os.dup(self._lent[key]), port)
-        self._attached[port.index] = (key, attachment)
-        self._loop.add_reader(attachment.fileno(), self._receive, port.index, QUOTA)
+        if port.index not in self._attached and key in self._lent:
+            attachment = Attachment(os.dup(self._lent[key]), port)
+            self._attached[port.index] = (key, attachment)
+            self._listening.add(attachment)
+        self._set_link(port)
 
     def _set_link(self, port: Port) -> None:
         now = time.monotonic()
@@ -213,7 +203,7 @@ class Agent:
             self._attached[port.index][1].refresh(port)
             self._apply(self._proxy.port_up(port.index, link_of(port), now))
             if not self._ready:
-                self._publisher.restore(self._proxy, port.index, now)
+                self._publisher.restore(self._proxy, port.index, self._static.get(port.index, ()), now)
                 self._arm()
         else:
             self._apply(self._proxy.port_down(port.index, now))
@@ -222,28 +212,35 @@ class Agent:
         if index not in self._attached:
             return
         _, attachment = self._attached.pop(index)
-        self._loop.remove_reader(attachment.fileno())
+        self._listening.remove(attachment)
         attachment.close()
         self._apply(self._proxy.port_down(index, time.monotonic()))
 
     def _remove(self, index: int) -> None:
         self._detach(index)
         del self._ports[index], self._options[index]
+        self._static.pop(index, None)
         self._apply(self._proxy.remove_port(index, time.monotonic()))
 
     # packets and time
 
-    def _receive(self, index: int, limit: int) -> None:
-        attachment = self._attached[index][1]
-        for packet, mac in attachment.receive(limit):
-            self._carry_out(self._proxy.receive(index, packet, time.monotonic(), mac))
+    def _breathe(self) -> bool:
+        """Hear packets for a breath; False when all were heard."""
+        more = self._listening.breathe(self._hear)
         self._settle()
+        return more
+
+    def _hear(self, index: int, packet: bytes, now: float, mac: int) -> None:
+        outputs = self._proxy.receive(index, packet, now, mac)
+        if outputs:
+            self._carry_out(outputs)
 
     def _expire(self) -> None:
         self._timer = None
-        for index in list(self._attached):
-            self._receive(index, DRAIN)
-        self._apply(self._proxy.expire(time.monotonic()))
+        heard = not self._breathe()
+        now = time.monotonic()
+        if heard or now - self._proxy.deadline > PATIENCE:
+            self._apply(self._proxy.expire(now, EVENTS))
 
     def _apply(self, outputs: Iterable[Output]) -> None:
         self._carry_out(outputs)
@@ -252,20 +249,27 @@ class Agent:
     def _carry_out(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
             match output:
-                case Send(port, packet):
-                    if port in self._attached:
-                        self._attached[port][1].send(packet)
                 case Route():
                     self._publisher.route(output)
+                case Send():
+                    self._send(output)
                 case Role():
                     self._publisher.role(output)
+                case Notice():
+                    log.warning("%s", words_of(output, self._ports[output.port].name))
+
+    def _send(self, output: Send) -> None:
+        attached = self._attached.get(output.port)
+        if attached is not None and not attached[1].send(output.packet):
+            self._publisher.failed(output.port)
 
     def _settle(self) -> None:
         """After a turn: wake the workers if routes changed, set the timer, publish counters soon."""
         self._publisher.wake()
         self._arm()
-        if self._publish is None:
-            self._publish = self._loop.call_later(PUBLISH_DELAY, self._publish_counters)
+        if not self._publishing:
+            self._publishing = True
+            self._loop.call_later(PUBLISH_DELAY, self._publish)
 
     def _arm(self) -> None:
         deadline = self._proxy.deadline
@@ -278,13 +282,19 @@ class Agent:
             self._timer_at = deadline
             self._timer = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._expire)
 
-    def _publish_counters(self) -> None:
-        self._publish = None
-        for index in self._ports:
+    def _publish(self, done: int = 0) -> None:
+        """Counters of all ports, a portion a turn."""
+        for index in itertools.islice(self._ports, done, done + PORTION):
             self._publisher.port(self._proxy, index)
+        if done + PORTION < len(self._ports):
+            self._loop.call_soon(self._publish, done + PORTION)
+        else:
+            self._publishing = False
 
     def _beat(self) -> None:
         self._publisher.beat(time.monotonic_ns())
-        if self._publish is None:
-            gc.collect(1)
+        if self._publisher.refused > self._refused:
+            log.warning("%d routes found no room: raise max_routes", self._publisher.refused - self._refused)
+            self._refused = self._publisher.refused
+        rest.rest()
         self._loop.call_later(BEAT, self._beat)

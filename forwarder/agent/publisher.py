@@ -1,13 +1,17 @@
 """What the protocol decided, as the shared segments say it: route rows, roles, counters; and the way back."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from forwarder.agent.static import StaticRow
 from forwarder.state.membership import MembershipWriter
 from forwarder.state.ports import Port
 from forwarder.state.routes import RouteKey, RouteRow, RouteWriter
 from igmp.outputs import Role, Route
 from igmp.proxy import Proxy
+
+TX_FAILED = "tx_failed"
+Memberships = Collection[tuple[int | None, int]]        # (source, group), source None for any
 
 
 class Publisher:
@@ -21,8 +25,16 @@ class Publisher:
         self._assigned: dict[int, int] = {}
         self._counted_before: dict[int, dict[str, int]] = {}
         self._counting: dict[int, Mapping[str, int]] = {}
-        self._inherited = _by_group(self._routes.rows())
+        self._failed: dict[int, int] = {}
+        inherited = self._routes.rows()
+        self._inherited = _by_group(inherited)
+        self._static = {row.key: row for row in inherited if row.key.static}
         self.generation = 0
+
+    @property
+    def refused(self) -> int:
+        """How many routes found no room in the segment."""
+        return self._routes.refused
 
     def beat(self, now_ns: int) -> None:
         """I live."""
@@ -45,6 +57,23 @@ class Publisher:
             self._routes.delete(key)
         self._changed = True
 
+    def set_static(self, rows: Mapping[RouteKey, StaticRow]) -> None:
+        """Make the static rows say this and nothing else; learned ones stay beside them."""
+        for key in self._static.keys() - rows.keys():
+            del self._static[key]
+            self._routes.delete(key)
+            self._changed = True
+        for key, row in rows.items():
+            former = self._static.get(key)
+            if former is None or (former.ports, former.kind) != row or not self._speaks_of_today(former):
+                if self._routes.set(key, row.ports, row.kind, self.generation):
+                    self._static[key] = RouteRow(key, row.ports, row.kind, self.generation)
+                self._changed = True
+
+    def _speaks_of_today(self, row: RouteRow) -> bool:
+        """Whether no port of the row has got another owner since it was written."""
+        return all(assigned <= row.stamp for index, assigned in self._assigned.items() if row.ports >> index & 1)
+
     def role(self, role: Role) -> None:
         """Say who is querier on a port."""
         self._membership.role(role.port, role.querier, role.address)
@@ -57,27 +86,33 @@ class Publisher:
             for bell in self._bells:
                 os.eventfd_write(bell, 1)
 
+    def failed(self, index: int) -> None:
+        """Something could not be sent on a port."""
+        self._failed[index] = self._failed.get(index, 0) + 1
+
     def port(self, proxy: Proxy, index: int) -> None:
         """Publish counters, group count and version of a port."""
         counting = proxy.counters(index)
         if self._counting.get(index) is not counting:   # the protocol began anew: count on from what was said
             self._counting[index], self._counted_before[index] = counting, self._membership.read_counters(index)
+            self._failed.pop(index, None)
         before = self._counted_before[index]
         counters = {name: before[name] + count for name, count in counting.items()}
+        counters[TX_FAILED] = before[TX_FAILED] + self._failed.get(index, 0)
         self._membership.counters(index, counters)
         self._membership.groups(index, proxy.group_count(index))
         self._membership.version(index, proxy.version(index))
 
-    def restore(self, proxy: Proxy, index: int, now: float) -> None:
-        """Give `proxy` back what a predecessor's rows say of a port."""
+    def restore(self, proxy: Proxy, index: int, static: Memberships, now: float) -> None:
+        """Give `proxy` back what a predecessor's rows say of a port, apart from what is static there."""
         for group, rows in self._inherited.items():
             bits = {row.key.source: bool(row.ports >> index & 1) for row in rows if row.stamp >= self._assigned[index]}
             any_source = bits.pop(None, False)
             listed = {source for source, wanted in bits.items() if source is not None and wanted != any_source}
-            if any_source:
+            if any_source and (None, group) not in static:
                 proxy.restore(index, group, "exclude", (), listed, now)
-            elif listed:
-                proxy.restore(index, group, "include", listed, (), now)
+            elif not any_source and (learned := {source for source in listed if (source, group) not in static}):
+                proxy.restore(index, group, "include", learned, (), now)
 
     def reconcile(self, routes: Iterable[Route]) -> None:
         """Make the learned rows say what `routes` says, and nothing else."""
@@ -98,6 +133,6 @@ class Publisher:
 def _by_group(rows: Iterable[RouteRow]) -> dict[int, list[RouteRow]]:
     groups: dict[int, list[RouteRow]] = {}
     for row in rows:
-        if row.kind == "learned":
+        if not row.key.static:
             groups.setdefault(row.key.group, []).append(row)
     return groups

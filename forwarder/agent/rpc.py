@@ -1,7 +1,8 @@
 """Answers to the API process: membership details, in chunks, without ever waiting for the reader.
 
-One JSON request a message; an answer is one or more messages, the last with `more` false. What the socket does not
-take now is sent when it takes more; a reader that stays away loses its answer, not our time.
+One JSON request a message; an answer is one or more messages, the last with `more` false. One message is made and
+sent in a turn of the loop, so a table of any size delays nothing else; what the socket does not take now is sent
+when it takes more. A reader that stays away loses its answer, not our time.
 """
 
 import asyncio
@@ -11,21 +12,23 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-CHUNK = 64 * 1024                # bytes of rows after which a message ends; a row of 4,096 sources takes twice that
-LONGEST_QUEUE = 4096
+CHUNK = 32 * 1024                # bytes of rows after which a message ends; a row of 4,096 sources takes more
+MOST_ANSWERS = 16                # under way at once
 LARGEST = 65536
 
 Rows = Iterable[dict[str, Any]]
 
 
 class RpcServer:
-    """Serves `nouns` (name -> rows) on a SOCK_SEQPACKET socket."""
+    """Serves `nouns` (name -> rows) on a SOCK_SEQPACKET socket; rows are asked for as they are sent."""
 
     def __init__(self, descriptor: int, nouns: Mapping[str, Callable[[], Rows]]) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._socket.setblocking(False)
         self._nouns = nouns
-        self._queue: deque[bytes] = deque()
+        self._answers: deque[Iterator[bytes]] = deque(maxlen=MOST_ANSWERS)
+        self._message = b""
+        self._sending = False
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to serve."""
@@ -35,25 +38,42 @@ class RpcServer:
     def _receive(self) -> None:
         try:
             request = json.loads(self._socket.recv(LARGEST))
-            rows = list(self._nouns[request["noun"]]())
+            rows = self._nouns[request["noun"]]()
         except (OSError, ValueError, KeyError, TypeError):
             return
-        if len(self._queue) > LONGEST_QUEUE:
-            self._queue.clear()
-        self._queue.extend(answers(request.get("id"), rows))
-        self._send()
+        self._answers.append(answers(request.get("id"), rows))
+        if not self._sending:
+            self._sending = True
+            self._loop.call_soon(self._send)
 
     def _send(self) -> None:
-        while self._queue:
-            try:
-                self._socket.send(self._queue[0])
-            except BlockingIOError:
-                self._loop.add_writer(self._socket.fileno(), self._send)
-                return
-            except OSError:
-                pass
-            self._queue.popleft()
+        """Send one message and come back for the next."""
+        self._message = self._message or self._next()
+        if not self._message:
+            self._sending = False
+            return
+        try:
+            self._socket.send(self._message)
+        except BlockingIOError:
+            self._loop.add_writer(self._socket.fileno(), self._resume)
+            return
+        except OSError:
+            pass
+        self._message = b""
+        self._loop.call_soon(self._send)
+
+    def _resume(self) -> None:
         self._loop.remove_writer(self._socket.fileno())
+        self._send()
+
+    def _next(self) -> bytes:
+        """The next message of the first answer that has one; empty when there is none."""
+        while self._answers:
+            message = next(self._answers[0], b"")
+            if message:
+                return message
+            self._answers.popleft()
+        return b""
 
 
 def answers(number: Any, rows: Rows) -> Iterator[bytes]:

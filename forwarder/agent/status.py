@@ -1,15 +1,17 @@
-"""The protocol's tables as plain rows for the API process."""
+"""The protocol's tables as plain rows for the API process, one by one; addresses as numbers, times in seconds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from igmp.outputs import GroupStatus, UpstreamStatus
+from igmp.outputs import GroupStatus, HostStatus, UpstreamStatus
+
+Row = dict[str, Any]
 
 
-def group_rows(groups: Iterable[GroupStatus]) -> list[dict[str, Any]]:
-    """Groups of all downstream ports; addresses as numbers, times in seconds."""
-    return [
-        {
+def group_rows(groups: Iterable[GroupStatus]) -> Iterator[Row]:
+    """Groups of all downstream ports, and static ones of all ports."""
+    for group in groups:
+        yield {
             "port": group.port,
             "group": group.group,
             "mode": str(group.mode),
@@ -19,21 +21,31 @@ def group_rows(groups: Iterable[GroupStatus]) -> list[dict[str, Any]]:
             "expires": group.expires,
             "uptime": group.uptime,
             "last_reporter": group.last_reporter,
-            "static": False,
+            "static": group.static,
         }
-        for group in groups
-    ]
 
 
-def upstream_rows(groups: Iterable[UpstreamStatus]) -> list[dict[str, Any]]:
-    """Groups as reported upstream; addresses as numbers."""
-    return [
-        {
+def host_rows(hosts: Iterable[HostStatus]) -> Iterator[Row]:
+    """What every host downstream wants; host and mac are 0 where they are not known."""
+    for host in hosts:
+        yield {
+            "port": host.port,
+            "group": host.group,
+            "host": host.host,
+            "mac": host.mac,
+            "mode": str(host.mode),
+            "sources": host.sources,
+            "expires": host.expires,
+        }
+
+
+def upstream_rows(groups: Iterable[UpstreamStatus]) -> Iterator[Row]:
+    """Groups as reported upstream."""
+    for group in groups:
+        yield {
             "port": group.port,
             "group": group.group,
             "mode": str(group.mode),
             "sources": group.sources,
             "version": group.version,
         }
-        for group in groups
-    ]

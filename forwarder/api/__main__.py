@@ -10,6 +10,7 @@ from forwarder.api.agent import Agent
 from forwarder.api.application import Application
 from forwarder.api.segments import Segments
 from forwarder.api.server import Server
+from forwarder.api.supervisor import Supervisor
 from forwarder.process import control
 from forwarder.process.child import Start, bootstrap
 from forwarder.state.segment import Segment
@@ -22,7 +23,9 @@ async def serve(start: Start) -> None:
     loop = asyncio.get_running_loop()
     agent = Agent(socket.socket(fileno=start.descriptors["agent"]))
     agent.attach(loop)
-    server = Server(Application(Segments(start.descriptors), agent).handle)
+    supervisor = Supervisor(start.control)
+    supervisor.attach(loop)
+    server = Server(Application(Segments(start.descriptors), agent, supervisor).handle)
     beat = Segment(start.descriptors["segment"], writable=True).words
     beat[0] = time.monotonic_ns()
     await loop.create_unix_server(server, sock=socket.socket(fileno=start.descriptors["listener"]))

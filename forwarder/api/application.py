@@ -1,16 +1,20 @@
-"""What every path answers. GET only; `/v1/<noun>` for the nouns of `mcfwd show`."""
+"""What every path answers: GET of `/v1/<noun>` for the nouns of `mcfwd show`, and what can be changed at run time.
+
+POST adds and DELETE takes away one of `/v1/routes` or `/v1/groups`; POST of `/v1/reload` reads the configuration again.
+"""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 
-from forwarder.api import views
+from forwarder.api import requests, views
 from forwarder.api.agent import Agent
 from forwarder.api.flows import Page
 from forwarder.api.segments import Segments
 from forwarder.api.server import RefusedError, json_response
+from forwarder.api.supervisor import Supervisor
 from igmp.link import Network
 
 log = logging.getLogger(__name__)
@@ -18,39 +22,64 @@ log = logging.getLogger(__name__)
 PREFIX = "/v1/"
 PAGE, LARGEST_PAGE = 1000, 10_000
 
+VERBS = {"POST": "add", "DELETE": "delete"}
+DONE = {"POST": 201, "DELETE": 200}
+
 Answer = Callable[[web.BaseRequest], Awaitable[Any]]
 
 
 class Application:
-    """Answers requests from the segments, and from the agent what only it knows."""
+    """Answers requests from the segments, from the agent what only it knows; has the supervisor make changes."""
 
-    def __init__(self, segments: Segments, agent: Agent) -> None:
-        self._segments, self._agent = segments, agent
+    def __init__(self, segments: Segments, agent: Agent, supervisor: Supervisor) -> None:
+        self._segments, self._agent, self._supervisor = segments, agent, supervisor
         self._answers: dict[str, Answer] = {
             "interfaces": self._interfaces,
             "groups": self._groups,
+            "hosts": self._hosts,
             "routes": self._routes,
             "flows": self._flows,
             "upstream": self._upstream,
             "stats": self._stats,
         }
+        self._rows: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+            "routes": requests.route_row,
+            "groups": requests.group_row,
+        }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to a request; raises RefusedError."""
-        noun = request.path.removeprefix(PREFIX)
-        answer = self._answers.get(noun) if request.path.startswith(PREFIX) else None
-        if answer is None:
-            known = ", ".join(PREFIX + name for name in self._answers)
+        noun = request.path.removeprefix(PREFIX) if request.path.startswith(PREFIX) else ""
+        methods = self._methods(noun)
+        if not methods:
+            known = ", ".join(PREFIX + name for name in (*self._answers, "reload"))
             raise RefusedError(404, f"unknown path {request.path[:80]}; there are {known}")
-        if request.method != "GET":
-            raise RefusedError(405, f"{request.path} takes GET only")
+        if request.method not in methods:
+            raise RefusedError(405, f"{request.path} takes {' and '.join(methods)} only")
         try:
-            return await json_response(await answer(request))
+            if request.method == "GET":
+                return await json_response(await self._answers[noun](request))
+            await self._change(noun, request)
+            return web.Response(status=DONE[request.method], body=b"{}", content_type="application/json")
         except RefusedError:
             raise
         except Exception as error:
-            log.exception("GET %s failed", request.path)
+            log.exception("%s %s failed", request.method, request.path)
             raise RefusedError(500, f"internal error: {type(error).__name__}") from error
+
+    def _methods(self, noun: str) -> list[str]:
+        if noun == "reload":
+            return ["POST"]
+        if noun in self._rows:
+            return ["GET", "POST", "DELETE"]
+        return ["GET"] if noun in self._answers else []
+
+    async def _change(self, noun: str, request: web.BaseRequest) -> None:
+        if noun == "reload":
+            await self._supervisor.ask({"type": "reload"})
+            return
+        row = self._rows[noun](await requests.body_of(request))
+        await self._supervisor.ask({"type": VERBS[request.method], "noun": noun, "row": row})
 
     async def _interfaces(self, _: web.BaseRequest) -> Any:
         return self._segments.interfaces()
@@ -67,6 +96,10 @@ class Application:
     async def _groups(self, _: web.BaseRequest) -> Any:
         rows = await self._agent.rows("groups")
         return None if rows is None else views.groups(rows, self._segments.configuration.ports)
+
+    async def _hosts(self, _: web.BaseRequest) -> Any:
+        rows = await self._agent.rows("hosts")
+        return None if rows is None else views.hosts(rows, self._segments.configuration.ports)
 
     async def _upstream(self, _: web.BaseRequest) -> Any:
         rows = await self._agent.rows("upstream")

@@ -54,7 +54,7 @@ class Segments:
 
     def routes(self) -> list[Row]:
         """Who wants what."""
-        return views.routes(self._routes.rows(), self.configuration.ports)
+        return views.routes(self._routes.rows(), self.configuration)
 
     def flows(self, page: flows.Page) -> list[Row]:
         """One page of flows."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from forwarder.state.membership import PortMembership
-from forwarder.state.ports import Port
+from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import REASONS
 from forwarder.state.routes import RouteRow
-from forwarder.state.settings import DataplaneSettings
+from forwarder.state.settings import DataplaneSettings, RouteSettings, covers, is_wildcard
 from forwarder.state.worker_segment import PortCounters
 from igmp.counters import COUNTERS
 from igmp.link import format_address
@@ -123,6 +123,24 @@ def _group(row: Row, interface: str) -> Row:
     }
 
 
+def hosts(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
+    """The agent's rows of what each host downstream wants; host and mac are None where they are not known."""
+    names = {port.index: port.name for port in ports}
+    return [
+        {
+            "interface": names[row["port"]],
+            "group": format_address(row["group"]),
+            "host": _address(row["host"]),
+            "mac": row["mac"].to_bytes(6).hex(":") if row["mac"] else None,
+            "mode": row["mode"],
+            "sources": [format_address(address) for address in row["sources"]],
+            "expires": _seconds(row["expires"]),
+        }
+        for row in rows
+        if row["port"] in names
+    ]
+
+
 def upstream(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
     """The agent's rows of what is reported upstream."""
     names = {port.index: port.name for port in ports}
@@ -139,9 +157,37 @@ def upstream(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
     ]
 
 
-def routes(rows: Iterable[RouteRow], ports: Sequence[Port]) -> list[Row]:
-    """Routes with the names of their ports; a bit set before its port was assigned is not of that port."""
-    return [_route(row, [port for port in ports if port.assigned <= row.stamp]) for row in rows]
+def routes(rows: Iterable[RouteRow], configuration: Configuration) -> list[Row]:
+    """Static routes as they were asked for, pending ones too, then what was learned, with the names of the ports."""
+    static = [_static_route(route, configuration.ports) for route in configuration.routes]
+    learned = [row for row in rows if row.kind == "learned"]
+    # a bit set before its port was assigned is not of that port
+    ports = [[port for port in configuration.ports if port.assigned <= row.stamp] for row in learned]
+    return static + [_route(row, owners) for row, owners in zip(learned, ports, strict=True)]
+
+
+def _static_route(route: RouteSettings, ports: Iterable[Port]) -> Row:
+    """A static route; its wildcards are the names they cover now, or themselves where they cover none."""
+    names = [port.name for port in ports if port.role == "downstream" and port.name != route.upstream]
+    interfaces = [name for each in route.downstreams for name in _covered(each, names)]
+    return {
+        "group": _plain(route.group),
+        "source": None if route.source is None else _plain(route.source),
+        "upstream": route.upstream,
+        "interfaces": list(dict.fromkeys(interfaces)),
+        "kind": "static" if route.downstreams else "block",
+    }
+
+
+def _covered(configured: str, names: Iterable[str]) -> list[str]:
+    if not is_wildcard(configured):
+        return [configured]
+    return [name for name in names if covers(configured, name)] or [configured]
+
+
+def _plain(text: str) -> str:
+    """A network as the other routes are written: without the prefix where it is one address."""
+    return text.removesuffix("/32")
 
 
 def _route(row: RouteRow, ports: Iterable[Port]) -> Row:

@@ -8,7 +8,14 @@ snapshot that did so) tells readers which older rows speak of the former owner.
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from forwarder.state.settings import InterfaceSettings, Settings, interface_from_json
+from forwarder.state.settings import (
+    InterfaceSettings,
+    RouteSettings,
+    Settings,
+    covers,
+    interface_from_json,
+    route_from_json,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +49,32 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class Added:
+    """What was added to the configuration at run time: static routes, and (interface or wildcard, static group)."""
+
+    routes: tuple[RouteSettings, ...] = ()
+    groups: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
-    """What the supervisor publishes: the validated settings and the ports."""
+    """What the supervisor publishes: the validated settings, the ports, and what was added at run time."""
 
     generation: int
     settings: Settings
     ports: tuple[Port, ...]
+    added: Added = Added()
+
+    @property
+    def routes(self) -> tuple[RouteSettings, ...]:
+        """All static routes."""
+        return self.settings.route + self.added.routes
+
+    def static_groups(self, port: Port) -> tuple[str, ...]:
+        """All static groups of a port, as text."""
+        return port.settings.static_groups + tuple(
+            group for interface, group in self.added.groups if covers(interface, port.name)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `from_json` takes them."""
@@ -55,15 +82,21 @@ class Configuration:
             "generation": self.generation,
             "settings": self.settings.to_json(),
             "ports": [asdict(port) for port in self.ports],
+            "added": asdict(self.added),
         }
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> "Configuration":
         """The configuration of `to_json`."""
+        added = plain["added"]
         return cls(
             generation=plain["generation"],
             settings=Settings.from_json(plain["settings"]),
             ports=tuple(_port(each) for each in plain["ports"]),
+            added=Added(
+                routes=tuple(route_from_json(each) for each in added["routes"]),
+                groups=tuple((interface, group) for interface, group in added["groups"]),
+            ),
         )
 
 

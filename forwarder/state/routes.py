@@ -15,18 +15,20 @@ CAPACITY, WORDS, HIGH_WATER, SEQUENCE, REFUSED = 0, 1, 2, 3, 4
 CHANGES = 1 << 14
 VERSION, GROUP, SOURCE, INGRESS, KIND, STAMP, BITMAP = 0, 1, 2, 3, 4, 5, 6
 ANY = 0xFFFF_FFFF_FFFF_FFFF
-KINDS = ("unused", "learned", "static", "block")
+LEARNED = "learned"
+KINDS = ("unused", LEARNED, "static", "block")
 
 
 @dataclass(frozen=True, slots=True)
 class RouteKey:
-    """What a route speaks of; `source` and `ingress` None for any."""
+    """What a route speaks of; `source` and `ingress` None for any. A static route has its row beside a learned one."""
 
     group: int
     plen: int = 32
     source: int | None = None
     slen: int = 32
     ingress: int | None = None
+    static: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,9 @@ class _Rows:
         source = None if copy[SOURCE] == ANY else copy[SOURCE] >> 8
         slen = 32 if source is None else copy[SOURCE] & 0xFF
         ingress = None if copy[INGRESS] == ANY else copy[INGRESS]
-        key = RouteKey(copy[GROUP] >> 8, copy[GROUP] & 0xFF, source, slen, ingress)
-        return RouteRow(key, segment.join_bitmap(copy[BITMAP:]), KINDS[copy[KIND]], copy[STAMP])
+        kind = KINDS[copy[KIND]]
+        key = RouteKey(copy[GROUP] >> 8, copy[GROUP] & 0xFF, source, slen, ingress, kind != LEARNED)
+        return RouteRow(key, segment.join_bitmap(copy[BITMAP:]), kind, copy[STAMP])
 
 
 class RouteWriter(_Rows):
@@ -112,7 +115,8 @@ class RouteWriter(_Rows):
         return [row for row in map(self._decode, copies) if row]
 
     def set(self, key: RouteKey, ports: int, kind: str, stamp: int) -> bool:
-        """Write the row of `key`; False when the table is full (counted)."""
+        """Write the row of `key`, which says whether `kind` is learned; False when the table is full (counted)."""
+        assert key.static == (kind != LEARNED)
         row = self._row_of.get(key)
         if row is None:
             row = self._allocate()

@@ -5,6 +5,7 @@ Durations are seconds, sizes bytes, networks and addresses text as the user wrot
 """
 
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
@@ -13,6 +14,17 @@ Role = Literal["upstream", "downstream", "disabled"]
 IgmpVersion = Literal["auto", 1, 2, 3]
 ProfileName = Literal["latency", "balanced", "throughput"]
 Seconds = Annotated[float, Ge(0.05), Le(31744.0)]
+WILDCARD = frozenset("*?[")
+
+
+def is_wildcard(name: str) -> bool:
+    """Whether a configured name is a shell pattern."""
+    return not WILDCARD.isdisjoint(name)
+
+
+def covers(configured: str, name: str) -> bool:
+    """Whether a configured name or wildcard means the interface `name`."""
+    return configured == name or (is_wildcard(configured) and fnmatchcase(name, configured))
 
 
 class Table:
@@ -126,7 +138,7 @@ class Settings(Table):
             mode=plain["mode"],
             interface=tuple(interface_from_json(each) for each in plain["interface"]),
             igmp=IgmpSettings(**plain["igmp"]),
-            route=tuple(RouteSettings(**_with_tuples(each)) for each in plain["route"]),
+            route=tuple(route_from_json(each) for each in plain["route"]),
             dataplane=DataplaneSettings(**plain["dataplane"]),
             control=ControlSettings(**plain["control"]),
         )
@@ -135,6 +147,11 @@ class Settings(Table):
 def interface_from_json(plain: dict[str, Any]) -> InterfaceSettings:
     """One interface's settings of an already validated dictionary."""
     return InterfaceSettings(**_with_tuples(plain))
+
+
+def route_from_json(plain: dict[str, Any]) -> RouteSettings:
+    """One static route of an already validated dictionary."""
+    return RouteSettings(**_with_tuples(plain))
 
 
 def _with_tuples(plain: dict[str, Any]) -> dict[str, Any]:

@@ -6,18 +6,10 @@ matches; such a name keeps its index after the link is gone, until the indexes a
 
 from collections.abc import Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from forwarder.state.ports import Port
-from forwarder.state.settings import InterfaceSettings, Settings
+from forwarder.state.settings import InterfaceSettings, Settings, covers, is_wildcard
 from forwarder.supervisor.links import Link
-
-WILDCARD = frozenset("*?[")
-
-
-def is_wildcard(name: str) -> bool:
-    """Whether a configured name is a shell pattern."""
-    return not WILDCARD.isdisjoint(name)
 
 
 class Assignment:
@@ -55,7 +47,7 @@ class Assignment:
 def _settings_of(name: str, settings: Settings) -> InterfaceSettings | None:
     """The first entry that names `name`: exact names before wildcards."""
     exact = (each for each in settings.interface if each.name == name)
-    matching = (each for each in settings.interface if is_wildcard(each.name) and fnmatchcase(name, each.name))
+    matching = (each for each in settings.interface if covers(each.name, name))
     chosen = next(exact, None) or next(matching, None)
     return None if chosen is None or chosen.role == "disabled" else chosen
 

@@ -1,0 +1,63 @@
+"""Hearing all ports fairly: their sockets behind one descriptor, read in turn for as long as a breath may take."""
+
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+
+from forwarder.agent.attachment import Attachment
+
+BREATH = 0.005          # seconds of reading after which others get their turn
+QUOTA = 16              # packets of one port while others wait
+
+Hear = Callable[[int, bytes, float, int], None]     # port index, packet, now, MAC address of the sender
+
+
+class Listening:
+    """The attachments that are listened to; `fileno` is readable while one of them has something."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._attachments: dict[int, Attachment] = {}
+        self._waiting: deque[Attachment] = deque()
+
+    def fileno(self) -> int:
+        """The number for the loop."""
+        return self._epoll.fileno()
+
+    def add(self, attachment: Attachment) -> None:
+        """Listen to a port."""
+        self._attachments[attachment.fileno()] = attachment
+        self._epoll.register(attachment.fileno(), select.EPOLLIN)
+
+    def remove(self, attachment: Attachment) -> None:
+        """Listen to a port no longer; before it is closed."""
+        self._epoll.unregister(attachment.fileno())
+        del self._attachments[attachment.fileno()]
+        self._waiting = deque(each for each in self._waiting if each is not attachment)
+
+    def breathe(self, hear: Hear) -> bool:
+        """Give `hear` what has come, each port in turn, for BREATH seconds at most; False when all was heard."""
+        self._notice()
+        waiting, clock = self._waiting, time.monotonic
+        end = clock() + BREATH
+        while waiting:
+            attachment = waiting.popleft()
+            for _ in range(QUOTA):
+                received = attachment.receive()
+                if received is None:
+                    break
+                now = clock()
+                hear(attachment.index, received[0], now, received[1])
+                if now > end:
+                    waiting.append(attachment)
+                    return True
+            else:
+                waiting.append(attachment)
+        return False
+
+    def _notice(self) -> None:
+        """Ports that were left waiting keep their place before those that were just noticed."""
+        known = set(map(id, self._waiting))
+        ready = (self._attachments[number] for number, _ in self._epoll.poll(0))
+        self._waiting.extend(each for each in ready if id(each) not in known)

@@ -1,0 +1,75 @@
+"""What the configuration says, in the protocol's own terms. Pure."""
+
+from forwarder.state.ports import Port
+from forwarder.state.settings import InterfaceSettings, Settings
+from igmp.access import AccessList, Entry
+from igmp.link import Link, Network, parse_address
+from igmp.packet import Rules
+from igmp.parameters import Parameters, PortOptions
+
+
+def rules_of(settings: Settings) -> Rules:
+    """What is said about receiving IGMP at all."""
+    igmp = settings.igmp
+    return Rules(
+        require_router_alert=igmp.require_router_alert,
+        accept_any_ttl=igmp.accept_any_ttl,
+        strict_sources=igmp.strict_sources,
+        ssm_range=Network.parse(igmp.ssm_range),
+    )
+
+
+def parameters_of(settings: Settings) -> Parameters:
+    """The timers and counts of all ports."""
+    igmp = settings.igmp
+    return Parameters(
+        robustness=igmp.robustness,
+        query_interval=igmp.query_interval,
+        query_response_interval=igmp.query_response_interval,
+        last_member_query_interval=igmp.last_member_query_interval,
+        last_member_query_count=igmp.last_member_query_count,
+        startup_query_interval=igmp.startup_query_interval,
+        startup_query_count=igmp.startup_query_count,
+        unsolicited_report_interval=igmp.unsolicited_report_interval,
+        older_querier_timeout=igmp.older_querier_timeout,
+        gmi_rfc3376=igmp.gmi_rfc3376,
+        rfc9776=igmp.rfc9776,
+    )
+
+
+def options_of(port: Port, settings: Settings) -> PortOptions:
+    """What is said about IGMP on one port."""
+    own = port.settings
+    return PortOptions(
+        role="upstream" if port.role == "upstream" else "downstream",
+        parameters=parameters_of(settings),
+        igmp_version=None if own.igmp_version == "auto" else own.igmp_version,
+        querier=own.querier,
+        querier_address=None if own.querier_address is None else parse_address(own.querier_address),
+        max_groups=own.max_groups,
+        max_sources=own.max_sources,
+        max_hosts=own.max_hosts,
+        quick_leave=own.quick_leave,
+        quick_leave_untracked=own.quick_leave_untracked,
+        access=access_of(own),
+    )
+
+
+def access_of(settings: InterfaceSettings) -> AccessList:
+    """The lists of one port."""
+    return AccessList(
+        allow=tuple(map(Entry.parse, settings.allow)),
+        deny=tuple(map(Entry.parse, settings.deny)),
+        boundary=tuple(map(Network.parse, settings.boundary)),
+    )
+
+
+def link_of(port: Port) -> Link:
+    """What the protocol must know of the port's interface."""
+    altnets = port.settings.altnets
+    return Link(
+        addresses=tuple(Network(address, prefix) for address, prefix in port.addresses),
+        peers=port.peers,
+        altnets=None if altnets is None else tuple(map(Network.parse, altnets)),
+        mtu=port.mtu,
+    )

@@ -1,0 +1,68 @@
+"""What a client may ask to be changed: the objects of POST and DELETE, made into requests to the supervisor.
+
+The objects are those that GET answers, so that what was shown can be sent back; only their shape is looked at here.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from forwarder.api.server import RefusedError
+
+LARGEST_BODY = 32 * 1024        # bytes; a request must fit into one message to the supervisor
+
+ROUTE_KEYS = frozenset(("group", "source", "upstream", "interfaces", "kind"))
+GROUP_KEYS = frozenset((
+    "interface", "group", "source",
+    # of the objects of GET /v1/groups; they say nothing that could be asked for
+    "mode", "sources", "excluded_sources", "compatibility", "expires", "uptime", "last_reporter", "static",
+))  # fmt: skip
+
+
+async def body_of(request: web.BaseRequest) -> dict[str, Any]:
+    """The JSON object of a request; without one the query string's; raises RefusedError."""
+    if (request.content_length or 0) > LARGEST_BODY:
+        raise RefusedError(413, f"a request has at most {LARGEST_BODY} bytes")
+    try:
+        text = await request.read()
+        body = json.loads(text) if text else dict(request.query)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise RefusedError(400, "the body should be an object")
+    if len(text) > LARGEST_BODY:
+        raise RefusedError(413, f"a request has at most {LARGEST_BODY} bytes")
+    return body
+
+
+def route_row(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The supervisor's form of `{"group", "source", "upstream", "interfaces", "kind"}`; raises RefusedError."""
+    _refuse_unknown(body, ROUTE_KEYS)
+    interfaces, kind = body.get("interfaces") or [], body.get("kind")
+    if kind not in (None, "static", "block"):
+        raise RefusedError(400, f"kind: should be static or block, not {json.dumps(kind)}")
+    if kind == "block" and interfaces:
+        raise RefusedError(400, "kind: a route that blocks goes to no interfaces")
+    if kind == "static" and not interfaces:
+        raise RefusedError(400, "interfaces: a route to nobody has kind block")
+    names = [interfaces] if isinstance(interfaces, str) else interfaces
+    row = {"group": body.get("group"), "source": body.get("source"), "upstream": body.get("upstream")}
+    return {**row, "downstreams": names}
+
+
+def group_row(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The supervisor's form of `{"interface", "group", "source"}`; raises RefusedError."""
+    _refuse_unknown(body, GROUP_KEYS)
+    source, sources = body.get("source"), body.get("sources") or []
+    if source is None and sources:
+        if not isinstance(sources, list) or len(sources) > 1:
+            raise RefusedError(400, "sources: one request speaks of one source")
+        source = sources[0].get("address") if isinstance(sources[0], dict) else sources[0]
+    return {"interface": body.get("interface"), "group": body.get("group"), "source": source}
+
+
+def _refuse_unknown(body: Mapping[str, Any], known: frozenset[str]) -> None:
+    if unknown := sorted(body.keys() - known):
+        raise RefusedError(400, f"{unknown[0]}: unknown key; known are {', '.join(sorted(known))}")

@@ -1,0 +1,57 @@
+"""Requests to the supervisor, which alone changes the configuration, over the control channel.
+
+Every request has a number and gets one answer; a supervisor that does not answer in time costs the asker that time.
+"""
+
+import asyncio
+import socket
+from itertools import count
+from typing import Any
+
+from forwarder.api.server import RefusedError
+from forwarder.process import control
+
+TIMEOUT = 4.0
+STATUSES = {"invalid": 400, "exists": 409, "unknown": 404, "configured": 409, "full": 507, "configuration": 422}
+
+
+class Supervisor:
+    """The asking side; `attach` before the first request."""
+
+    def __init__(self, channel: socket.socket, timeout: float = TIMEOUT) -> None:
+        self._channel, self._timeout = channel, timeout
+        self._numbers = count(1)
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to listen for answers."""
+        self._loop = loop
+        self._channel.setblocking(False)
+        loop.add_reader(self._channel.fileno(), self._receive)
+
+    async def ask(self, request: dict[str, Any]) -> None:
+        """Have a request carried out; raises RefusedError with the supervisor's words."""
+        number = next(self._numbers)
+        future = self._waiting[number] = self._loop.create_future()
+        try:
+            if not control.send(self._channel, {**request, "id": number}):
+                raise RefusedError(503, "the supervisor is busy; try again")
+            answer = await asyncio.wait_for(future, self._timeout)
+        except TimeoutError:
+            raise RefusedError(504, "the supervisor does not answer; what was asked may still happen") from None
+        finally:
+            del self._waiting[number]
+        if answer["refusal"] is not None:
+            raise RefusedError(STATUSES.get(answer["refusal"], 500), answer["words"])
+
+    def _receive(self) -> None:
+        try:
+            received = control.receive(self._channel)
+        except BlockingIOError:
+            return
+        if received is None:
+            self._loop.remove_reader(self._channel.fileno())
+            return
+        future = self._waiting.get(received[0].get("id", 0))
+        if future is not None and not future.done():
+            future.set_result(received[0])

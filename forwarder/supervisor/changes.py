@@ -1,0 +1,196 @@
+"""What may be changed while we run: static routes and static groups beside those of the configuration file. Pure.
+
+What the file says cannot be taken away at run time; what was added stays until it is deleted, the file says it too,
+or we end. A change is made as a whole or refused with words for whoever asked.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from forwarder import rules
+from forwarder.state.ports import Added
+from forwarder.state.settings import RouteSettings, Settings, covers
+
+MOST_ROUTES = 4096      # added at run time; the configuration snapshot must hold them all
+MOST_GROUPS = 16384
+
+
+class Reason(Enum):
+    """Why a request is refused."""
+
+    INVALID = "invalid"
+    EXISTS = "exists"
+    UNKNOWN = "unknown"
+    CONFIGURED = "configured"           # it is in the configuration file
+    FULL = "full"
+    CONFIGURATION = "configuration"     # the file cannot be taken over
+
+
+class RefusedError(Exception):
+    """A request that is not carried out, and why in words."""
+
+    def __init__(self, reason: Reason, words: str) -> None:
+        super().__init__(words)
+        self.reason = reason
+
+
+def apply(request: dict[str, Any], added: Added, settings: Settings) -> Added:
+    """What is added once `request` is carried out; RefusedError.
+
+    A request has `type` add or delete, `noun` routes or groups, and a `row`.
+    """
+    change = _CHANGES.get((str(request.get("type")), str(request.get("noun"))))
+    row = request.get("row")
+    if change is None or not isinstance(row, dict):
+        raise RefusedError(Reason.INVALID, "not a request that can be carried out")
+    return change(row, added, settings)
+
+
+def describe(request: dict[str, Any]) -> str:
+    """A change that was made, for the log."""
+    verb = {"add": "added", "delete": "deleted"}[request["type"]]
+    values = {key: " ".join(value) if isinstance(value, list) else value for key, value in request["row"].items()}
+    told = ", ".join(f"{key} {value}" for key, value in values.items() if value)
+    return f"{verb} static {request['noun'].removesuffix('s')}: {told}"
+
+
+def still_added(added: Added, settings: Settings) -> Added:
+    """What stays added beside other settings: what these say themselves is no longer an addition."""
+    said = {rules.identity(route) for route in settings.route}
+    routes = tuple(route for route in added.routes if rules.identity(route) not in said)
+    groups = tuple((name, group) for name, group in added.groups if not _is_configured(name, group, settings))
+    return Added(routes, groups)
+
+
+# --- routes ---
+
+
+def _add_route(row: dict[str, Any], added: Added, settings: Settings) -> Added:
+    route = _route(row)
+    _refuse_invalid(rules.of_route(route))
+    _refuse_invalid(rules.unknown_names(route, settings))
+    identity = rules.identity(route)
+    if identity in map(rules.identity, settings.route):
+        raise RefusedError(Reason.EXISTS, f"{_words(route)} is in the configuration file already")
+    if identity in map(rules.identity, added.routes):
+        raise RefusedError(Reason.EXISTS, f"{_words(route)} exists already; delete it first to change it")
+    if len(added.routes) >= MOST_ROUTES:
+        raise RefusedError(Reason.FULL, f"no more than {MOST_ROUTES} routes can be added at run time")
+    return replace(added, routes=(*added.routes, route))
+
+
+def _delete_route(row: dict[str, Any], added: Added, settings: Settings) -> Added:
+    route = _route(row)
+    _refuse_invalid(rules.of_route(route))
+    identity = rules.identity(route)
+    kept = tuple(each for each in added.routes if rules.identity(each) != identity)
+    if len(kept) == len(added.routes):
+        if identity in map(rules.identity, settings.route):
+            raise RefusedError(Reason.CONFIGURED, f"{_words(route)} is in the configuration file; change it there")
+        raise RefusedError(Reason.UNKNOWN, f"there is no static {_words(route)}")
+    [former] = set(added.routes) - set(kept)
+    if route.downstreams and set(route.downstreams) != set(former.downstreams):
+        goes = ", ".join(former.downstreams) or "nobody"
+        raise RefusedError(Reason.UNKNOWN, f"{_words(route)} goes to {goes}, not to {', '.join(route.downstreams)}")
+    return replace(added, routes=kept)
+
+
+def _route(row: dict[str, Any]) -> RouteSettings:
+    downstreams = row.get("downstreams") or []
+    if not isinstance(downstreams, list) or not all(isinstance(each, str) for each in downstreams):
+        raise RefusedError(Reason.INVALID, "downstreams: should be a list of interface names")
+    return RouteSettings(
+        group=_text(row, "group"),
+        source=_optional_text(row, "source"),
+        upstream=_optional_text(row, "upstream"),
+        downstreams=tuple(downstreams),
+    )
+
+
+def _words(route: RouteSettings) -> str:
+    source = f" source {route.source}" if route.source else ""
+    return f"route {route.group}{source}" + (f" from {route.upstream}" if route.upstream else "")
+
+
+# --- groups ---
+
+
+@dataclass(frozen=True, slots=True)
+class _StaticGroup:
+    interface: str
+    text: str
+
+    @property
+    def words(self) -> str:
+        source, _, group = self.text.rpartition(",")
+        return f"static group {group}{f' source {source}' if source else ''} on {self.interface}"
+
+
+def _add_group(row: dict[str, Any], added: Added, settings: Settings) -> Added:
+    asked = _group(row, settings)
+    if not rules.may_be_port(asked.interface, settings):
+        raise RefusedError(Reason.INVALID, f"interface: no [[interface]] covers {rules.quote(asked.interface)}")
+    if problem := rules.ssm_problem(asked.text, settings):
+        raise RefusedError(Reason.INVALID, f"group: {problem}")
+    if _is_configured(asked.interface, asked.text, settings):
+        raise RefusedError(Reason.EXISTS, f"{asked.words} is in the configuration file already")
+    if (asked.interface, asked.text) in added.groups:
+        raise RefusedError(Reason.EXISTS, f"{asked.words} exists already")
+    if len(added.groups) >= MOST_GROUPS:
+        raise RefusedError(Reason.FULL, f"no more than {MOST_GROUPS} static groups can be added at run time")
+    return replace(added, groups=(*added.groups, (asked.interface, asked.text)))
+
+
+def _delete_group(row: dict[str, Any], added: Added, settings: Settings) -> Added:
+    asked = _group(row, settings)
+    kept = tuple(each for each in added.groups if each != (asked.interface, asked.text))
+    if len(kept) < len(added.groups):
+        return replace(added, groups=kept)
+    if _is_configured(asked.interface, asked.text, settings):
+        raise RefusedError(Reason.CONFIGURED, f"{asked.words} is in the configuration file; change it there")
+    raise RefusedError(Reason.UNKNOWN, f"there is no {asked.words}")
+
+
+def _group(row: dict[str, Any], settings: Settings) -> _StaticGroup:
+    interface, group, source = _text(row, "interface"), _text(row, "group"), _optional_text(row, "source")
+    text = group.strip() if source is None else f"{source.strip()},{group.strip()}"
+    if problem := rules.membership_problem(text):
+        raise RefusedError(Reason.INVALID, f"{'group' if source is None else 'source and group'}: {problem}")
+    return _StaticGroup(interface, text)
+
+
+def _is_configured(name: str, text: str, settings: Settings) -> bool:
+    wanted = rules.membership(text)
+    exact = [each for each in settings.interface if each.name == name]
+    meant = exact or [each for each in settings.interface if covers(each.name, name)][:1]
+    return any(wanted == rules.membership(each) for interface in meant for each in interface.static_groups)
+
+
+# --- what was asked ---
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value:
+        raise RefusedError(Reason.INVALID, f"{key}: is missing" if value is None else f"{key}: should be text")
+    return value
+
+
+def _optional_text(row: dict[str, Any], key: str) -> str | None:
+    return None if row.get(key) is None else _text(row, key)
+
+
+def _refuse_invalid(problems: Iterable[rules.Problem]) -> None:
+    found = [f"{key}: {text}" for key, text in problems]
+    if found:
+        raise RefusedError(Reason.INVALID, "\n".join(found))
+
+
+_CHANGES = {
+    ("add", "routes"): _add_route,
+    ("delete", "routes"): _delete_route,
+    ("add", "groups"): _add_group,
+    ("delete", "groups"): _delete_group,
+}

@@ -1,0 +1,161 @@
+"""Links in, ports out: which interface is which port, what the others are told of it, and the sockets it has.
+
+The rule of the two ways: descriptors are lent first, then the snapshot names the port; a child uses a port when both
+agree. What matters is published; our own memory of a port is its sockets.
+"""
+
+import logging
+import os
+import time
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from forwarder.packet.packet_socket import PortError
+from forwarder.state.ports import Added, Configuration, Port
+from forwarder.state.settings import Settings
+from forwarder.state.snapshot import SnapshotWriter
+from forwarder.supervisor.assignment import Assignment
+from forwarder.supervisor.links import Link, LinkWatch
+from forwarder.supervisor.shared import Shared
+from forwarder.supervisor.sockets import PortOpener, PortSockets, key_of
+
+log = logging.getLogger(__name__)
+
+PORT_RETRY = 1.0        # seconds
+
+
+class Loan(NamedTuple):
+    """What a child is told when it is lent a port, and the descriptors that come with it."""
+
+    message: dict[str, Any]
+    descriptors: dict[str, int]
+
+
+class Ports:
+    """All ports; `fileno` is readable when sockets of some have been opened."""
+
+    def __init__(self, settings: Settings, shared: Shared, watch: LinkWatch) -> None:
+        self.settings, self.added = settings, Added()
+        self._shared, self._watch = shared, watch
+        self._snapshot = SnapshotWriter(shared.configuration)
+        self._assignment = Assignment(settings.dataplane.max_ports)
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._opener = PortOpener(settings.dataplane, self._bell)
+        self._sockets: dict[int, PortSockets] = {}
+        self._failures: dict[str, str] = {}
+        self._retry = 0.0
+        self.links: dict[str, Link] = {}
+        self.ports: tuple[Port, ...] = ()
+
+    def fileno(self) -> int:
+        """The bell's number."""
+        return self._bell
+
+    @property
+    def opening(self) -> bool:
+        """Whether sockets are being opened."""
+        return self._opener.busy
+
+    @property
+    def open(self) -> list[int]:
+        """Indexes of the ports that have their sockets."""
+        return list(self._sockets)
+
+    def refresh(self) -> None:
+        """Look at the links again; publish ports that differ."""
+        self._watch.drain()
+        self.links = self._watch.snapshot()
+        generation = self._snapshot.sequence + 1
+        ports = self._assignment.update(self.settings, self.links, generation)
+        if ports != self.ports or generation == 1:
+            self._publish(generation, ports)
+
+    def configure(self, settings: Settings, added: Added) -> None:
+        """The settings, or what was added to them, are others now; ValueError (nothing changed) when it is too much."""
+        former = self.settings, self.added
+        self.settings, self.added = settings, added
+        generation = self._snapshot.sequence + 1
+        try:
+            self._publish(generation, self._assignment.update(settings, self.links, generation))
+        except ValueError:
+            self.settings, self.added = former
+            raise
+
+    def _publish(self, generation: int, ports: tuple[Port, ...]) -> None:
+        """Say to all what has changed, and open or close sockets; ValueError before anything when it is too much."""
+        self._snapshot.publish(Configuration(generation, self.settings, ports, self.added).to_json())
+        former, self.ports = {port.name: port for port in self.ports}, ports
+        for port in ports:
+            _tell(former.get(port.name), port)
+        self._close_sockets()
+        self._shared.ring()
+        self._open_sockets()
+
+    # sockets
+
+    def opened(self) -> list[int]:
+        """Indexes of the ports whose sockets were opened since the last call."""
+        os.eventfd_read(self._bell)
+        current = {key_of(port): port.name for port in self.ports}
+        opened = []
+        for sockets in self._opener.done(self._failed):
+            if sockets.key not in current:
+                self._opener.close(sockets)
+                continue
+            self._failures.pop(current[sockets.key], None)
+            self._sockets[sockets.key[0]] = sockets
+            opened.append(sockets.key[0])
+        if not self._retry:
+            self._open_sockets()
+        return opened
+
+    def retry(self, now: float) -> None:
+        """Try again what could not be opened, when it is time."""
+        if self._retry and now >= self._retry:
+            self._retry = 0.0
+            self._open_sockets()
+
+    def loan(self, worker: int | None, index: int) -> Loan | None:
+        """What a worker, or else the agent (None), is lent of a port; None when the port has no sockets."""
+        sockets = self._sockets.get(index)
+        if sockets is None:
+            return None
+        _, assigned, ifindex = sockets.key
+        generation = self._snapshot.sequence
+        message = {"type": "port", "port": index, "assigned": assigned, "ifindex": ifindex, "generation": generation}
+        if worker is None:
+            return Loan(message, {"igmp": sockets.igmp.fileno()})
+        descriptors = {"ring": sockets.rings[worker].fileno(), "transmit": sockets.transmit.fileno()}
+        return Loan({**message, **asdict(sockets.layout)}, descriptors)
+
+    def close(self) -> None:
+        """Close all sockets; waits for what is being opened."""
+        for sockets in self._sockets.values():
+            self._opener.close(sockets)
+        self._opener.shutdown()
+
+    def _close_sockets(self) -> None:
+        current = {port.index: key_of(port) for port in self.ports}
+        for index in [index for index, each in self._sockets.items() if current.get(index) != each.key]:
+            self._opener.close(self._sockets.pop(index))
+
+    def _open_sockets(self) -> None:
+        for port in self.ports:
+            link = self.links.get(port.name)
+            if link is not None and port.ifindex and port.index not in self._sockets:
+                self._opener.open(port, promiscuous=link.kind == "bridge")
+
+    def _failed(self, error: PortError) -> None:
+        """Try again soon, but say only once what is wrong with a port."""
+        self._retry = time.monotonic() + PORT_RETRY
+        if self._failures.get(error.port) != str(error):
+            self._failures[error.port] = str(error)
+            log.error("%s", error)
+
+
+def _tell(former: Port | None, port: Port) -> None:
+    """One log line for a change of a port's state."""
+    if former is None and port.state == "missing":
+        log.info("%s does not exist yet; waiting for it", port.name)
+    elif former is not None and (former.state, former.ifindex) != (port.state, port.ifindex):
+        log.info("%s is %s (was %s)", port.name, port.state, former.state)

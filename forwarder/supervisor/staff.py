@@ -1,0 +1,203 @@
+"""The roles that must always be filled, and who fills them: children are started, lent ports, watched and replaced.
+
+One spare worker waits with its imports done. Nobody starts before those whose work comes first: the API begins when
+the data path serves its ports.
+"""
+
+import logging
+import os
+import selectors
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from forwarder.process import control
+from forwarder.state.membership import MembershipReader
+from forwarder.state.segment import Segment
+from forwarder.state.snapshot import SnapshotWriter
+from forwarder.state.worker_segment import HEARTBEAT, WorkerSegment
+from forwarder.supervisor.children import Child, Process, describe
+from forwarder.supervisor.ports import Ports
+from forwarder.supervisor.shared import AGENT, API, WORKER, Shared
+
+log = logging.getLogger(__name__)
+
+STOP_TIME = 2.0         # seconds the agent has for its leaves
+SPARE_RETRY = 5.0
+LATE = 3.0
+WORKER_MODULE = "forwarder.dataplane.worker"
+
+Request = dict[str, Any]
+Answer = Callable[[Request], Request]   # what the API asks of us -> what it is told
+
+
+class Staff:
+    """All children; `answer` is asked what the API process asks of the supervisor."""
+
+    def __init__(
+        self, shared: Shared, ports: Ports, listener: int, selector: selectors.BaseSelector, log_level: str,
+        answer: Answer,
+    ) -> None:
+        self._shared, self._ports, self._selector = shared, ports, selector
+        self._log_level, self._answer = log_level, answer
+        self._processes = SnapshotWriter(shared.processes)
+        self._children = _roles(shared, listener)
+        self._spare: Process | None = None
+        self._spare_not_before = 0.0
+        self._last_turn = self._awake_since = 0.0
+        self._started = time.monotonic()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every child is ready."""
+        return all(child.ready for child in self._children.values())
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether a worker waits for its turn."""
+        return self._spare is not None
+
+    def start(self) -> None:
+        """Fill every role."""
+        for child in self._children.values():
+            self._fill(child)
+
+    def keep(self, now: float) -> None:
+        """Replace who ended or stalls, lend what is owed."""
+        self._notice_own_absence(now)
+        for child in self._children.values():
+            self._keep_alive(child, now)
+            self._pay(child)
+
+    def open_doors(self) -> None:
+        """Let the API begin, if it has not yet."""
+        if not self._children[API].begun:
+            self._begin(self._children[API])
+
+    def serves(self) -> bool:
+        """Whether the data path is ready."""
+        return all(child.ready for child in self._borrowers())
+
+    def owe(self, index: int) -> None:
+        """A port has got its sockets: lend them."""
+        for child in self._borrowers():
+            child.owed.append(index)
+            self._pay(child)
+
+    def keep_spare(self, now: float) -> None:
+        """One more worker with its imports done, once the others have had the processor."""
+        if self._spare is not None and (status := self._spare.popen.poll()) is not None:
+            log.warning("the spare worker ended (%s); starting it again in %g s", describe(status), SPARE_RETRY)
+            self._spare.channel.close()
+            self._spare, self._spare_not_before = None, now + SPARE_RETRY
+        if self._spare is None and now >= self._spare_not_before and self.complete:
+            self._spare = Process.start(WORKER_MODULE, os.getpid())
+
+    def stop(self) -> None:
+        """Let the agent leave its groups, then end all."""
+        agent = self._children[AGENT]
+        agent.send({"type": "stop"})
+        if agent.process is not None:
+            deadline = time.monotonic() + STOP_TIME
+            while agent.process.popen.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+        processes = [child.process for child in self._children.values()] + [self._spare]
+        for process in filter(None, processes):
+            process.kill()
+
+    def _borrowers(self) -> list[Child]:
+        """Those who are lent ports."""
+        return [child for child in self._children.values() if child.name != API]
+
+    def _notice_own_absence(self, now: float) -> None:
+        """Whoever froze us may have frozen the children too, so their silence of that time says nothing."""
+        if self._last_turn and now - self._last_turn > LATE:
+            self._awake_since = now
+        self._last_turn = now
+
+    def _pay(self, child: Child) -> None:
+        """Lend a child the ports it is owed, as far as its queue takes them; then tell it that it has them all."""
+        if child.process is None or not child.begun or child.name == API:
+            return
+        while child.owed:
+            loan = self._ports.loan(child.arguments.get("index"), child.owed[0])
+            if loan is not None and not child.send(*loan):
+                return
+            del child.owed[0]
+        child.told = child.told or child.send({"type": "ports_sent"})
+
+    def _fill(self, child: Child) -> None:
+        process = None
+        if child.module == WORKER_MODULE:
+            process, self._spare = self._spare, None
+        process = process or Process.start(child.module, os.getpid(), child.nice)
+        child.adopt(process)
+        if child.name != API:
+            self._begin(child)
+        self._selector.register(process.channel, selectors.EVENT_READ, lambda: self._hear(child, process))
+        self._publish()
+
+    def _begin(self, child: Child) -> None:
+        """Tell a child what it is, and lend it the ports it needs."""
+        child.begin(self._log_level)
+        child.owed = self._ports.open
+        self._pay(child)
+
+    def _hear(self, child: Child, process: Process) -> None:
+        """A child says that it is ready or asks for something, or its end of the channel is gone."""
+        try:
+            received = control.receive(process.channel)
+        except (OSError, ValueError, LookupError):  # gone, or not what our children say
+            received = None
+        if received is None:
+            self._selector.unregister(process.channel)
+        elif received[0].get("type") == "ready":
+            child.ready = True
+        elif child.name == API:
+            child.send(self._answer(received[0]))
+
+    def _keep_alive(self, child: Child, now: float) -> None:
+        process = child.process
+        if process is not None and child.stalled(now, self._awake_since):
+            log.error("%s has been silent for %.0f s and is killed", child.name, child.silence(now, self._awake_since))
+            process.popen.kill()
+            process.popen.wait()
+        if process is not None and child.reap(now) is not None:
+            self._hang_up(process)
+            self._publish()
+        if child.process is None and now >= child.not_before:
+            self._fill(child)
+
+    def _hang_up(self, process: Process) -> None:
+        if process.channel in self._selector.get_map():
+            self._selector.unregister(process.channel)
+        process.channel.close()
+
+    def _publish(self) -> None:
+        rows = [
+            {"name": child.name, "pid": child.process.popen.pid, "started": child.started, "restarts": child.restarts}
+            for child in self._children.values()
+            if child.process is not None
+        ]
+        own = {"name": "mcfwd", "pid": os.getpid(), "started": self._started, "restarts": 0}
+        self._processes.publish({"version": version("mcfwd"), "started": self._started, "processes": [own, *rows]})
+        os.eventfd_write(self._shared.wake[API], 1)
+
+
+def _roles(shared: Shared, listener: int) -> dict[str, Child]:
+    agent, api = MembershipReader(shared.membership), Segment(shared.api)
+    children = [_worker(shared, number) for number in range(len(shared.workers))]
+    children.append(Child(AGENT, "forwarder.agent", {}, shared.for_agent(), lambda: agent.heartbeat, nice=2))
+    descriptors = shared.for_api(listener)
+    children.append(Child(API, "forwarder.api", {}, descriptors, lambda: api.words[0] / 1e9, nice=5))
+    return {child.name: child for child in children}
+
+
+def _worker(shared: Shared, number: int) -> Child:
+    segment = WorkerSegment(shared.workers[number])
+
+    def heartbeat() -> float:
+        return int(segment.header[HEARTBEAT]) / 1e9
+
+    return Child(f"{WORKER}{number}", WORKER_MODULE, {"index": number}, shared.for_worker(number), heartbeat)

@@ -1,0 +1,198 @@
+"""Static routes as rows, beside learned ones and across a restart; and the counter of what could not be sent."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forwarder.agent.publisher import Publisher
+from forwarder.agent.static import StaticRow, memberships_of, static_rows
+from forwarder.state import membership, routes
+from forwarder.state.membership import MembershipReader
+from forwarder.state.ports import Port
+from forwarder.state.routes import RouteKey, RouteReader
+from forwarder.state.settings import InterfaceSettings, RouteSettings
+from igmp.link import Link, Network, parse_address
+from igmp.outputs import Route
+from igmp.parameters import PortOptions
+from igmp.proxy import Proxy
+
+G, S = parse_address("239.1.1.1"), parse_address("10.0.0.7")
+UP, D1, D2 = 0, 1, 2
+
+
+def port(index: int, name: str, role: str = "downstream", assigned: int = 1) -> Port:
+    return Port(index=index, assigned=assigned, name=name, role=role, settings=InterfaceSettings(name=name))
+
+
+PORTS = [port(UP, "eth0", "upstream"), port(D1, "tap1"), port(D2, "tap2")]
+
+
+def route(group: str = "239.1.1.1", source: str | None = None, upstream: str | None = None, *to: str) -> RouteSettings:
+    return RouteSettings(group=group, source=source, upstream=upstream, downstreams=to)
+
+
+def key(group: int = G, plen: int = 32, ingress: int | None = None, **source: int) -> RouteKey:
+    return RouteKey(group, plen, ingress=ingress, static=True, **source)
+
+
+class Shared:
+    """Segments that outlive the publishers of several agents."""
+
+    def __init__(self) -> None:
+        self.routes, self.membership, self.bell = routes.create(256, 8), membership.create(8), os.eventfd(0)
+        self.reader = RouteReader(self.routes)
+
+    def publisher(self, generation: int = 1, ports: list[Port] = PORTS) -> Publisher:
+        publisher = Publisher(self.routes, self.membership, self.bell)
+        publisher.generation = generation
+        for each in ports:
+            publisher.assign(each)
+        return publisher
+
+    def rows(self) -> dict[RouteKey, tuple[int, str]]:
+        return {row.key: (row.ports, row.kind) for row in self.reader.rows()}
+
+    def changed(self) -> int:
+        """How many rows were written since the last call."""
+        return len(list(self.reader.changes()))
+
+
+# --- which rows a route has ---
+
+
+def test_names_become_ports():
+    assert static_rows([route("239.1.1.1", None, None, "tap1", "tap2")], PORTS) == {key(): StaticRow(0b110, "static")}
+
+
+def test_networks_and_a_source():
+    rows = static_rows([route("239.0.0.0/8", "10.0.0.0/24", "eth0", "tap2")], PORTS)
+    wanted = key(Network.parse("239.0.0.0/8").address, 8, UP, source=parse_address("10.0.0.0"), slen=24)
+    assert rows == {wanted: StaticRow(0b100, "static")}
+
+
+def test_a_route_to_nobody_blocks():
+    assert static_rows([route()], PORTS) == {key(): StaticRow(0, "block")}
+
+
+def test_wildcards_are_all_ports_that_match_but_the_one_it_comes_by():
+    rows = static_rows([route("239.1.1.1", None, "tap*", "*")], PORTS)
+    assert rows == {key(ingress=D1): StaticRow(0b100, "static"), key(ingress=D2): StaticRow(0b010, "static")}
+
+
+def test_another_upstream_gets_it_only_by_its_name():
+    assert static_rows([route("239.1.1.1", None, None, "*", "eth0")], PORTS)[key()].ports == 0b111
+    assert static_rows([route("239.1.1.1", None, None, "*")], PORTS)[key()].ports == 0b110
+
+
+def test_what_waits_for_its_interfaces_blocks_until_they_come():
+    waiting = route("239.1.1.1", None, None, "tap9")
+    assert static_rows([waiting], PORTS) == {key(): StaticRow(0, "static")}
+    assert static_rows([waiting], [*PORTS, port(3, "tap9")]) == {key(): StaticRow(0b1000, "static")}
+
+
+def test_a_route_from_nowhere_has_no_row_yet():
+    assert static_rows([route("239.1.1.1", None, "tap9", "tap1")], PORTS) == {}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_name_comes_before_a_wildcard(turned):
+    said = [route("239.1.1.1", None, "tap1", "tap2"), route("239.1.1.1", None, "tap*")]
+    rows = static_rows(said[::-1] if turned else said, PORTS)
+    assert rows == {key(ingress=D1): StaticRow(0b100, "static"), key(ingress=D2): StaticRow(0, "block")}
+
+
+@given(st.text(max_size=4), st.lists(st.sampled_from(["tap1", "tap*", "*", "eth0", "x"])))
+def test_no_route_ever_leads_back(upstream, to):
+    for where, row in static_rows([route("239.1.1.1", None, upstream, *to)], PORTS).items():
+        assert where.ingress is None or not row.ports >> where.ingress & 1
+
+
+def test_static_groups_are_memberships():
+    assert memberships_of(["239.1.1.1", "10.0.0.7, 239.1.1.1"]) == {(None, G), (S, G)}
+
+
+# --- and what becomes of them ---
+
+
+def test_static_and_learned_rows_stand_beside_each_other():
+    shared = Shared()
+    publisher = shared.publisher()
+    publisher.route(Route(G, None, 0b010))
+    publisher.set_static({key(): StaticRow(0b100, "static")})
+    publisher.route(Route(G, None, 0b110))
+    assert shared.rows() == {RouteKey(G): (0b110, "learned"), key(): (0b100, "static")}
+    publisher.set_static({})
+    assert shared.rows() == {RouteKey(G): (0b110, "learned")}
+
+
+def test_only_what_differs_is_written():
+    shared = Shared()
+    publisher = shared.publisher()
+    other = key(G + 1)
+    publisher.set_static({key(): StaticRow(0b100, "static"), other: StaticRow(0, "block")})
+    assert shared.changed() == 2
+    publisher.set_static({key(): StaticRow(0b100, "static"), other: StaticRow(0, "static")})
+    assert shared.changed() == 1
+    assert shared.rows()[other] == (0, "static")
+
+
+def test_a_row_is_written_again_when_an_index_gets_another_owner():
+    shared = Shared()
+    publisher = shared.publisher()
+    rows = {key(): StaticRow(0b100, "static"), key(G + 1): StaticRow(0b010, "static")}
+    publisher.set_static(rows)
+    publisher.generation = 7
+    publisher.assign(port(D2, "tap7", assigned=7))
+    publisher.set_static(rows)
+    assert {row.key.group: row.stamp for row in shared.reader.rows()} == {G: 7, G + 1: 1}
+
+
+def test_a_restarted_agent_keeps_the_static_rows_and_learns_only_the_others():
+    shared = Shared()
+    first = shared.publisher()
+    first.route(Route(G, None, 0b010))
+    first.set_static({key(): StaticRow(0b100, "static"), key(G + 1): StaticRow(0, "block")})
+    shared.changed()
+
+    second, proxy = shared.publisher(), listening()
+    second.set_static({key(): StaticRow(0b100, "static")})
+    second.restore(proxy, D1, (), 0.0)
+    second.reconcile(proxy.routes())
+    assert shared.rows() == {RouteKey(G): (0b010, "learned"), key(): (0b100, "static")}
+    assert shared.changed() == 1
+    assert [(group.port, group.group) for group in proxy.groups(0.0)] == [(D1, G)]
+
+
+def test_static_groups_are_not_taken_back_as_memberships():
+    shared = Shared()
+    first = shared.publisher()
+    first.route(Route(G, None, 0b010))
+    first.route(Route(G + 1, S, 0b010))
+    first.route(Route(G + 1, S + 1, 0b010))
+    proxy = listening()
+    shared.publisher().restore(proxy, D1, {(None, G), (S, G + 1)}, 0.0)
+    taken_back = {group.group: [source for source, _ in group.sources] for group in proxy.groups(0.0)}
+    assert taken_back == {G + 1: [S + 1]}
+
+
+def test_what_could_not_be_sent_is_counted_and_counted_on():
+    shared = Shared()
+    for total in (2, 4):
+        publisher, proxy = shared.publisher(), listening()
+        publisher.port(proxy, D1)
+        for _ in range(2):
+            publisher.failed(D1)
+        publisher.port(proxy, D1)
+        assert MembershipReader(shared.membership).port(D1).counters["tx_failed"] == total
+
+
+def listening() -> Proxy:
+    """A proxy with an upstream and the downstream port D1."""
+    proxy = Proxy(lambda: 0.5)
+    proxy.add_port(UP, PortOptions("upstream"))
+    proxy.add_port(D1, PortOptions("downstream"))
+    for index in (UP, D1):
+        proxy.port_up(index, Link((Network(parse_address(f"10.0.{index}.1"), 24),)), 0.0)
+    return proxy

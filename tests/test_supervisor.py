@@ -1,0 +1,123 @@
+"""What may be changed at run time, and what the configuration file keeps to itself."""
+
+import pytest
+
+from forwarder.state.ports import Added, Configuration, Port
+from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
+from forwarder.supervisor.changes import MOST_ROUTES, Reason, RefusedError, apply, describe, still_added
+
+UP = InterfaceSettings(name="eth0", role="upstream")
+TAPS = InterfaceSettings(name="tap*", static_groups=("239.5.5.5",))
+SETTINGS = Settings(
+    interface=(UP, InterfaceSettings(name="eth1"), TAPS, InterfaceSettings(name="off0", role="disabled")),
+    route=(RouteSettings(group="239.9.9.9", source="10.0.0.0/8", downstreams=("eth1",)),),
+)
+ROUTE = {"group": "239.1.1.1", "source": None, "upstream": "eth0", "downstreams": ["eth1"]}
+GROUP = {"interface": "eth1", "group": "239.1.1.1", "source": None}
+
+
+def request(verb: str, noun: str, row: object) -> dict[str, object]:
+    return {"type": verb, "noun": noun, "row": row}
+
+
+def add(noun: str, row: object) -> dict[str, object]:
+    return request("add", noun, row)
+
+
+def delete(noun: str, row: object) -> dict[str, object]:
+    return request("delete", noun, row)
+
+
+def after(*requests: dict[str, object]) -> Added:
+    added = Added()
+    for each in requests:
+        added = apply(each, added, SETTINGS)
+    return added
+
+
+def refusal(asked: dict[str, object], added: Added | None = None) -> tuple[Reason, str]:
+    with pytest.raises(RefusedError) as caught:
+        apply(asked, added or Added(), SETTINGS)
+    return caught.value.reason, str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("noun", "row"), [("routes", ROUTE), ("groups", GROUP), ("groups", {**GROUP, "interface": "tap*"})]
+)
+def test_what_was_added_can_be_taken_back(noun, row):
+    added = after(add(noun, row))
+    assert added != Added()
+    assert apply(delete(noun, row), added, SETTINGS) == Added()
+
+
+def test_one_of_several_is_taken_back():
+    other = {**ROUTE, "source": "10.0.0.7"}
+    added = after(add("routes", ROUTE), add("routes", other), delete("routes", ROUTE))
+    assert [route.source for route in added.routes] == ["10.0.0.7"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason", "words"),
+    [
+        (add("routes", {**ROUTE, "group": "239.1.1.1/32", "downstreams": []}), Reason.EXISTS, "exists already"),
+        (add("groups", GROUP), Reason.EXISTS, "static group 239.1.1.1 on eth1 exists already"),
+        (
+            add("routes", {"group": "239.9.9.9", "source": "10.0.0.0/8"}),
+            Reason.EXISTS,
+            "route 239.9.9.9 source 10.0.0.0/8 is in the configuration file already",
+        ),
+        (add("groups", {"interface": "tap7", "group": "239.5.5.5"}), Reason.EXISTS, "configuration file already"),
+        (delete("routes", {"group": "239.7.7.7"}), Reason.UNKNOWN, "there is no static route 239.7.7.7"),
+        (delete("routes", {**ROUTE, "upstream": None}), Reason.UNKNOWN, "there is no static route 239.1.1.1"),
+        (
+            delete("routes", {**ROUTE, "downstreams": ["tap1"]}),
+            Reason.UNKNOWN,
+            "route 239.1.1.1 from eth0 goes to eth1, not to tap1",
+        ),
+        (delete("groups", {**GROUP, "source": "10.0.0.7"}), Reason.UNKNOWN, "source 10.0.0.7 on eth1"),
+        (
+            delete("routes", {"group": "239.9.9.9", "source": "10.0.0.0/8"}),
+            Reason.CONFIGURED,
+            "is in the configuration file; change it there",
+        ),
+        (delete("groups", {"interface": "tap*", "group": "239.5.5.5"}), Reason.CONFIGURED, "change it there"),
+        (add("groups", {**GROUP, "interface": "off0"}), Reason.INVALID, 'no [[interface]] covers "off0"'),
+        (add("groups", {**GROUP, "interface": ["eth1"]}), Reason.INVALID, "interface: should be text"),
+        (add("flows", {}), Reason.INVALID, "not a request that can be carried out"),
+        (add("routes", 7), Reason.INVALID, "not a request that can be carried out"),
+        ({}, Reason.INVALID, "not a request that can be carried out"),
+    ],
+)
+def test_a_refusal_says_why(asked, reason, words):
+    added = after(add("routes", ROUTE), add("groups", GROUP))
+    refused, said = refusal(asked, added)
+    assert refused is reason
+    assert words in said
+
+
+def test_what_can_be_added_is_bounded():
+    many = Added(routes=tuple(RouteSettings(group=f"239.2.{at >> 8}.{at & 255}") for at in range(MOST_ROUTES)))
+    assert refusal(add("routes", ROUTE), many)[0] is Reason.FULL
+
+
+def test_what_a_new_file_says_itself_is_no_longer_an_addition():
+    elsewhere = {**GROUP, "interface": "tap3"}
+    added = after(add("routes", ROUTE), add("groups", GROUP), add("groups", elsewhere))
+    route = RouteSettings(group="239.1.1.1", upstream="eth0", downstreams=("tap*",))
+    file = Settings(interface=(UP, InterfaceSettings(name="eth1", static_groups=("239.1.1.1",)), TAPS), route=(route,))
+    assert still_added(added, SETTINGS) == added
+    assert still_added(added, file) == Added(groups=(("tap3", "239.1.1.1"),))
+
+
+def test_a_change_is_logged_in_words():
+    assert describe(add("routes", ROUTE)) == "added static route: group 239.1.1.1, upstream eth0, downstreams eth1"
+    assert describe(delete("groups", GROUP)) == "deleted static group: interface eth1, group 239.1.1.1"
+
+
+def test_additions_travel_with_the_configuration():
+    port = Port(index=1, assigned=1, name="tap3", role="downstream", settings=TAPS)
+    added = after(add("routes", ROUTE), add("groups", {**GROUP, "interface": "tap*"}))
+    told = Configuration.from_json(Configuration(4, SETTINGS, (port,), added).to_json())
+    assert told == Configuration(4, SETTINGS, (port,), added)
+    assert told.static_groups(port) == ("239.5.5.5", "239.1.1.1")
+    assert [route.group for route in told.routes] == ["239.9.9.9", "239.1.1.1"]
