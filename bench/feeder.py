@@ -19,7 +19,7 @@ V3_ROUTERS = parse_address("224.0.0.22")
 
 @dataclass(frozen=True)
 class Feed:
-    """Version 3 reports of one kind of record about groups `first` to `last`, `together` in one message, `times` over."""
+    """Version 3 reports of one kind of record on groups `first` to `last`, `together` in one message, `times` over."""
 
     port: int
     kind: int

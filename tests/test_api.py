@@ -154,7 +154,8 @@ def test_a_bit_older_than_its_ports_assignment_is_masked():
 
 
 def test_hosts_without_an_address_are_null():
-    row = {"port": 1, "group": GROUP, "host": 0, "mac": 0x0200_0000_0001, "mode": "exclude", "sources": [], "expires": 1}
+    row = {"port": 1, "group": GROUP, "host": 0, "mac": 0x0200_0000_0001, "mode": "exclude", "sources": []}
+    row["expires"] = 1
     [known, unknown] = views.hosts([row, {**row, "mac": 0}, {**row, "port": 9}], PORTS)
     assert (known["host"], known["mac"], unknown["mac"]) == (None, "02:00:00:00:00:01", None)
 
@@ -319,7 +320,8 @@ UPSTREAM = [{"port": 0, "group": GROUP, "mode": "include", "sources": [SOURCE], 
 
 
 CONFIGURED = Settings(
-    interface=tuple(each.settings for each in PORTS), route=(RouteSettings(group="239.9.0.0/16", downstreams=("eth1",)),)
+    interface=tuple(each.settings for each in PORTS),
+    route=(RouteSettings(group="239.9.0.0/16", downstreams=("eth1",)),),
 )
 
 

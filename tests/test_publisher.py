@@ -45,7 +45,7 @@ class Shared:
         self.reader = RouteReader(self.routes)
 
     def publisher(self, generation: int = 1, ports: list[Port] = PORTS) -> Publisher:
-        publisher = Publisher(self.routes, self.membership, self.bell)
+        publisher = Publisher(self.routes, self.membership, [self.bell])
         publisher.generation = generation
         for each in ports:
             publisher.assign(each)

@@ -46,8 +46,11 @@ class Attachment:
         """Send an IPv4 packet to its multicast destination; False when it could not be sent."""
         destination = int.from_bytes(packet[16:20])
         header = group_mac(destination).to_bytes(6) + self._mac + ETHERTYPE_IPV4 if self._header else b""
+        return self._sent(header + packet) or self._sent(header + packet)   # the first error may be an old one
+
+    def _sent(self, frame: bytes) -> bool:
         try:
-            self._socket.send(header + packet)
+            self._socket.send(frame)
         except OSError:     # down, gone, full: the protocol repeats what matters
             return False
         return True
