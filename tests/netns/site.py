@@ -137,11 +137,16 @@ def send_datagrams(namespace: Namespace, address: str, *groups: str, payload: by
 
 
 class Site:
-    """See the module; `versions` are those of the receivers, one downstream link each."""
+    """See the module; `versions` are those of the receivers, one downstream link each.
 
-    def __init__(self, versions: Sequence[int] = (1, 2, 3), *, senders: bool = True) -> None:
-        self._versions, self._senders = versions, senders
-        self._free = iter(GROUPS)
+    `configuration` is mcfwd's file, at `file`; it serves all links unless the file names them.
+    """
+
+    def __init__(
+        self, versions: Sequence[int] = (1, 2, 3), *, senders: bool = True, configuration: str = CONFIGURATION
+    ) -> None:
+        self._versions, self._senders, self._configuration = versions, senders, configuration
+        self._free = iter(GROUPS) if senders else (f"239.1.{n >> 8}.{n & 255}" for n in range(257, 1 << 16))
         self._joined: list[tuple[int, str, str]] = []
 
     def __enter__(self) -> "Site":
@@ -163,10 +168,11 @@ class Site:
         self._stack.close()
 
     def _start(self, stack: ExitStack) -> Mcfwd:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (directory / "mcfwd.toml").write_text(CONFIGURATION)
-        ports = [word for name in self.lab.downstreams for word in ("-d", name)]
-        return Mcfwd(self.lab.router, "-c", str(directory / "mcfwd.toml"), "-u", self.lab.upstream, *ports)
+        self.file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "mcfwd.toml"
+        self.file.write_text(self._configuration)
+        ports = ["-u", self.lab.upstream, *(word for name in self.lab.downstreams for word in ("-d", name))]
+        named = "[[interface]]" in self._configuration
+        return Mcfwd(self.lab.router, "-c", str(self.file), *([] if named else ports))
 
     def sender(self, source: str, *groups: str, stream: int = 200, rate: float = RATE) -> Sender:
         """A sender of `rate` datagrams a second to each group, numbered from `stream` on."""
@@ -174,7 +180,7 @@ class Site:
         return Sender(self.lab.source, *groups, **options)
 
     def new_group(self) -> str:
-        """A group of GROUPS that no test had before."""
+        """A group that no test had before, of GROUPS where there are senders."""
         return next(self._free)
 
     # receivers
