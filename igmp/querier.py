@@ -21,6 +21,7 @@ from igmp.parameters import LONGEST_V2_RESPONSE, Parameters, PortOptions
 from igmp.timers import TimerQueue
 
 EVENTS = 512                            # what one call does of what is due, so that none takes long
+SHORTEST_RESPONSE = 0.1                 # seconds: a code of 0 would be a version 1 query, or an answer at once
 
 
 class Querier:
@@ -248,6 +249,7 @@ class Querier:
         parameters, version = self.parameters, self.version
         if version == 2:
             response = min(response, LONGEST_V2_RESPONSE)
+        response = max(response, SHORTEST_RESPONSE)
         query = Query(group, sources, response, suppress, parameters.robustness, parameters.query_interval, version)
         self._counters[f"tx_query_v{version}"] += 1
         return Send(self._port, encode(self.address, group or ALL_SYSTEMS, encode_query(query)))

@@ -135,7 +135,6 @@ def test_09_upstream_is_asked_for_what_is_new_and_told_of_what_nobody_wants_any_
     links.wait_up(proxying.lab.router, "down0")
 
 
-@pytest.mark.xfail(reason="the first report after a link was down is lost to an ENETDOWN that the socket had kept")
 def test_10_nothing_is_reported_by_a_link_that_is_removed_and_all_is_when_it_is_back(stack):
     site = stack.enter_context(running_site(CONFIGURATION))
     group, mcfwd = site.new_group(), site.mcfwd

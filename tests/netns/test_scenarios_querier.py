@@ -264,7 +264,7 @@ def test_20_nobody_is_asked_about_sources_that_nobody_asked_for(asking, hosts):
 @pytest.mark.parametrize(
     ("response", "last_member", "codes"),
     [
-        pytest.param(12.7, 0.05, (127, 1), marks=pytest.mark.xfail(reason="less than a tenth is sent as 0")),
+        (12.7, 0.05, (127, 1)),
         (12.8, 12.8, (0x80, 0x80)),
         (20.0, 16.0, (0x89, 0x84)),
         (100.0, 0.2, (0xAF, 2)),
