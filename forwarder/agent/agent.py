@@ -107,7 +107,10 @@ class Agent:
         self._configure()
 
     def _instructed(self) -> None:
-        received = control.receive(self._control)
+        try:
+            received = control.receive(self._control)
+        except BlockingIOError:     # woken for nothing
+            return
         if received is None:
             self._done.set()
             return

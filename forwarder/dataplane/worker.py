@@ -163,7 +163,10 @@ class Worker:
     # news
 
     def _instructed(self) -> None:
-        received = control.receive(self._control)
+        try:
+            received = control.receive(self._control)
+        except BlockingIOError:     # woken for nothing
+            return
         if received is None:
             raise SystemExit(0)
         message, descriptors = received

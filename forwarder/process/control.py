@@ -33,7 +33,7 @@ def send(channel: socket.socket, message: dict[str, Any], descriptors: dict[str,
 
 
 def receive(channel: socket.socket) -> tuple[dict[str, Any], dict[str, int]] | None:
-    """The next message and its descriptors by name, or None when the other side is gone."""
+    """The next message and its descriptors by name, or None when the other side is gone; BlockingIOError."""
     try:
         encoded, descriptors, _, _ = socket.recv_fds(channel, MAX_MESSAGE, MAX_DESCRIPTORS)
     except ConnectionResetError:    # it ended with messages of ours unread
