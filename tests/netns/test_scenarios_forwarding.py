@@ -155,7 +155,7 @@ def test_45_of_two_forwarders_between_the_same_networks_one_forwards_and_none_se
         mcfwd.wait_member("down0", group, SOON)
     link = stack.enter_context(Capture(twins.receiver, LINK, UDP))
     home = stack.enter_context(Capture(twins.source, LINK, UDP))
-    payloads = [b"%d" % number for number in range(200)]
+    payloads = [b"." * size for size in range(1, 201)]  # ever longer: on the wire each is a frame of its own
     with Source(twins.source, ttl=64) as source:
         source.send(group, *payloads)
         assert member.receive(200) + member.rest(0.5) == payloads
