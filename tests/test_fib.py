@@ -244,7 +244,7 @@ def test_a_static_route_for_one_ingress_leaves_the_others_no_way_in():
     assert table.decide(D4, B, G) == Decision(Reason.FORWARD, bits(D2))
     table.set_route(G, 24, A, 32, D4, 0, "block")
     assert table.decide(D4, A, G) == Decision(Reason.NO_MEMBERS)
-    table.delete_route(G, 24, A, 32, D4)
+    table.delete_route(G, 24, A, 32, D4, static=True)
     table.set_route(G, 16, None, 32, None, bits(D2), "static")
     assert table.decide(D4, A, G) == Decision(Reason.FORWARD, bits(D2))
 
@@ -257,13 +257,14 @@ def test_a_route_of_one_ingress_applies_to_no_other():
     assert table.decide(UP, A, G).ports == bits(D3)
 
 
-def test_a_route_may_change_its_kind():
+def test_a_learned_route_waits_behind_a_static_one_of_the_same_key():
     table = fib()
-    table.set_route(G, 32, None, 32, None, bits(D1), "static")
-    table.set_route(G, 24, None, 32, None, bits(D2), "static")
+    table.set_route(G, 32, None, 32, None, bits(D1), "learned")
+    table.set_route(G, 32, None, 32, None, bits(D2), "static")
+    assert table.decide(UP, A, G).ports == bits(D2)
     table.set_route(G, 32, None, 32, None, bits(D3), "learned")
     assert table.decide(UP, A, G).ports == bits(D2)
-    table.delete_route(G, 24, None, 32, None)
+    table.delete_route(G, 32, None, 32, None, static=True)
     assert table.decide(UP, A, G).ports == bits(D3)
     table.delete_route(G, 32, None, 32, None)
     table.delete_route(G, 32, None, 32, None)
@@ -296,13 +297,13 @@ def canonical(key: tuple) -> tuple:
 
 
 def matches(key: tuple, ingress: int, source: int, group: int) -> bool:
-    prefix, plen, source_part, only = key
+    prefix, plen, source_part, only, *_ = key
     from_here = source_part is None or source >> 32 - source_part[1] == source_part[0]
     return group >> 32 - plen == prefix and from_here and only in (None, ingress)
 
 
 def precedence(key: tuple, kind: str) -> tuple:
-    _, plen, source_part, only = key
+    _, plen, source_part, only, *_ = key
     return kind != "learned", source_part is not None, plen, source_part and source_part[1], only is not None
 
 
@@ -310,12 +311,13 @@ def precedence(key: tuple, kind: str) -> tuple:
 def test_the_best_route_decides(made, ingress, group):
     table, model = fib(upstream(), *(PortPolicy(index, "downstream") for index in range(1, 5))), {}
     for key, ports, kind in made:
+        static = kind != "learned"
         if ports is None:
-            table.delete_route(*key)
-            model.pop(canonical(key), None)
+            table.delete_route(*key, static)
+            model.pop((*canonical(key), static), None)
         else:
             table.set_route(*key, ports, kind)
-            model[canonical(key)] = ports, kind
+            model[(*canonical(key), static)] = ports, kind
     source = A if ingress == UP else ip("10.0.0.9")
     if ingress == D1:  # D1 accepts what belongs to nobody only with altnets
         anywhere = PortPolicy(D1, "downstream", altnets=((0, 0),))

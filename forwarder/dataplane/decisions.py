@@ -96,7 +96,7 @@ class Decisions:
 
     def _set(self, key: RouteKey, row: RouteRow | None) -> None:
         if row is None:
-            self._fib.delete_route(key.group, key.plen, key.source, key.slen, key.ingress)
+            self._fib.delete_route(key.group, key.plen, key.source, key.slen, key.ingress, key.static)
             return
         kind: Kind = "learned" if row.kind == "learned" else "static"
         self._fib.set_route(key.group, key.plen, key.source, key.slen, key.ingress, self._visible(row), kind)

@@ -56,7 +56,6 @@ class Fib:
 
     def __init__(self) -> None:
         self._classes: dict[_RouteClass, _Table] = {}
-        self._class_of: dict[tuple[_RouteKey, int, int], _RouteClass] = {}
         self._order: list[tuple[bool, int, int, _Table]] = []
         self._sorted = True
         self._named: dict[int, dict[int, int]] = {}  # group prefix length -> prefix -> number of routes
@@ -90,25 +89,18 @@ class Fib:
         ports: int,
         kind: Kind = "learned",
     ) -> None:
-        """Add or replace the route of this key; source and ingress None for any; `kind` is not part of the key."""
-        group_mask, source_mask = mask_of(plen), 0 if source is None else mask_of(slen)
-        key = (group & group_mask, (source or 0) & source_mask, ANY if ingress is None else ingress)
-        route_class = _RouteClass(kind == "learned", source is None, FULL ^ group_mask, FULL ^ source_mask)
-        identity = key, plen, ANY if source is None else slen
-        former = self._class_of.get(identity)
-        if former is None:
+        """Add or replace the route of this key; source and ingress None for any; static ones stand beside learned."""
+        route_class, key = _place(group, plen, source, slen, ingress, kind != "learned")
+        if not self._has(route_class, key):
             self._name(key[0], plen, 1)
-        elif former != route_class:
-            self._take_out(former, key)
-        self._class_of[identity] = route_class
         self._put_in(route_class, key, ports)
 
-    def delete_route(self, group: int, plen: int, source: int | None, slen: int, ingress: int | None) -> None:
+    def delete_route(
+        self, group: int, plen: int, source: int | None, slen: int, ingress: int | None, static: bool = False
+    ) -> None:
         """Forget the route of this key; nothing happens when there is none."""
-        group_mask, source_mask = mask_of(plen), 0 if source is None else mask_of(slen)
-        key = (group & group_mask, (source or 0) & source_mask, ANY if ingress is None else ingress)
-        route_class = self._class_of.pop((key, plen, ANY if source is None else slen), None)
-        if route_class is not None:
+        route_class, key = _place(group, plen, source, slen, ingress, static)
+        if self._has(route_class, key):
             self._take_out(route_class, key)
             self._name(key[0], plen, -1)
 
@@ -169,6 +161,9 @@ class Fib:
             elsewhere = not learned
         return None if elsewhere else (0, True)
 
+    def _has(self, route_class: _RouteClass, key: _RouteKey) -> bool:
+        return key[2] in self._classes.get(route_class, {}).get(key[:2], {})
+
     def _put_in(self, route_class: _RouteClass, key: _RouteKey, ports: int) -> None:
         if route_class not in self._classes:
             self._classes[route_class] = {}
@@ -198,3 +193,12 @@ class Fib:
             for each in sorted(self._classes)
         ]
         self._sorted = True
+
+
+def _place(
+    group: int, plen: int, source: int | None, slen: int, ingress: int | None, static: bool
+) -> tuple[_RouteClass, _RouteKey]:
+    """Where a route belongs: its class, and its key among the routes of that class."""
+    group_mask, source_mask = mask_of(plen), 0 if source is None else mask_of(slen)
+    key = (group & group_mask, (source or 0) & source_mask, ANY if ingress is None else ingress)
+    return _RouteClass(not static, source is None, FULL ^ group_mask, FULL ^ source_mask), key
