@@ -14,23 +14,18 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvloop
 
-from bench import join_delay, machine
+from bench import machine
+from bench.delay import join_delays
 from bench.feeder import Feed, Feeder
 from forwarder.agent import rest
 from forwarder.agent.agent import Agent
-from forwarder.lab.capture import IGMP, Capture
-from forwarder.lab.mcfwd import Mcfwd
-from forwarder.lab.programs import Receiver, Sender
-from forwarder.lab.topology import LINK, Lab
 from forwarder.process import control
 from forwarder.process.child import Start
 from forwarder.state import membership, routes, snapshot
@@ -43,18 +38,6 @@ from igmp.messages import RecordType
 
 TURNS = ("_breathe", "_expire", "_publish", "_beat")
 DOWNSTREAMS = (1, 2, 3, 4)
-DELAY_SETTINGS = """
-[[interface]]
-name = "up0"
-role = "upstream"
-[[interface]]
-name = "down0"
-[[interface]]
-name = "down1"
-max_groups = 65536
-[igmp]
-last_member_query_interval = 0.2
-"""
 FEW = 1000
 REFRESH, JOIN, LEAVE = RecordType.MODE_IS_EXCLUDE, RecordType.CHANGE_TO_EXCLUDE, RecordType.CHANGE_TO_INCLUDE
 
@@ -189,35 +172,6 @@ async def joins_and_leaves(rig: Rig, first: int, rounds: int) -> float:
     return median(seconds)
 
 
-def join_delays(groups: int, count: int) -> list[float]:
-    """Seconds from a report to the first forwarded datagram, with mcfwd running and so many groups on another port."""
-    with ExitStack() as stack:
-        folder, lab = Path(stack.enter_context(TemporaryDirectory())), stack.enter_context(Lab(2))
-        (folder / "mcfwd.toml").write_text(DELAY_SETTINGS)
-        mcfwd = stack.enter_context(Mcfwd(lab.router, "-c", str(folder / "mcfwd.toml")))
-        fill(lab, mcfwd, groups)
-        stack.enter_context(Sender(lab.source, join_delay.GROUP, rate=10_000))
-        mcfwd.wait_for(lambda m: m.interface(lab.upstream)["rx_packets"], 10.0, "stream at the router")
-        receiver = stack.enter_context(Receiver(lab.receivers[0]))
-        capture = stack.enter_context(Capture(lab.receivers[0], protocol=IGMP))
-        branch = join_delay.Branch(lab, receiver, capture)
-        delays = [branch.join_delay() for _ in range(count)]
-        print(f"report to first datagram with {groups:,} groups: median {1000 * median(delays):.2f} ms", flush=True)
-        return delays
-
-
-def fill(lab: Lab, mcfwd: Mcfwd, groups: int) -> None:
-    """Have the second receiver's link say that it wants so many groups."""
-    frames = Feed(2, JOIN, 0, groups, 60, host=lab.address(1)).frames()
-    with lab.receivers[1].socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
-        sock.bind((LINK, 0))
-        for at, frame in enumerate(frames):
-            sock.send(frame)
-            if at % 20 == 0:        # what a neighbour with that many groups would send within a second
-                time.sleep(0.02)
-    mcfwd.wait_for(lambda m: m.interface("down1")["groups"] == groups, 20.0, f"{groups} groups")
-
-
 def resident() -> int:
     """Octets of this process in memory."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -246,6 +200,8 @@ def main(argv: list[str]) -> int:
 def delay(options: argparse.Namespace) -> int:
     """Report to first datagram, with one group and with very many."""
     delays = {groups: join_delays(groups, options.delay) for groups in (1, 20_000)}
+    for groups, seconds in delays.items():
+        print(f"report to first datagram with {groups:,} groups: median {1000 * median(seconds):.2f} ms")
     result = {"benchmark": "agent_delay", "machine": machine.describe(), "unit": "s", "delays": delays}
     return tell(result, options.json)
 
