@@ -22,6 +22,7 @@ from typing import Any
 import uvloop
 
 from bench import machine
+from bench.delay import join_delays
 from bench.feeder import Feed, Feeder
 from forwarder.agent import rest
 from forwarder.agent.agent import Agent
@@ -182,17 +183,34 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.agent", description=__doc__)
     parser.add_argument("--reports", type=int, default=100_000, help="of one record each, refreshing")
     parser.add_argument("--groups", type=int, default=50_000, help="on each of four ports")
+    parser.add_argument("--delay", type=int, default=0, help="that many joins from report to datagram instead")
     parser.add_argument("--profile", action="store_true", help="where the time goes (with it all is slower)")
     parser.add_argument("--json", type=Path, help="write the result there too")
     options = parser.parse_args(argv)
+    if options.delay:
+        return delay(options)
     rig = Rig()
     rest.begin()
     if options.profile:
         return profile(options, rig)
     result = {"benchmark": "agent", "machine": machine.describe(), **uvloop.run(run(options, rig))}
+    return tell(result, options.json)
+
+
+def delay(options: argparse.Namespace) -> int:
+    """Report to first datagram, with one group and with very many."""
+    delays = {groups: join_delays(groups, options.delay) for groups in (1, 20_000)}
+    for groups, seconds in delays.items():
+        print(f"report to first datagram with {groups:,} groups: median {1000 * median(seconds):.2f} ms")
+    result = {"benchmark": "agent_delay", "machine": machine.describe(), "unit": "s", "delays": delays}
+    return tell(result, options.json)
+
+
+def tell(result: dict[str, Any], file: Path | None) -> int:
+    """Print a result for programs, and write it where it is wanted."""
     print(json.dumps(result))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    if file:
+        file.write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 

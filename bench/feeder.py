@@ -19,7 +19,7 @@ V3_ROUTERS = parse_address("224.0.0.22")
 
 @dataclass(frozen=True)
 class Feed:
-    """Version 3 reports of one kind of record on groups `first` to `last`, `together` in one message, `times` over."""
+    """Version 3 reports about groups `first` to `last`, `together` records in one message, all of it `times` over."""
 
     port: int
     kind: int
@@ -27,6 +27,7 @@ class Feed:
     last: int
     together: int = 1
     times: int = 1
+    host: str = ""          # who says it; none: an address of the port's own
 
     @property
     def records(self) -> int:
@@ -45,7 +46,7 @@ class Feed:
         return [self._frame([GroupRecord(RecordType(self.kind), group) for group in pack]) for pack in packs]
 
     def _frame(self, records: list[GroupRecord]) -> bytes:
-        packet = encode(parse_address(f"10.0.{self.port}.9"), V3_ROUTERS, encode_report(records))
+        packet = encode(parse_address(self.host or f"10.0.{self.port}.9"), V3_ROUTERS, encode_report(records))
         return group_mac(V3_ROUTERS).to_bytes(6) + (0x0200_0000_0000 | self.port).to_bytes(6) + b"\x08\x00" + packet
 
 

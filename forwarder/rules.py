@@ -27,7 +27,7 @@ def quote(value: object) -> str:
 
 def of_interface(interface: InterfaceSettings) -> Iterator[Problem]:
     """What is wrong with one `[[interface]]`."""
-    if problem := _name_problem(interface.name):
+    if problem := name_problem(interface.name):
         yield "name", problem
     for at, text in enumerate(interface.altnets or ()):
         if problem := _network_problem(text) or _source_problem(text):
@@ -51,7 +51,7 @@ def of_settings(settings: Settings) -> Iterator[Problem]:
     yield from _static(settings)
 
 
-def _name_problem(name: str) -> str | None:
+def name_problem(name: str) -> str | None:
     """What the kernel would not take as an interface name (dev_valid_name, net/core/dev.c)."""
     if not name:
         return "an interface name is empty"
@@ -179,9 +179,9 @@ def of_route(route: RouteSettings) -> Iterator[Problem]:
         yield "group", f"{quote(route.group)} is link-local and never forwarded"
     if route.source is not None and (problem := _sources_problem(route.source)):
         yield "source", problem
-    if route.upstream is not None and (problem := _name_problem(route.upstream)):
+    if route.upstream is not None and (problem := name_problem(route.upstream)):
         yield "upstream", problem
-    yield from _each("downstreams", route.downstreams, _name_problem)
+    yield from _each("downstreams", route.downstreams, name_problem)
     for at, name in enumerate(route.downstreams):
         if name == route.upstream:
             yield f"downstreams[{at}]", f"{quote(name)} is where the group comes from"

@@ -154,10 +154,9 @@ def test_a_bit_older_than_its_ports_assignment_is_masked():
 
 
 def test_hosts_without_an_address_are_null():
-    row = {"port": 1, "group": GROUP, "host": 0, "mac": 0x0200_0000_0001, "mode": "exclude", "sources": []}
-    row["expires"] = 1
+    row = {**HOSTS[0], "host": 0}
     [known, unknown] = views.hosts([row, {**row, "mac": 0}, {**row, "port": 9}], PORTS)
-    assert (known["host"], known["mac"], unknown["mac"]) == (None, "02:00:00:00:00:01", None)
+    assert (known["host"], known["mac"], unknown["mac"]) == (None, "02:00:00:00:00:07", None)
 
 
 def test_rows_of_a_port_that_is_gone_are_left_out():
@@ -540,6 +539,30 @@ def test_a_silent_supervisor_is_an_error_after_a_while(tmp_path):
     with running(tmp_path, answering=False) as instance:
         assert refusal(instance, "POST", "routes", ROUTE)[0] == 504
         assert Client(instance.path).get("interfaces")
+
+
+def test_an_answer_that_goes_on_is_waited_for_and_one_that_stops_is_not():
+    """The agent is silent for half of the time limit between parts, and for ever in the middle of the second answer."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.setblocking(False)
+
+    async def answered(parts: int, complete: bool) -> views.Row | list[Any] | None:
+        loop = asyncio.get_running_loop()
+        agent = Agent(ours.dup(), timeout=0.2)
+        agent.attach(loop)
+        question = loop.create_task(agent.rows("groups"))
+        number = json.loads(await loop.sock_recv(theirs, 4096))["id"]
+        for part in range(parts):
+            await asyncio.sleep(0.1)
+            more = not complete or part + 1 < parts
+            theirs.send(json.dumps({"id": number, "rows": [part], "more": more}).encode())
+        rows = await question
+        agent.close()
+        return rows
+
+    with ours, theirs:
+        assert asyncio.run(answered(5, complete=True)) == [0, 1, 2, 3, 4]
+        assert asyncio.run(answered(2, complete=False)) is None
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,9 @@ class Answerer(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_DELETE(self) -> None:
+        self.do_POST()
+
     def do_POST(self) -> None:
         """Refuses everything but one route; the refusal is what was asked."""
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
@@ -71,8 +74,6 @@ class Answerer(BaseHTTPRequestHandler):
         self.send_response(status)
         self.end_headers()
         self.wfile.write(json.dumps({"error": f"{self.command} {self.path} {body}"}).encode())
-
-    do_DELETE = do_POST  # noqa: N815 (http.server's name)
 
     def address_string(self) -> str:
         return "local"
@@ -390,8 +391,8 @@ def test_check_explains_lists_limits_and_what_is_static(tmp_path):
     file = tmp_path / "mcfwd.toml"
     file.write_text(
         '[[interface]]\nname = "eth0"\nrole = "upstream"\n'
-        '[[interface]]\nname = "eth1"\nquick_leave = true\n'
-        'allow = ["239.0.0.0/8"]\ndeny = ["10.0.0.0/8,239.1.0.0/16"]\n'
+        '[[interface]]\nname = "eth1"\nquick_leave = true\nallow = ["239.0.0.0/8"]\n'
+        'deny = ["10.0.0.0/8,239.1.0.0/16"]\n'
         'boundary = ["239.255.0.0/16"]\nrate_limit = "1500kbit"\nflow_rate_limit = "64kbit"\n'
         'static_groups = ["10.0.0.7,232.1.1.1"]\n'
         '[[route]]\ngroup = "239.9.0.0/16"\nsource = "10.0.0.7"\nupstream = "eth0"\ndownstreams = ["eth1"]\n'

@@ -19,21 +19,20 @@ from collections.abc import Iterable
 import uvloop
 
 from forwarder.agent import rest
-from forwarder.agent.attachment import Attachment
 from forwarder.agent.listening import Listening
 from forwarder.agent.notices import words_of
-from forwarder.agent.options import link_of, options_of, rules_of
+from forwarder.agent.options import rules_of
+from forwarder.agent.ports import Ports
 from forwarder.agent.publisher import Publisher
 from forwarder.agent.rpc import RpcServer
-from forwarder.agent.static import memberships_of, static_rows
+from forwarder.agent.static import static_rows
 from forwarder.agent.status import group_rows, host_rows, upstream_rows
 from forwarder.process import control
 from forwarder.process.child import Start, bootstrap
-from forwarder.state.ports import Configuration, Port
-from forwarder.state.settings import RouteSettings, Settings
+from forwarder.state.ports import Configuration
+from forwarder.state.settings import RouteSettings
 from forwarder.state.snapshot import SnapshotReader
 from igmp.outputs import Notice, Output, Role, Route, Send
-from igmp.parameters import PortOptions
 from igmp.proxy import Proxy
 
 log = logging.getLogger(__name__)
@@ -43,8 +42,6 @@ PATIENCE = 0.25                 # seconds that what is due may wait for packets 
 BEAT = 1.0                      # seconds between heartbeats
 PUBLISH_DELAY = 0.1             # seconds from a packet to its counters in shared memory
 PORTION = 64                    # ports whose counters are published in one turn
-
-Key = tuple[int, int, int]      # port index, assignment, ifindex
 
 
 def main() -> None:
@@ -72,19 +69,13 @@ class Agent:
             "upstream": lambda: upstream_rows(self._proxy.each_upstream()),
         }
         self._rpc = RpcServer(descriptors["rpc"], nouns)
-        self._settings = Settings()
-        self._ports: dict[int, Port] = {}
-        self._options: dict[int, PortOptions] = {}
-        self._static: dict[int, frozenset[tuple[int | None, int]]] = {}
-        self._routed: object = None
-        self._lent: dict[Key, int] = {}
-        self._attached: dict[int, tuple[Key, Attachment]] = {}
         self._listening = Listening()
+        self._ports = Ports(self._proxy, self._publisher, self._listening, self._apply)
+        self._routed: object = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._publishing = False
         self._refused = self._publisher.refused
-        self._ready = False
 
     async def run(self) -> None:
         """Serve until told to stop; then leave all groups upstream."""
@@ -117,24 +108,17 @@ class Agent:
         message, descriptors = received
         match message["type"]:
             case "port":
-                self._lend((message["port"], message["assigned"], message["ifindex"]), descriptors["igmp"])
+                self._configure()
+                self._ports.lend((message["port"], message["assigned"], message["ifindex"]), descriptors["igmp"])
             case "ports_sent":
                 self._become_ready()
             case "stop":
                 self._done.set()
 
-    def _lend(self, key: Key, descriptor: int) -> None:
-        for former in [each for each in self._lent if each[0] == key[0]]:
-            os.close(self._lent.pop(former))
-        self._lent[key] = descriptor
-        self._configure()
-        if key[0] in self._ports:
-            self._attach(self._ports[key[0]])
-
     def _become_ready(self) -> None:
         """Everything a predecessor had is ours now: take over what no port of today wants, and say so."""
         self._publisher.reconcile(self._proxy.routes())
-        self._ready = True
+        self._ports.restoring = False
         control.send(self._control, {"type": "ready"})
 
     def _configure(self) -> None:
@@ -142,88 +126,20 @@ class Agent:
         if published is None:
             return
         configuration = Configuration.from_json(published)
-        self._settings = configuration.settings
-        self._proxy.set_rules(rules_of(self._settings))
-        self._apply(self._proxy.set_merge_only_querier(self._settings.igmp.merge_only_querier, time.monotonic()))
+        settings = configuration.settings
         self._publisher.generation = configuration.generation
-        current = {port.index: port for port in configuration.ports}
-        for index in list(self._ports):
-            if index not in current or current[index].assigned != self._ports[index].assigned:
-                self._remove(index)
-        self._ports = current
-        for port in current.values():
-            self._publisher.assign(port)
-            self._apply_options(port)
-            self._apply_static_groups(port, configuration.static_groups(port))
-            self._attach(port)
-        self._apply_routes(configuration.routes)
+        self._proxy.set_rules(rules_of(settings))
+        self._apply(self._proxy.set_merge_only_querier(settings.igmp.merge_only_querier, time.monotonic()))
+        self._ports.configure(configuration)
+        self._set_routes(configuration.routes)
 
-    # what is configured of ports
-
-    def _apply_options(self, port: Port) -> None:
-        options, former = options_of(port, self._settings), self._options.get(port.index)
-        if former == options:
-            return
-        self._options[port.index] = options
-        if former is not None and former.role == options.role:
-            self._apply(self._proxy.set_options(port.index, options, time.monotonic()))
-            return
-        if former is not None:
-            self._detach(port.index)
-            self._static.pop(port.index, None)
-            self._apply(self._proxy.remove_port(port.index, time.monotonic()))
-        self._proxy.add_port(port.index, options)
-
-    def _apply_static_groups(self, port: Port, groups: tuple[str, ...]) -> None:
-        wanted = memberships_of(groups)
-        if self._static.get(port.index, frozenset()) != wanted:
-            self._static[port.index] = wanted
-            self._apply(self._proxy.set_static(port.index, wanted, time.monotonic()))
-
-    def _apply_routes(self, routes: tuple[RouteSettings, ...]) -> None:
-        ports = [(port.index, port.assigned, port.name, port.role) for port in self._ports.values()]
-        if self._routed != (routes, ports):
-            self._routed = routes, ports
-            self._publisher.set_static(static_rows(routes, list(self._ports.values())))
+    def _set_routes(self, routes: tuple[RouteSettings, ...]) -> None:
+        ports = self._ports.all
+        routed = routes, [(port.index, port.assigned, port.name, port.role) for port in ports]
+        if self._routed != routed:
+            self._routed = routed
+            self._publisher.set_static(static_rows(routes, ports))
             self._publisher.wake()
-
-    # ports
-
-    def _attach(self, port: Port) -> None:
-        """Bring a port to what configuration and descriptors together say of it."""
-        key = (port.index, port.assigned, port.ifindex)
-        if port.index in self._attached and self._attached[port.index][0] != key:
-            self._detach(port.index)
-        if port.index not in self._attached and key in self._lent:
-            attachment = Attachment(os.dup(self._lent[key]), port)
-            self._attached[port.index] = (key, attachment)
-            self._listening.add(attachment)
-        self._set_link(port)
-
-    def _set_link(self, port: Port) -> None:
-        now = time.monotonic()
-        if port.index in self._attached and port.up:
-            self._attached[port.index][1].refresh(port)
-            self._apply(self._proxy.port_up(port.index, link_of(port), now))
-            if not self._ready:
-                self._publisher.restore(self._proxy, port.index, self._static.get(port.index, ()), now)
-                self._arm()
-        else:
-            self._apply(self._proxy.port_down(port.index, now))
-
-    def _detach(self, index: int) -> None:
-        if index not in self._attached:
-            return
-        _, attachment = self._attached.pop(index)
-        self._listening.remove(attachment)
-        attachment.close()
-        self._apply(self._proxy.port_down(index, time.monotonic()))
-
-    def _remove(self, index: int) -> None:
-        self._detach(index)
-        del self._ports[index], self._options[index]
-        self._static.pop(index, None)
-        self._apply(self._proxy.remove_port(index, time.monotonic()))
 
     # packets and time
 
@@ -255,16 +171,11 @@ class Agent:
                 case Route():
                     self._publisher.route(output)
                 case Send():
-                    self._send(output)
+                    self._ports.send(output.port, output.packet)
                 case Role():
                     self._publisher.role(output)
                 case Notice():
                     log.warning("%s", words_of(output, self._ports[output.port].name))
-
-    def _send(self, output: Send) -> None:
-        attached = self._attached.get(output.port)
-        if attached is not None and not attached[1].send(output.packet):
-            self._publisher.failed(output.port)
 
     def _settle(self) -> None:
         """After a turn: wake the workers if routes changed, set the timer, publish counters soon."""

@@ -1,7 +1,7 @@
 """Questions to the agent over a SOCK_SEQPACKET socket.
 
-An agent that does not answer in time costs the asker that time and nothing else: the answer is None. Any number of
-clients that ask the same at once are one question.
+An agent that says nothing for TIMEOUT costs the asker that time and nothing else: the answer is None. A long answer
+may take longer, as long as it goes on. Any number of clients that ask the same at once are one question.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class Agent:
         self._socket.close()
 
     async def rows(self, noun: str) -> Rows | None:
-        """All rows of "groups" or "upstream", or None where the agent did not answer in time."""
+        """All rows of "groups", "hosts" or "upstream", or None where the agent did not answer in time."""
         task = self._asked.get(noun)
         if task is None:
             task = self._asked[noun] = self._loop.create_task(self._ask(noun))
@@ -47,11 +47,16 @@ class Agent:
     async def _ask(self, noun: str) -> Rows | None:
         number = next(self._numbers)
         future: asyncio.Future[Rows] = self._loop.create_future()
-        self._waiting[number] = (future, [])
+        rows: Rows = []
+        self._waiting[number] = (future, rows)
         try:
             self._socket.send(json.dumps({"id": number, "noun": noun}).encode())
-            return await asyncio.wait_for(future, self._timeout)
-        except (OSError, TimeoutError):
+            arrived = -1
+            while not future.done() and arrived < len(rows):
+                arrived = len(rows)
+                await asyncio.wait([future], timeout=self._timeout)
+            return future.result() if future.done() else None
+        except OSError:
             return None
         finally:
             del self._waiting[number]

@@ -82,7 +82,7 @@ class Configuration:
             "generation": self.generation,
             "settings": self.settings.to_json(),
             "ports": [asdict(port) for port in self.ports],
-            "added": asdict(self.added),
+            "added": {"routes": [asdict(route) for route in self.added.routes], "groups": self.added.groups},
         }
 
     @classmethod

@@ -13,8 +13,9 @@ from forwarder import rules
 from forwarder.state.ports import Added
 from forwarder.state.settings import RouteSettings, Settings, covers
 
-MOST_ROUTES = 4096      # added at run time; the configuration snapshot must hold them all
-MOST_GROUPS = 16384
+MOST_ROUTES = 1024      # added at run time: every change is published whole and read whole
+MOST_GROUPS = 4096
+KEYS = ("interface", "group", "source", "upstream", "downstreams")
 
 
 class Reason(Enum):
@@ -51,8 +52,9 @@ def apply(request: dict[str, Any], added: Added, settings: Settings) -> Added:
 def describe(request: dict[str, Any]) -> str:
     """A change that was made, for the log."""
     verb = {"add": "added", "delete": "deleted"}[request["type"]]
-    values = {key: " ".join(value) if isinstance(value, list) else value for key, value in request["row"].items()}
-    told = ", ".join(f"{key} {value}" for key, value in values.items() if value)
+    row = request["row"]
+    values = {key: " ".join(row[key]) if isinstance(row[key], list) else row[key] for key in KEYS if row.get(key)}
+    told = ", ".join(f"{key} {value}" for key, value in values.items())
     return f"{verb} static {request['noun'].removesuffix('s')}: {told}"
 
 
@@ -129,7 +131,7 @@ class _StaticGroup:
 
 
 def _add_group(row: dict[str, Any], added: Added, settings: Settings) -> Added:
-    asked = _group(row, settings)
+    asked = _group(row)
     if not rules.may_be_port(asked.interface, settings):
         raise RefusedError(Reason.INVALID, f"interface: no [[interface]] covers {rules.quote(asked.interface)}")
     if problem := rules.ssm_problem(asked.text, settings):
@@ -144,7 +146,7 @@ def _add_group(row: dict[str, Any], added: Added, settings: Settings) -> Added:
 
 
 def _delete_group(row: dict[str, Any], added: Added, settings: Settings) -> Added:
-    asked = _group(row, settings)
+    asked = _group(row)
     kept = tuple(each for each in added.groups if each != (asked.interface, asked.text))
     if len(kept) < len(added.groups):
         return replace(added, groups=kept)
@@ -153,8 +155,10 @@ def _delete_group(row: dict[str, Any], added: Added, settings: Settings) -> Adde
     raise RefusedError(Reason.UNKNOWN, f"there is no {asked.words}")
 
 
-def _group(row: dict[str, Any], settings: Settings) -> _StaticGroup:
+def _group(row: dict[str, Any]) -> _StaticGroup:
     interface, group, source = _text(row, "interface"), _text(row, "group"), _optional_text(row, "source")
+    if problem := rules.name_problem(interface):
+        raise RefusedError(Reason.INVALID, f"interface: {problem}")
     text = group.strip() if source is None else f"{source.strip()},{group.strip()}"
     if problem := rules.membership_problem(text):
         raise RefusedError(Reason.INVALID, f"{'group' if source is None else 'source and group'}: {problem}")

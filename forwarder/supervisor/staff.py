@@ -148,7 +148,7 @@ class Staff:
         """A child says that it is ready or asks for something, or its end of the channel is gone."""
         try:
             received = control.receive(process.channel)
-        except (OSError, ValueError, LookupError):  # gone, or not what our children say
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):   # gone, or not ours
             received = None
         if received is None:
             self._selector.unregister(process.channel)

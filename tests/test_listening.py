@@ -1,0 +1,159 @@
+"""The shell around the protocol: every port is heard in turn, no turn is long, nothing is left to be collected."""
+
+import gc
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from forwarder.agent import rest
+from forwarder.agent.attachment import Attachment
+from forwarder.agent.listening import BREATH, QUOTA, Listening
+from forwarder.state.ports import Port
+from forwarder.state.settings import InterfaceSettings
+from igmp.link import Link, Network, parse_address
+from igmp.messages import GroupRecord, RecordType, encode_report
+from igmp.packet import encode
+from igmp.parameters import PortOptions
+from igmp.proxy import Proxy
+
+ADDRESSES = bytes(6) + bytes.fromhex("020000000009") + b"\x08\x00"
+G, HOST, ROUTERS = parse_address("239.1.1.1"), parse_address("10.0.1.9"), parse_address("224.0.0.22")
+
+
+def port(index: int, link_type: int = 1) -> Port:
+    settings = InterfaceSettings(name=f"eth{index}")
+    return Port(
+        index=index, assigned=1, name=settings.name, role="downstream", settings=settings, link_type=link_type
+    )
+
+
+@contextmanager
+def listened(count: int) -> Iterator[tuple[Listening, list[Attachment], list[socket.socket]]]:
+    """Ports that are listened to, and the other ends of their wires."""
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count)]
+    listening = Listening()
+    attachments = [Attachment(near.detach(), port(index)) for index, (near, _) in enumerate(pairs)]
+    for each in attachments:
+        listening.add(each)
+    try:
+        yield listening, attachments, [far for _, far in pairs]
+    finally:
+        for closed in (*attachments, *(far for _, far in pairs)):
+            closed.close()
+
+
+def say(wire: socket.socket, *packets: bytes) -> None:
+    for packet in packets:
+        wire.send(ADDRESSES + packet)
+
+
+def test_every_port_is_heard_in_its_turn():
+    with listened(3) as (listening, _, wires):
+        say(wires[0], *([b"loud"] * 3 * QUOTA))
+        say(wires[1], b"quiet")
+        say(wires[2], b"quiet")
+        heard: list[int] = []
+        assert not listening.breathe(lambda index, *_: heard.append(index))
+        assert heard.index(1) <= QUOTA + 1
+        assert heard.index(2) <= QUOTA + 1
+        assert [heard.count(index) for index in range(3)] == [3 * QUOTA, 1, 1]
+
+
+def test_a_packet_comes_with_its_sender_and_without_its_link_header():
+    with listened(1) as (listening, _, wires):
+        say(wires[0], b"packet")
+        heard: list[tuple[int, bytes, int]] = []
+        listening.breathe(lambda index, packet, _, mac: heard.append((index, packet, mac)))
+        assert heard == [(0, b"packet", 0x0200_0000_0009)]
+
+
+def test_a_link_without_header_has_none_to_take_off():
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    attachment = Attachment(near.detach(), port(0, link_type=0xFFFE))
+    with far:
+        far.send(b"packet")
+        assert attachment.receive() == (b"packet", 0)
+        assert attachment.receive() is None
+        attachment.close()
+
+
+def test_a_breath_ends_and_the_next_goes_on_where_it_ended():
+    with listened(2) as (listening, _, wires):
+        for wire in wires:
+            say(wire, *([b"packet"] * 20))
+        heard: list[int] = []
+
+        def slow(index: int, packet: bytes, now: float, mac: int) -> None:
+            heard.append(index)
+            while time.monotonic() < now + BREATH / 4:
+                pass
+
+        begun = time.monotonic()
+        assert listening.breathe(slow)
+        assert time.monotonic() - begun < 20 * BREATH
+        assert 0 < len(heard) < 40
+        while listening.breathe(slow):
+            pass
+        assert [heard.count(index) for index in (0, 1)] == [20, 20]
+
+
+def test_what_cannot_be_sent_is_said():
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    attachment = Attachment(near.detach(), port(0))
+    packet = encode(HOST, ROUTERS, b"message")
+    assert attachment.send(packet)
+    assert far.recv(100) == bytes.fromhex("01005e000016") + bytes(6) + b"\x08\x00" + packet
+    far.close()
+    assert not attachment.send(packet)
+    attachment.close()
+
+
+def test_a_port_that_is_gone_is_not_heard():
+    with listened(2) as (listening, attachments, wires):
+        for wire in wires:
+            say(wire, b"packet")
+        listening.remove(attachments[0])
+        heard: list[int] = []
+        listening.breathe(lambda index, *_: heard.append(index))
+        assert heard == [1]
+
+
+def report(kind: RecordType, group: int, *sources: int) -> bytes:
+    return encode(HOST, ROUTERS, encode_report([GroupRecord(kind, group, sources)]))
+
+
+def test_joins_and_leaves_leave_nothing_for_the_collector():
+    """What `rest` freezes unseen would stay for ever if it were garbage; so the protocol must make no cycles."""
+    proxy = Proxy(lambda: 0.5)
+    for index, role in enumerate(("upstream", "downstream", "downstream")):
+        proxy.add_port(index, PortOptions(role))
+        proxy.port_up(index, Link((Network(parse_address(f"10.0.{index}.1"), 24),)), 0.0)
+    now = 0.0
+    gc.collect()
+    gc.disable()
+    try:
+        for turn in range(300):
+            for kind, sources in ((RecordType.CHANGE_TO_EXCLUDE, ()), (RecordType.ALLOW_NEW_SOURCES, (HOST,))):
+                proxy.receive(1, report(kind, G + turn % 7, *sources), now)
+            proxy.receive(1, b"not a packet", now)
+            proxy.receive(1, report(RecordType.CHANGE_TO_INCLUDE, G + turn % 7), now)
+            while proxy.deadline <= now + 3.0:
+                now = max(now, proxy.deadline)
+                proxy.expire(now)
+            now += 3.0
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_rest_walks_over_what_is_new_only():
+    kept = [[number] for number in range(1000)]
+    gc.collect()
+    before = gc.get_freeze_count()
+    try:
+        rest.rest()
+        assert gc.get_freeze_count() >= before + len(kept)
+        assert gc.get_count()[0] < len(kept)
+    finally:
+        gc.unfreeze()
