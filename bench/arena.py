@@ -38,6 +38,7 @@ class Terms:
     segments: int = 1
     mtu: int = 1500
     unicast: bool = False  # the router also forwards unicast
+    receivers: str = "blocking"  # how they wait: blocking | polled (bench.receive)
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Arena:
         return ", ".join(f"{reason} {count}" for reason, count in fresh.items() if count) or "nobody counted a drop"
 
     def _receivers(self) -> Receivers:
-        return Receivers(self.lab.receivers)
+        return Receivers(self.lab.receivers, wait=self.terms.receivers)
 
     def _prepare(self) -> None:
         self.receivers.join(FIRST_GROUP, len(self.groups))

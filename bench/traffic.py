@@ -72,10 +72,12 @@ class Latency:
 
 
 class Receivers(Program):
-    """`bench.receive` for a socket in each of some namespaces."""
+    """`bench.receive` for a socket in each of some namespaces; `wait`: how, "blocking" or "polled"."""
 
-    def __init__(self, namespaces: Sequence[Namespace], interface: str = LINK, gather: float = 5.0) -> None:
-        arguments = ["--of", str(os.getpid()), "--interface", interface, "--gather", str(gather)]
+    def __init__(
+        self, namespaces: Sequence[Namespace], interface: str = LINK, gather: float = 5.0, wait: str = "polled"
+    ) -> None:
+        arguments = ["--of", str(os.getpid()), "--interface", interface, "--gather", str(gather), "--wait", wait]
         arguments += [word for namespace in namespaces for word in ("--namespace", str(namespace.fd))]
         super().__init__(namespaces[0], "bench.receive", arguments)
         self.count = len(namespaces)

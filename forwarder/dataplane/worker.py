@@ -69,7 +69,8 @@ class Worker:
         self._transmitter = Transmitter(self._attached, max(LARGEST, RingLayout().most_frames))
         self._pipeline = Pipeline(self._decisions, self._transmitter)
         self._poll = select.poll()
-        for descriptor in (self._control.fileno(), self._wake):
+        self._news = (self._control.fileno(), self._wake)
+        for descriptor in self._news:
             self._poll.register(descriptor, select.POLLIN)
         self._by_descriptor: dict[int, int] = {}
         self._profile = PROFILES["balanced"]
@@ -102,14 +103,15 @@ class Worker:
                 return
 
     def _breathe(self, ready: list[tuple[int, int]]) -> None:
-        """Attend to what is ready; when there are frames, in their own time."""
+        """Attend to what is ready; when there are frames, in their own time or with the news, whichever is sooner."""
         if not self._pace.gather:
             for descriptor, events in ready:
                 self._attend(descriptor, events)
             return
         rings = [each for each in ready if each[0] in self._by_descriptor]
         if rings and (wait := self._pace.wait(time.monotonic())):
-            time.sleep(wait)
+            select.select(self._news, (), (), wait)
+            ready = self._poll.poll(0)  # news come first: they were registered first
         began, before = time.monotonic(), int(self._segment.header[FRAMES])
         for descriptor, events in ready:
             self._attend(descriptor, events)

@@ -9,6 +9,7 @@ PR_SET_PDEATHSIG = 1  # prctl.h
 PR_SET_TIMERSLACK = 29
 MSG_DONTWAIT = 0x40  # socket.h
 MSG_TRUNC = 0x20
+MSG_WAITFORONE = 0x10000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)

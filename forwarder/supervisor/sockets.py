@@ -50,7 +50,7 @@ class PortOpener:
 
     def __init__(self, sizes: DataplaneSettings, bell: int) -> None:
         self._workers = sizes.workers
-        self._version = TPACKET_V2 if sizes.profile == "latency" else TPACKET_V3
+        self._slots_only = sizes.profile == "latency"
         self._budget = sizes.ring_memory // RingLayout().block_size
         self._lent: dict[tuple[int, int, int], int] = {}
         self._bell = bell
@@ -67,7 +67,7 @@ class PortOpener:
         key = key_of(port)
         if key in self._pending:
             return
-        layout = RingLayout(block_nr=self._blocks(port), version=self._version)
+        layout = RingLayout(block_nr=self._blocks(port), version=self._ring_version(port))
         self._lent[key] = layout.block_nr * self._workers
         future = self._pool.submit(_open, port, layout, promiscuous, self._workers)
         self._pending[key] = future
@@ -94,6 +94,10 @@ class PortOpener:
     def shutdown(self) -> None:
         """Wait for what is under way."""
         self._pool.shutdown(wait=True)
+
+    def _ring_version(self, port: Port) -> int:
+        """Blocks where streams come in. Each such ring has a timer that never rests, even when nothing flows."""
+        return TPACKET_V3 if port.role == "upstream" and not self._slots_only else TPACKET_V2
 
     def _blocks(self, port: Port) -> int:
         """Of one ring: upstream at least 500 ms of one-millisecond blocks, downstream little, within the budget."""
