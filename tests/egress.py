@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from forwarder.dataplane.fragmentation import checksum, cut, finish_checksum
+from forwarder.dataplane.transmit import Sent
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
 from forwarder.state.settings import InterfaceSettings
-from forwarder.state.worker_segment import BLOCK, FIRST_REASON
+from forwarder.state.worker_segment import BLOCK, FIRST_REASON, TX_BYTES, TX_PACKETS
 
 MAC = bytes.fromhex("02000000aa01")
 
@@ -34,6 +35,12 @@ class Egress:
 
     def count(self, reason: Reason, frames: int = 1) -> None:
         self.counters[FIRST_REASON + reason - 1] += frames
+
+    def count_sent(self, sent: Sent) -> None:
+        self.counters[TX_PACKETS] += sent.sent
+        self.counters[TX_BYTES] += sent.bytes
+        if sent.failed:
+            self.count(Reason.TRANSMIT_FAILED, sent.failed)
 
     def dropped(self, reason: Reason) -> int:
         return int(self.counters[FIRST_REASON + reason - 1])

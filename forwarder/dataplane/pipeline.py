@@ -9,6 +9,7 @@ from forwarder.dataplane.forwarding import verdicts
 from forwarder.dataplane.frame import NONE, Columns, Positions, columns
 from forwarder.dataplane.ring import Batch, Frame
 from forwarder.dataplane.scalar import Scalar
+from forwarder.dataplane.steady import Steady
 from forwarder.dataplane.transmitter import Transmitter
 from forwarder.state.reasons import REASONS, Reason
 from forwarder.state.worker_segment import FIRST_REASON, RX_BYTES, RX_PACKETS
@@ -22,12 +23,17 @@ class Pipeline:
     def __init__(self, decisions: Decisions, transmitter: Transmitter) -> None:
         self._decisions, self._transmitter = decisions, transmitter
         self._scalar = Scalar(decisions.flows, transmitter.ports)
+        self._steady = Steady(self._scalar, decisions.flows, transmitter.capacity)
 
     def forward(self, ingress: Attachment, batch: Batch, now: float) -> tuple[int, int]:
         """Decide on every frame and send what is wanted; how many frames there were, and flows that can be gathered.
 
         The batch is then done with.
         """
+        if self._transmitter.segmentation:
+            own = self._decisions.own.others(ingress.port.index)
+            if self._steady.forward(ingress, batch, own, now):
+                return len(batch.net), 1
         header = columns(batch, ingress.link_header)
         rows, decided = self._decisions.of(ingress.port.index, header, now)
         reasons = self._verdicts(ingress, header, decided)

@@ -31,7 +31,6 @@ from forwarder.dataplane.segmentation import Runs, gather, singles, super_blocks
 from forwarder.dataplane.transmit import Messages, Sent, send_frame, strided
 from forwarder.state.flow_columns import Words
 from forwarder.state.reasons import Reason
-from forwarder.state.worker_segment import TX_BYTES, TX_PACKETS
 from igmp.link import group_mac
 
 NO_OFFLOAD = bytes(10)
@@ -43,7 +42,7 @@ class Transmitter:
 
     def __init__(self, ports: Mapping[int, Attachment], capacity: int) -> None:
         """`capacity`: frames in the largest batch."""
-        self.ports = ports
+        self.ports, self.capacity = ports, capacity
         self._ethernet, self._bare = Messages(capacity), Messages(capacity)
         self.segmentation = False
 
@@ -80,7 +79,7 @@ class Transmitter:
         messages = load.messages(self._ethernet, self._bare, port)
         if not chosen.fragment.size and not chosen.cut.size:
             everything = len(chosen.whole) == messages.count
-            _count(port, messages.send(port.sending(), None if everything else chosen.whole))
+            port.count_sent(messages.send(port.sending(), None if everything else chosen.whole))
             return
         self._send_mixed(port, chosen, messages, load)
 
@@ -90,7 +89,7 @@ class Transmitter:
         runs = np.split(chosen.whole, np.searchsorted(chosen.whole, slow))
         for run, frame in zip(runs, [*slow.tolist(), None], strict=True):
             if run.size:
-                _count(port, messages.send(port.sending(), run))
+                port.count_sent(messages.send(port.sending(), run))
             if frame is not None:
                 self._send_divided(port, load, frame)
 
@@ -107,7 +106,7 @@ class Transmitter:
                 link_header = group_mac(int.from_bytes(packet[16:20])).to_bytes(6) + port.mac + ETHERTYPE_IPV4
             error = send_frame(port.sending(), NO_OFFLOAD + link_header + packet)
             size = len(link_header) + len(packet)
-            _count(port, Sent(int(not error), 0 if error else size, int(bool(error)), error))
+            port.count_sent(Sent(int(not error), 0 if error else size, int(bool(error)), error))
 
 
 class _Load:
@@ -161,13 +160,6 @@ class _Load:
         payload, length = payload + udp, length - udp
         sizes = L4 - start + UDP_LENGTH * several
         messages.fill_runs(addresses, sizes, payload.view(np.uint64), length.view(np.uint64), runs.first, runs.size)
-
-
-def _count(port: Attachment, sent: Sent) -> None:
-    port.counters[TX_PACKETS] += sent.sent
-    port.counters[TX_BYTES] += sent.bytes
-    if sent.failed:
-        port.count(Reason.TRANSMIT_FAILED, sent.failed)
 
 
 def _bits(bitmap: int) -> Iterator[int]:

@@ -316,7 +316,7 @@ def test_an_egress_that_is_slow_is_counted_and_holds_up_no_other(plant, group, s
     stack.callback(hurry_up, plant.lab.router, "down1")
     drops, sent = plant.drops(), plant.sent("down1")
     with Source(plant.lab.source) as source:
-        payloads = [NOISE[:length] for length in range(1000, 1100)]  # no super-frames: the queue would cut and drop them
+        payloads = [NOISE[:length] for length in range(1000, 1100)]  # no super-frames, which it would cut
         source.send(group, *payloads)
         assert members[0].receive(100) == payloads
 
