@@ -20,7 +20,7 @@ class Profile:
 
 PROFILES: dict[ProfileName, Profile] = {
     "latency": Profile(gather=0.0, few=6),
-    "balanced": Profile(gather=0.002, few=6),
+    "balanced": Profile(gather=0.003, few=6),
     "throughput": Profile(gather=0.005, few=6),
 }
 
