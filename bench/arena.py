@@ -15,7 +15,7 @@ from bench.send import Sent
 from bench.traffic import Latency, Receivers, Report, Source
 from forwarder.lab import links
 from forwarder.lab.numbering import expand
-from forwarder.lab.topology import UPSTREAM, Lab
+from forwarder.lab.topology import LINK, UPSTREAM, Lab
 
 FIRST_GROUP = "239.1.0.1"
 WARM_UP = 2000.0  # datagrams a second: makes flows, routes and caches; excluded from every result
@@ -117,7 +117,7 @@ class Arena:
             "stream": self.streams(len(self.groups)),
             "size": terms.size,
             "segments": terms.segments,
-            "kind": terms.sender,
+            "kind": terms.sender if terms.segments == 1 else "udp",
         }
 
     def trial(self, rate: float) -> Trial:
@@ -206,6 +206,7 @@ class Arena:
     def _tune(self) -> None:
         for namespace in (self.lab.router, *self.lab.receivers):
             namespace.sysctl("ipv4/igmp_max_memberships", max(2000, self.terms.groups + 100))
+        links.add_multicast_route(self.lab.source, LINK)
         if self.terms.unicast:
             self.lab.router.sysctl("ipv4/ip_forward", 1)
             links.add_default_route(self.lab.source, UPSTREAM)

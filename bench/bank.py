@@ -109,7 +109,7 @@ class Sweep:
         return count == room
 
     def wait(self, fd: int) -> bool:
-        """Sleeps in the system call until the first socket has something, and takes it; False when its time is over."""
+        """Sleeps in the system call until this socket has something, and takes it; False when its time is over."""
         return self._take(fd, MOST, syscalls.MSG_WAITFORONE) > 0
 
     @property
@@ -165,6 +165,7 @@ class Bank:
 
     def reset(self, stream: int, count: int) -> None:
         """Forgets, and counts `count` streams from `stream` on."""
+        self._sweep.release()
         self._tally = Tally(len(self.sockets), stream, count)
         self._latencies = Latencies(len(self.sockets))
         self._first_of = np.zeros((len(self.sockets), count), np.int64)
@@ -195,14 +196,20 @@ class Bank:
         """How long `block` sleeps at most when nothing comes."""
         self.sockets[0].patience(seconds)
 
-    def block(self, seconds: float) -> int:
-        """Receives for so long as a program with one socket does, asleep until datagrams come; how many did."""
-        self._sweep.owners[:] = 0
-        end, total = time.monotonic() + seconds, 0
-        while self._sweep.wait(self._fds[0]) and time.monotonic() < end:
+    def block(self, seconds: float) -> bool:
+        """Receives for so long as a program with one socket does, asleep until datagrams come; whether some came.
+
+        They are counted when there is no more room for others, or when somebody asks.
+        """
+        end = time.monotonic() + seconds
+        came = False
+        while self._sweep.wait(self._fds[0]):
+            came = True
             if self._sweep.full:
-                total += self._count()
-        return total + self._count()
+                self._count()
+            if time.monotonic() > end:
+                break
+        return came
 
     def _count(self) -> int:
         sweep = self._sweep
@@ -246,15 +253,16 @@ class Bank:
 
     def received(self) -> list[int]:
         """Datagrams of each receiver."""
+        self._count()
         return [int(count) for count in self._tally.received.sum(axis=1)]
 
     def report(self) -> dict[str, object]:
         """All counts, by receiver."""
-        tally = self._tally
+        received, tally = self.received(), self._tally
         drops = [each.drops() - before for each, before in zip(self.sockets, self._drops, strict=True)]
         return {
             "time": time.monotonic(),
-            "received": self.received(),
+            "received": received,
             "by_stream": tally.received.tolist() if tally.received.size <= 4096 else None,
             "unheard": int((tally.received == 0).sum()),
             "lost": tally.lost.tolist(),

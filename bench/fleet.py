@@ -42,8 +42,8 @@ class Fleet:
             case ["await", [*counts], quiet, timeout]:
                 return self._ask({n: ["await", [counts[n]], quiet, timeout] for n in receivers})
             case ["reset" | "report", *_]:
-                return self._ask({number: words for number in receivers})
-        return {"error": f"{words[0]}: not of receivers that block"}
+                return self._ask(dict.fromkeys(receivers, words))
+        return {"error": f"{words[0]}: not while they block"}
 
     def _ask(self, questions: dict[int, list[Any]]) -> dict[str, Any]:
         for number, words in questions.items():

@@ -68,7 +68,7 @@ class Service:
                 came, ready = self._bank.block(UNDISTURBED), stdin_only.poll(0)
             else:
                 ready = stdin_only.poll(self._gather) if busy else every.poll(self._patience())
-                came = self._bank.drain()
+                came = self._bank.drain() > 0
             if came:
                 self._last_arrival = time.monotonic()
             if any(fd == 0 for fd, _ in ready) and not self._obey():

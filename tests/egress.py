@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.fragmentation import checksum, cut, finish_checksum
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
@@ -32,8 +33,8 @@ class Egress:
     def sending(self) -> int:
         return self.near.fileno()
 
-    def count(self, reason: Reason, frames: int = 1) -> None:
-        self.counters[FIRST_REASON + reason - 1] += frames
+    count = Attachment.count
+    count_sent = Attachment.count_sent
 
     def dropped(self, reason: Reason) -> int:
         return int(self.counters[FIRST_REASON + reason - 1])

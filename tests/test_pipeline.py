@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from batches import Frame, address, batch_of, ip_packet
 
+from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.pipeline import Pipeline
@@ -55,8 +56,8 @@ class Wire:
     def sending(self) -> int:
         return self.near.fileno()
 
-    def count(self, reason: Reason, frames: int = 1) -> None:
-        self.counters[FIRST_REASON + reason - 1] += np.uint64(frames)
+    count = Attachment.count
+    count_sent = Attachment.count_sent
 
     def received(self) -> list[bytes]:
         """The IPv4 packets that were sent here since the last call."""

@@ -105,9 +105,11 @@ def test_all_ready_blocks_make_one_batch_and_go_back_in_order():
     assert batch is not None
     assert [frame[:1] for frame in frames_of(batch)] == [b"a", b"b", b"c"]
     assert kernel.status() == [1, 1, 0, 0]
+    assert ring.ready()
     ring.release()
     assert kernel.status() == [0, 0, 0, 0]
     assert ring.position == 2
+    assert not ring.ready()
     assert ring.receive() is None
 
 

@@ -52,9 +52,10 @@ def frames_of(batch: Batch) -> list[bytes]:
 
 def drain(ring: SlotRing) -> list[bytes]:
     frames = []
-    while (batch := ring.receive(5)) is not None:
-        frames += frames_of(batch)
+    while ring.ready():
+        frames += frames_of(ring.receive(5))
         ring.release()
+    assert ring.receive(5) is None
     return frames
 
 

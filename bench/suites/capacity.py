@@ -21,7 +21,7 @@ def scenarios(plan: Plan) -> list[Scenario]:
 
 def _capacity(bench: Bench) -> None:
     steps = bench.plan.by_level((), (500, 2000, 5000, 10_000), (500, 1000, 2000, 5000, 10_000, 20_000, 40_000, 60_000))
-    terms = bench.terms("group-capacity", ports=2, groups=steps[-1])
+    terms = bench.terms("group-capacity", ports=2, groups=steps[-1], receivers="polled")
     for contestant in bench.able("group-capacity", [*bench.opponents(), "mcfwd"], terms):
         with Ladder(contestant, terms) as arena:
             reached, complaint = _climb(bench, arena, steps)

@@ -28,7 +28,7 @@ def scenarios(plan: Plan) -> list[Scenario]:
 
 def _latency(rate: int, bench: Bench) -> None:
     scenario = f"latency-{rate}"
-    terms = bench.terms(scenario, ports=4)
+    terms = bench.terms(scenario, ports=4, receivers="polled")
     seconds = bench.plan.by_level(2.0, 2.5, 10.0)
     with Direct(Nothing(), replace(terms, ports=1)) as direct:
         note(bench, scenario, direct, rate, seconds)
@@ -53,7 +53,7 @@ def note(bench: Bench, scenario: str, arena: Arena, rate: float, seconds: float)
 def _burdened(bench: Bench) -> None:
     """While BACKGROUND of another group goes to the same ports from a second source program."""
     scenario = "latency-burdened"
-    terms = bench.terms(scenario, ports=4, groups=2)
+    terms = bench.terms(scenario, ports=4, groups=2, receivers="polled")
     able = bench.able(scenario, [*bench.opponents(), "mcfwd", "mcfwd-latency"], terms)
     bench.interleave(scenario, able, terms, lambda arena: _under_load(bench, scenario, arena), bench.plan.side_pairs)
 

@@ -43,7 +43,7 @@ def _names(bench: Bench) -> list[str]:
 
 
 def _joins(scenario: str, other_port: bool, burdened: bool, bench: Bench) -> None:
-    terms = bench.terms(scenario, ports=2, groups=2)
+    terms = bench.terms(scenario, ports=2, groups=2, receivers="polled")
     able = bench.able(scenario, _names(bench), terms, igmp=True)
     serial = iter(range(1, 60_000))
 
@@ -105,7 +105,7 @@ def _reports(frame: Frame, group: str, since: float) -> bool:
 def _leaves(bench: Bench) -> None:
     """Another port stays a member all the time; default timers; who takes long goes once."""
     scenario = "leave-delay"
-    terms = bench.terms(scenario, ports=2)
+    terms = bench.terms(scenario, ports=2, receivers="polled")
     able = bench.able(scenario, _names(bench)[:-1], terms, igmp=True)
     serial = iter(range(1, 60_000))
 

@@ -36,7 +36,7 @@ def scenarios(plan: Plan) -> list[Scenario]:
 
 
 def _memory(bench: Bench) -> None:
-    terms = bench.terms("memory-flows", ports=1, groups=GROUPS)
+    terms = bench.terms("memory-flows", ports=1, groups=GROUPS, receivers="polled")
     for contestant in bench.able("memory-flows", ["mcfwd"], terms):
         with Arena(contestant, terms) as arena:
             worker = arena.running.pids()["mcfwd-worker-0"]

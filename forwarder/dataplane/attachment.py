@@ -7,12 +7,13 @@ from contextlib import suppress
 
 from forwarder.dataplane.ring import ReceiveRing, Ring
 from forwarder.dataplane.slot_ring import LONGEST, SlotRing
+from forwarder.dataplane.transmit import Sent
 from forwarder.packet.packet_socket import link_header_length, map_ring, ring_drops, take_error
 from forwarder.packet.tpacket import TPACKET_V2, RingLayout
 from forwarder.state.flow_columns import Words
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
-from forwarder.state.worker_segment import FIRST_REASON, POSITION
+from forwarder.state.worker_segment import FIRST_REASON, POSITION, TX_BYTES, TX_PACKETS
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,13 @@ class Attachment:
     def count(self, reason: Reason, frames: int = 1) -> None:
         """Count dropped frames."""
         self.counters[FIRST_REASON + reason - 1] += frames
+
+    def count_sent(self, sent: Sent) -> None:
+        """Count what became of messages."""
+        self.counters[TX_PACKETS] += sent.sent
+        self.counters[TX_BYTES] += sent.bytes
+        if sent.failed:
+            self.count(Reason.TRANSMIT_FAILED, sent.failed)
 
     def beat(self) -> None:
         """Note what the kernel dropped and where we are in the ring."""

@@ -64,11 +64,11 @@ class FlowTable:
         cell = self._cells["ports"]
         return row, sum(cell[row, word] << 64 * word for word in range(self._words))
 
-    def account_one(self, row: int, length: int, now: float) -> None:
-        """Count one frame of `length` bytes."""
+    def account_one(self, row: int, length: int, now: float, frames: int = 1) -> None:
+        """Count frames of `length` bytes of one flow."""
         cells = self._cells
-        cells["packets"][row] += 1
-        cells["bytes"][row] += length
+        cells["packets"][row] += frames
+        cells["bytes"][row] += frames * length
         cells["last_seen"][row] = _nanoseconds(now)
 
     def stale(self, rows: Positions) -> Positions:

@@ -132,7 +132,7 @@ class Columns:
 
 def columns(batch: Batch, link_header: int) -> Columns:
     """The columns of a batch from a port whose link headers are `link_header` (14 or 0) bytes long."""
-    rows = _gather(batch)
+    rows = gather_rows(batch)
     pair = rows[:, IP + 12 : L4].view(">u8")[:, 0].astype(np.uint64)
     total_length = rows.view(">u2")[:, (IP + 2) // 2].astype(np.int64)
     sound = rows[:, IP] == NO_OPTIONS
@@ -202,8 +202,8 @@ def packet(batch: Batch, header: Columns, frame: int) -> bytes:
     return header.rows[frame, IP:L4].tobytes() + payload.tobytes()
 
 
-def _gather(batch: Batch) -> Rows:
-    """Copies of the rows, (n, 56). The IP header of every frame in a ring is at a multiple of 8."""
+def gather_rows(batch: Batch) -> Rows:
+    """Copies of the rows of a batch as they are in the ring, (n, 56); IP headers there are at multiples of 8."""
     start = (batch.net - IP) >> 3
     windows = np.ndarray((max(len(batch.words) - ROW // 8 + 1, 0),), _ROW_TYPE, batch.words, strides=(8,))
     try:

@@ -5,12 +5,15 @@ wait for. Therefore batches are held `gather` seconds apart, as soon as that man
 meantime that it is worth it. A batch that takes longer than that to carry sets its own pace: the more has come in
 meanwhile, the more goes together, so the cost of a frame falls as the load rises.
 
-A large batch of one flow would only leave the processor's caches; one of many interleaved flows has to be large, or
-there is nothing to gather. So the limit follows the number of flows that were found. Pure: the clock is the caller's.
+A large batch of one flow would only leave the caches, from which every port copies it, and keep the last port waiting;
+one of many interleaved flows has to be large, or there is nothing to gather. So the limit follows the numbers of ports
+and of flows that were found. Pure: the clock is the caller's.
 """
 
-SMALLEST, LARGEST = 2048, 16384
-"""Frames in a batch: about as much as stays in the caches, and a good third of an upstream ring."""
+SMALLEST, USUAL, LARGEST = 256, 2048, 16384
+"""Frames in a batch: several super-datagrams, as much as stays in the caches, a third of an upstream ring."""
+COPIES = 32768
+"""Frames that leave in a batch of one flow, all ports together: about 20 ms of work."""
 SHORT, LONG = 16, 40
 """Frames of a flow in a batch: where more are still much cheaper, and where there is hardly anything left to win."""
 
@@ -26,16 +29,17 @@ class Pace:
         self.gather = gather
         self._began = 0.0
         self._rate = 0.0
-        self.limit = SMALLEST
+        self.limit = USUAL
 
-    def fit(self, frames: int, flows: int) -> None:
-        """A batch had `frames` of so many flows that can be gathered: how large the next one may be."""
+    def fit(self, frames: int, flows: int, ports: int) -> None:
+        """A batch had `frames` of so many flows that can be gathered, for so many ports: how large the next may be."""
+        enough = min(max(COPIES // max(ports, 1), SMALLEST), USUAL)
         if 2 * frames < self.limit:
             return
         if frames < SHORT * flows:
             self.limit = min(2 * self.limit, LARGEST)
         elif frames > LONG * flows:
-            self.limit = max(self.limit // 2, SMALLEST)
+            self.limit = max(self.limit // 2, enough)
 
     def wait(self, now: float) -> float:
         """Seconds to wait before frames that are ready now are taken."""

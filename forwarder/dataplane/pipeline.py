@@ -1,5 +1,7 @@
 """One batch on its way through: header columns, verdicts, counters, and on to the transmitter."""
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,11 +11,20 @@ from forwarder.dataplane.forwarding import verdicts
 from forwarder.dataplane.frame import NONE, Columns, Positions, columns
 from forwarder.dataplane.ring import Batch, Frame
 from forwarder.dataplane.scalar import Scalar
+from forwarder.dataplane.steady import Steady
 from forwarder.dataplane.transmitter import Going, Transmitter
 from forwarder.state.reasons import REASONS, Reason
 from forwarder.state.worker_segment import FIRST_REASON, RX_BYTES, RX_PACKETS
 
 Reasons = npt.NDArray[np.uint8]
+
+
+class Carried(NamedTuple):
+    """A batch that is done with: its frames, flows of these that can be gathered, ports that any of them went to."""
+
+    frames: int
+    flows: int = 1
+    ports: int = 0
 
 
 class Pipeline:
@@ -22,12 +33,14 @@ class Pipeline:
     def __init__(self, decisions: Decisions, transmitter: Transmitter) -> None:
         self._decisions, self._transmitter = decisions, transmitter
         self._scalar = Scalar(decisions.flows, transmitter.ports)
+        self._steady = Steady(self._scalar, decisions.flows, transmitter.capacity)
 
-    def forward(self, ingress: Attachment, batch: Batch, now: float) -> tuple[int, int]:
-        """Decide on every frame and send what is wanted; how many frames there were, and flows that can be gathered.
-
-        The batch is then done with.
-        """
+    def forward(self, ingress: Attachment, batch: Batch, now: float) -> Carried:
+        """Decide on every frame and send what is wanted."""
+        if self._transmitter.segmentation and not self._decisions.listens(ingress.port.index):
+            own = self._decisions.own.others(ingress.port.index)
+            if ports := self._steady.forward(ingress, batch, own, now):
+                return Carried(len(batch.net), ports=ports)
         header = columns(batch, ingress.link_header)
         rows, decided = self._decisions.of(ingress.port.index, header, now)
         reasons = self._verdicts(ingress, header, decided)
@@ -40,9 +53,9 @@ class Pipeline:
             runs = self._transmitter.arrange(header, batch, frames, rows[frames])
             heads = rows[runs.heads]
             going = Going(heads, self._decisions.flows.ports(heads), now)
-            self._transmitter.send(header, batch, runs, going)
-            return len(rows), runs.flows
-        return len(rows), 1
+            ports = self._transmitter.send(header, batch, runs, going)
+            return Carried(len(rows), runs.flows, ports)
+        return Carried(len(rows))
 
     def ports_changed(self) -> None:
         """Ports came, went, or are no longer what they were."""

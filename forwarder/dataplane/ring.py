@@ -68,6 +68,9 @@ class Ring(Protocol):
     position: int
     view: memoryview  # the ring's bytes
 
+    def ready(self) -> bool:
+        """Whether there is anything to be had."""
+
     def receive(self, limit: int = ...) -> Batch | None:
         """Lends frames that are ready, `limit` at most or so; None if none is ready."""
 
@@ -100,6 +103,10 @@ class ReceiveRing:
         self._held = self._seen = 0
         found = self._find_position()
         self.position = (position or 0) if found is None else found
+
+    def ready(self) -> bool:
+        """Whether there is a block to be had."""
+        return bool(self._fields[self.position * self._layout.block_size // 4 + BLOCK_STATUS] & TP_STATUS_USER)
 
     def receive(self, limit: int = 1024) -> Batch | None:
         """Lends ready blocks of `limit` frames at most together, but one block at least; None if none is ready."""

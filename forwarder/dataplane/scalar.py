@@ -65,12 +65,9 @@ class Scalar:
 
         `own`: hardware addresses of our other ports.
         """
-        if self._decided != self._flows.changes or len(self._paths) > MOST_PATHS:
-            self._paths.clear()
-            self._decided = self._flows.changes
         plain = []
         for frame in frames:
-            found = self._plain(ingress, view, frame, own)
+            found = self.plain(ingress, view, frame, own)
             if found is None:
                 return False
             plain.append(found)
@@ -82,7 +79,7 @@ class Scalar:
         ingress.counters[RX_BYTES] += sum(frame.length for frame in frames)
         return True
 
-    def _plain(
+    def plain(
         self, ingress: Attachment, view: memoryview, frame: Frame, own: frozenset[bytes]
     ) -> tuple[Path, bytes, bytes, memoryview] | None:
         """Where a frame leads, its vnet header, its IPv4 header one hop older, and the rest; None: not plain."""
@@ -96,6 +93,9 @@ class Scalar:
         if not sound or protocol == IGMP or int.from_bytes(header, "big") % 0xFFFF:
             return None
         key = (ingress.port.index, source << 32 | group)
+        if self._decided != self._flows.changes or len(self._paths) > MOST_PATHS:
+            self._paths.clear()
+            self._decided = self._flows.changes
         path = self._paths.get(key) or self._find(key, ingress)
         if path is None or total > path.mtu or ttl < path.threshold:
             return None

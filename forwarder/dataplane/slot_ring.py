@@ -54,6 +54,10 @@ class SlotRing:
         self._held = self._seen = 0
         self.position = self._find_position(position or 0)
 
+    def ready(self) -> bool:
+        """Whether there is a filled slot to be had."""
+        return bool(self._fields[self.position * STRIDE] & TP_STATUS_USER)
+
     def receive(self, limit: int = 1024) -> Batch | None:
         """Lends up to `limit` ready frames, as far as they lie in a row; None if none is ready."""
         if self._held:

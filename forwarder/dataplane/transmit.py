@@ -98,6 +98,27 @@ class Messages:
         payload = np.add.reduceat(payload_length.view(np.int64), first)
         self._bytes = payload + size * (header_length - VNET_HDR_LENGTH)
 
+    def fill_even(
+        self, header_address: Addresses, header_length: int, payload_address: Addresses, payload_length: int, each: int
+    ) -> None:
+        """Makes messages of `each` pieces, the last of what is left, out of k pieces of one length.
+
+        k + `each` <= capacity.
+        """
+        m, width = len(header_address), each + 1
+        full, rest = divmod(len(payload_address), each)
+        base, length = (field[: m * width].reshape(m, width) for field in (self._base, self._length))
+        base[:, 0], length[:, 0], length[:, 1:] = header_address, header_length, payload_length
+        base[:full, 1:] = payload_address[: full * each].reshape(full, each)
+        self._headers["iov"][:m] = strided(self._address, width * IOVEC.itemsize, m)
+        self._headers["iovlen"][:m] = width
+        self._pieces = np.full(m, each)
+        if rest:
+            base[full, 1 : rest + 1] = payload_address[full * each :]
+            self._headers["iovlen"][full], self._pieces[full] = rest + 1, rest
+        self._bytes = self._pieces * (payload_length + header_length - VNET_HDR_LENGTH)
+        self.count, self._paired, self._total = m, False, None
+
     def send(self, fd: int, select: npt.NDArray[np.int64] | None = None) -> Sent:
         """Sends all messages, or those of index `select` in that order."""
         pieces, size, queue, count = self._pieces, self._bytes, self._all, self.count

@@ -35,7 +35,6 @@ from forwarder.dataplane.transmit import Messages, Sent, send_frame, strided
 from forwarder.state.flow_columns import Words
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
-from forwarder.state.worker_segment import TX_BYTES, TX_PACKETS
 from igmp.link import group_mac
 
 NO_OFFLOAD = bytes(10)
@@ -59,7 +58,7 @@ class Transmitter:
 
     def __init__(self, ports: Mapping[int, Attachment], capacity: int) -> None:
         """`capacity`: frames in the largest batch."""
-        self.ports = ports
+        self.ports, self.capacity = ports, capacity
         self._ethernet, self._bare = Messages(capacity), Messages(capacity)
         self._rates: dict[int, PortRates] = {}
         self.segmentation = False
@@ -70,14 +69,15 @@ class Transmitter:
             return singles(frames)
         return gather(header, batch, frames, flows)
 
-    def send(self, header: Columns, batch: Batch, runs: Runs, going: Going) -> None:
-        """Send the runs of a batch where they are `going`; the rows may be rewritten.
+    def send(self, header: Columns, batch: Batch, runs: Runs, going: Going) -> int:
+        """Send the runs of a batch where they are `going`; to how many ports. The rows may be rewritten.
 
         A port that has to judge every datagram, for its MTU or a rate limit, gets them one by one.
         """
         load = _Load(header, batch, runs, going)
         choosy = []
-        for index in _bits(load.leaving.some):
+        some = load.leaving.some
+        for index in _bits(some):
             port = self.ports.get(index)
             if port is None:
                 continue
@@ -89,6 +89,7 @@ class Transmitter:
             load = _Load(header, batch, singles(runs.frames), going.repeated(runs.size))
         for port in choosy:
             self._send_to(port, load)
+        return some.bit_count()
 
     def _send_to(self, port: Attachment, load: "_Load") -> None:
         index, settings = port.port.index, port.port.settings
@@ -103,7 +104,7 @@ class Transmitter:
         messages = load.messages(self._ethernet, self._bare, port)
         if not chosen.fragment.size and not chosen.cut.size:
             everything = len(chosen.whole) == messages.count
-            _count(port, messages.send(port.sending(), None if everything else chosen.whole))
+            port.count_sent(messages.send(port.sending(), None if everything else chosen.whole))
             return
         self._send_mixed(port, chosen, messages, load)
 
@@ -121,7 +122,7 @@ class Transmitter:
         runs = np.split(chosen.whole, np.searchsorted(chosen.whole, slow))
         for run, frame in zip(runs, [*slow.tolist(), None], strict=True):
             if run.size:
-                _count(port, messages.send(port.sending(), run))
+                port.count_sent(messages.send(port.sending(), run))
             if frame is not None:
                 self._send_divided(port, load, frame)
 
@@ -138,7 +139,7 @@ class Transmitter:
                 link_header = group_mac(int.from_bytes(packet[16:20])).to_bytes(6) + port.mac + ETHERTYPE_IPV4
             error = send_frame(port.sending(), NO_OFFLOAD + link_header + packet)
             size = len(link_header) + len(packet)
-            _count(port, Sent(int(not error), 0 if error else size, int(bool(error)), error))
+            port.count_sent(Sent(int(not error), 0 if error else size, int(bool(error)), error))
 
 
 class _Load:
@@ -197,13 +198,6 @@ class _Load:
         payload, length = payload + udp, length - udp
         sizes = L4 - start + UDP_LENGTH * several
         messages.fill_runs(addresses, sizes, payload.view(np.uint64), length.view(np.uint64), runs.first, runs.size)
-
-
-def _count(port: Attachment, sent: Sent) -> None:
-    port.counters[TX_PACKETS] += sent.sent
-    port.counters[TX_BYTES] += sent.bytes
-    if sent.failed:
-        port.count(Reason.TRANSMIT_FAILED, sent.failed)
 
 
 def _bits(bitmap: int) -> Iterator[int]:

@@ -96,9 +96,11 @@ class Worker:
 
     def _spin(self, until: float) -> None:
         """Look at all rings again and again; now and then, and when `until` has come, it is time for the news."""
+        ports = list(self._attached.values()) if self._complete else []
         for _ in range(SPINS):
-            for port in list(self._attached.values()) if self._complete else ():
-                self._carry(port)
+            for port in ports:
+                if port.ring.ready():
+                    self._carry(port)
             if time.monotonic() >= until:
                 return
 
@@ -150,12 +152,12 @@ class Worker:
         if batch is None:
             return 0
         try:
-            frames, flows = self._pipeline.forward(port, batch, time.monotonic())
+            carried = self._pipeline.forward(port, batch, time.monotonic())
         finally:
             port.ring.release()
-        self._count(frames)
-        self._pace.fit(frames, flows)
-        return frames
+        self._count(carried.frames)
+        self._pace.fit(*carried)
+        return carried.frames
 
     def _count(self, frames: int) -> None:
         header = self._segment.header

@@ -149,6 +149,11 @@ def add_default_route(namespace: Namespace, gateway: str) -> None:
     netlink(namespace, lambda ip: ip.route("add", dst="default", gateway=gateway))
 
 
+def add_multicast_route(namespace: Namespace, name: str) -> None:
+    """All groups by this link: without it the kernel makes a new route for every datagram that is sent."""
+    netlink(namespace, lambda ip: ip.route("add", dst="224.0.0.0/4", oif=ip.link_lookup(ifname=name)[0]))
+
+
 def wait_up(namespace: Namespace, name: str, timeout: float = 5.0) -> None:
     """Returns when the link is up with carrier (operational state up, or unknown for tun); TimeoutError."""
     wait_for(

@@ -15,9 +15,9 @@ from forwarder.lab.topology import LINK
 KIND = pytest.mark.parametrize("kind", ["udp", "packet"])
 
 
-@pytest.fixture
-def bridge(stack):
-    return stack.enter_context(Bridge(Nothing(), Terms(ports=2, groups=3)))
+@pytest.fixture(params=["blocking", "polled"])
+def bridge(stack, request):
+    return stack.enter_context(Bridge(Nothing(), Terms(ports=2, groups=3, receivers=request.param)))
 
 
 @KIND
