@@ -37,6 +37,9 @@ MESSAGE_COUNTERS: tuple[str, ...] = (
     "report_v3",
     "leave",
 )
-TRANSMIT_COUNTERS: tuple[str, ...] = (*(f"tx_{name}" for name in MESSAGE_COUNTERS), "tx_failed")    # by the shell
+TRANSMIT_COUNTERS: tuple[str, ...] = tuple(f"tx_{name}" for name in MESSAGE_COUNTERS)
+SOCKET_COUNTERS: tuple[str, ...] = ("tx_failed", "rx_queue_full")     # counted by whoever holds the socket
 RATE_COUNTERS: tuple[str, ...] = ("query_deferred",)    # leaves whose queries had to wait
-COUNTERS: tuple[str, ...] = RECEIVE_COUNTERS + STATE_COUNTERS + MESSAGE_COUNTERS + TRANSMIT_COUNTERS + RATE_COUNTERS
+COUNTERS: tuple[str, ...] = (
+    RECEIVE_COUNTERS + STATE_COUNTERS + MESSAGE_COUNTERS + TRANSMIT_COUNTERS + SOCKET_COUNTERS + RATE_COUNTERS
+)

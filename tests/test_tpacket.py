@@ -15,7 +15,7 @@ def offsets(dtype) -> dict[str, int]:
 def test_struct_sizes():
     assert (TPACKET_BLOCK_DESC.itemsize, TPACKET3_HDR.itemsize, IOVEC.itemsize, MMSGHDR.itemsize) == (48, 48, 16, 64)
     assert (tpacket.SOCKADDR_LL.size, tpacket.PACKET_MREQ.size, tpacket.SOCK_FILTER.size) == (20, 16, 8)
-    assert (tpacket.TPACKET_REQ3.size, tpacket.TPACKET_STATS_V3.size, tpacket.SOCK_FPROG.size) == (28, 12, 16)
+    assert (tpacket.TPACKET_REQ3.size, tpacket.TPACKET_STATS.size, tpacket.SOCK_FPROG.size) == (28, 8, 16)
     assert tpacket.VNET_HDR.size == tpacket.VNET_HDR_LENGTH == 10
 
 

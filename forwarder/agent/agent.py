@@ -109,7 +109,8 @@ class Agent:
         match message["type"]:
             case "port":
                 self._configure()
-                self._ports.lend((message["port"], message["assigned"], message["ifindex"]), descriptors["igmp"])
+                key = message["port"], message["assigned"], message["ifindex"]
+                self._ports.lend(key, descriptors["igmp"], message["generation"])
             case "ports_sent":
                 self._become_ready()
             case "stop":
@@ -127,7 +128,6 @@ class Agent:
             return
         configuration = Configuration.from_json(published)
         settings = configuration.settings
-        self._publisher.generation = configuration.generation
         self._proxy.set_rules(rules_of(settings))
         self._apply(self._proxy.set_merge_only_querier(settings.igmp.merge_only_querier, time.monotonic()))
         self._ports.configure(configuration)
@@ -199,7 +199,7 @@ class Agent:
     def _publish(self, done: int = 0) -> None:
         """Counters of all ports, a portion a turn."""
         for index in itertools.islice(self._ports, done, done + PORTION):
-            self._publisher.port(self._proxy, index)
+            self._publisher.port(self._proxy, index, self._ports.lost(index))
         if done + PORTION < len(self._ports):
             self._loop.call_soon(self._publish, done + PORTION)
         else:

@@ -5,7 +5,7 @@ Frames are received and sent with their link header; whether there is one depend
 
 import socket
 
-from forwarder.packet.packet_socket import link_header_length, take_error
+from forwarder.packet.packet_socket import link_header_length, take_drops, take_error
 from forwarder.state.ports import Port
 from igmp.link import group_mac
 
@@ -54,6 +54,13 @@ class Attachment:
         except OSError:     # down, gone, full: the protocol repeats what matters
             return False
         return True
+
+    def lost(self) -> int:
+        """Packets that found the queue full, since the last call."""
+        try:
+            return take_drops(self._socket)
+        except OSError:
+            return 0
 
     def close(self) -> None:
         """Close our copy of the socket."""

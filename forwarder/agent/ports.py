@@ -31,7 +31,7 @@ class Ports:
         self._ports: dict[int, Port] = {}
         self._options: dict[int, PortOptions] = {}
         self._static: dict[int, tuple[str, ...]] = {}
-        self._lent: dict[Key, int] = {}
+        self._lent: dict[Key, tuple[int, int]] = {}     # descriptor, and the generation it was lent at
         self._attached: dict[int, tuple[Key, Attachment]] = {}
         self.restoring = True       # a predecessor's memberships are taken back as its ports come up
 
@@ -49,11 +49,11 @@ class Ports:
         """Every port there is now."""
         return list(self._ports.values())
 
-    def lend(self, key: Key, descriptor: int) -> None:
+    def lend(self, key: Key, descriptor: int, generation: int) -> None:
         """The IGMP socket of an interface; it takes the place of another that its port had."""
         for former in [each for each in self._lent if each[0] == key[0]]:
-            os.close(self._lent.pop(former))
-        self._lent[key] = descriptor
+            self._forget(former)
+        self._lent[key] = descriptor, generation
         if key[0] in self._ports:
             self._attach(self._ports[key[0]])
 
@@ -63,12 +63,22 @@ class Ports:
         for index in list(self._ports):
             if index not in current or current[index].assigned != self._ports[index].assigned:
                 self._remove(index)
+        self._publisher.generation = configuration.generation   # what was removed is in no row from here on
         self._ports = dict(current)
         for port in current.values():
             self._publisher.assign(port)
             self._set_options(port, configuration.settings)
             self._set_static(port, configuration.static_groups(port))
             self._attach(port)
+        keys = {_key(port) for port in current.values()}
+        for key in [key for key, (_, generation) in self._lent.items() if generation <= configuration.generation]:
+            if key not in keys:
+                self._forget(key)
+
+    def lost(self, index: int) -> int:
+        """Packets of a port that the kernel had no room for, since the last call."""
+        attached = self._attached.get(index)
+        return attached[1].lost() if attached is not None else 0
 
     def send(self, index: int, packet: bytes) -> None:
         """Send an IPv4 packet out of a port; what cannot be sent is counted."""
@@ -96,11 +106,11 @@ class Ports:
             self._apply(self._proxy.set_static(port.index, memberships_of(groups), time.monotonic()))
 
     def _attach(self, port: Port) -> None:
-        key = (port.index, port.assigned, port.ifindex)
+        key = _key(port)
         if port.index in self._attached and self._attached[port.index][0] != key:
             self._detach(port.index)
         if port.index not in self._attached and key in self._lent:
-            attachment = Attachment(os.dup(self._lent[key]), port)
+            attachment = Attachment(os.dup(self._lent[key][0]), port)
             self._attached[port.index] = (key, attachment)
             self._listening.add(attachment)
         self._set_link(port)
@@ -117,6 +127,10 @@ class Ports:
             self._publisher.restore(self._proxy, port.index, static, now)
             self._apply(())
 
+    def _forget(self, key: Key) -> None:
+        descriptor, _ = self._lent.pop(key)
+        os.close(descriptor)
+
     def _detach(self, index: int) -> None:
         if index not in self._attached:
             return
@@ -130,3 +144,7 @@ class Ports:
         self._apply(self._proxy.remove_port(index, time.monotonic()))
         del self._ports[index], self._options[index]
         self._static.pop(index, None)
+
+
+def _key(port: Port) -> Key:
+    return port.index, port.assigned, port.ifindex

@@ -1,16 +1,18 @@
 """What the protocol decided, as the shared segments say it: route rows, roles, counters; and the way back."""
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from forwarder.agent.static import StaticRow
 from forwarder.state.membership import MembershipWriter
 from forwarder.state.ports import Port
 from forwarder.state.routes import RouteKey, RouteRow, RouteWriter
+from igmp.counters import SOCKET_COUNTERS
 from igmp.outputs import Role, Route
 from igmp.proxy import Proxy
 
-TX_FAILED = "tx_failed"
+TX_FAILED, RX_QUEUE_FULL = SOCKET_COUNTERS
 Memberships = Collection[tuple[int | None, int]]        # (source, group), source None for any
 
 
@@ -25,7 +27,7 @@ class Publisher:
         self._assigned: dict[int, int] = {}
         self._counted_before: dict[int, dict[str, int]] = {}
         self._counting: dict[int, Mapping[str, int]] = {}
-        self._failed: dict[int, int] = {}
+        self._failed, self._lost = Counter[int](), Counter[int]()
         inherited = self._routes.rows()
         self._inherited = _by_group(inherited)
         self._static = {row.key: row for row in inherited if row.key.static}
@@ -88,17 +90,19 @@ class Publisher:
 
     def failed(self, index: int) -> None:
         """Something could not be sent on a port."""
-        self._failed[index] = self._failed.get(index, 0) + 1
+        self._failed[index] += 1
 
-    def port(self, proxy: Proxy, index: int) -> None:
-        """Publish counters, group count and version of a port."""
+    def port(self, proxy: Proxy, index: int, lost: int = 0) -> None:
+        """Publish counters, group count and version of a port; `lost`: packets more that the kernel had no room for."""
         counting = proxy.counters(index)
         if self._counting.get(index) is not counting:   # the protocol began anew: count on from what was said
             self._counting[index], self._counted_before[index] = counting, self._membership.read_counters(index)
-            self._failed.pop(index, None)
+            del self._failed[index], self._lost[index]
+        self._lost[index] += lost
         before = self._counted_before[index]
         counters = {name: before[name] + count for name, count in counting.items()}
-        counters[TX_FAILED] = before[TX_FAILED] + self._failed.get(index, 0)
+        counters[TX_FAILED] = before[TX_FAILED] + self._failed[index]
+        counters[RX_QUEUE_FULL] = before[RX_QUEUE_FULL] + self._lost[index]
         self._membership.counters(index, counters)
         self._membership.groups(index, proxy.group_count(index))
         self._membership.version(index, proxy.version(index))

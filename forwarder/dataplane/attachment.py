@@ -8,7 +8,7 @@ from contextlib import suppress
 from forwarder.dataplane.ring import ReceiveRing, Ring
 from forwarder.dataplane.slot_ring import LONGEST, SlotRing
 from forwarder.dataplane.transmit import Sent
-from forwarder.packet.packet_socket import link_header_length, map_ring, ring_drops, take_error
+from forwarder.packet.packet_socket import link_header_length, map_ring, take_drops, take_error
 from forwarder.packet.tpacket import TPACKET_V2, RingLayout
 from forwarder.state.flow_columns import Words
 from forwarder.state.ports import Port
@@ -64,7 +64,7 @@ class Attachment:
         """Note what the kernel dropped and where we are in the ring."""
         self.counters[POSITION] = self.ring.position
         with suppress(OSError):
-            self.count(Reason.RING_FULL, ring_drops(self._receive)[1])
+            self.count(Reason.RING_FULL, take_drops(self._receive))
 
     def settle_error(self) -> None:
         """Read the pending error of a link that went down, or poll would report it for ever."""

@@ -41,7 +41,7 @@ from forwarder.packet.tpacket import (
     SO_SNDBUFFORCE,
     SOCKADDR_LL,
     SOL_PACKET,
-    TPACKET_STATS_V3,
+    TPACKET_STATS,
     TPACKET_V2,
 )
 from forwarder.packet.tpacket import RingLayout as RingLayout
@@ -130,11 +130,11 @@ def open_igmp(ifindex: int, name: str, promiscuous: bool) -> socket.socket:
         return sock
 
 
-def ring_drops(sock: socket.socket) -> tuple[int, int, int]:
-    """Packets (dropped ones included), drops and freezes since the last call: PACKET_STATISTICS resets on read."""
-    answer = sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, TPACKET_STATS_V3.size)
-    packets, drops, freezes = TPACKET_STATS_V3.unpack(answer.ljust(TPACKET_STATS_V3.size, b"\0"))
-    return packets, drops, freezes
+def take_drops(sock: socket.socket) -> int:
+    """Packets that found no room since the last call: PACKET_STATISTICS resets on read. OSError."""
+    answer = sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, TPACKET_STATS.size)
+    _packets, drops = TPACKET_STATS.unpack(answer)
+    return int(drops)
 
 
 def take_error(sock: socket.socket) -> int:

@@ -71,7 +71,7 @@ SOCKADDR_LL = struct.Struct("=HHiHBB8s")
 PACKET_MREQ = struct.Struct("=iHH8s")
 TPACKET_REQ = struct.Struct("=4I")
 TPACKET_REQ3 = struct.Struct("=7I")
-TPACKET_STATS_V3 = struct.Struct("=3I")
+TPACKET_STATS = struct.Struct("=2I")
 VNET_HDR = struct.Struct("=BBHHHH")
 
 TPACKET_BLOCK_DESC = np.dtype(
