@@ -1,6 +1,6 @@
 """Aggregated multicast throughput (RFC 3918 section 4.3): the highest rate that every port gets without loss.
 
-Over fan-outs, over frame sizes, with a source that segments by itself, and with one that costs the machine less.
+Over fan-outs, over frame sizes, and with sources and receivers of other kinds (OTHER_ENDS).
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,11 @@ RFC_FRAMES = (64, 128, 256, 512, 1024, 1280, 1518)  # Ethernet frames with frame
 JUMBO_MTU = 9000
 JUMBO = JUMBO_MTU + 18  # as an Ethernet frame
 SEGMENTS = 40  # datagrams in one message of a source that segments by itself
+OTHER_ENDS: dict[str, dict[str, Any]] = {
+    "source-segmenting": {"segments": SEGMENTS},
+    "source-packet": {"sender": "packet"},
+    "receivers-polled": {"receivers": "polled"},
+}
 
 
 def scenarios(plan: Plan) -> list[Scenario]:
@@ -24,8 +29,7 @@ def scenarios(plan: Plan) -> list[Scenario]:
     found = [Scenario("throughput", f"throughput-{ports}", partial(_fan_out, ports), table=True) for ports in fan_outs]
     if plan.level != "quick":
         found.append(Scenario("throughput", "throughput-64", _sixty_four, table=True))
-        found.append(Scenario("sources", "source-segmenting", partial(_source, {"segments": SEGMENTS})))
-        found.append(Scenario("sources", "source-packet", partial(_source, {"sender": "packet"})))
+        found += [Scenario("sources", name, partial(_other_ends, name)) for name in OTHER_ENDS]
     for frame in plan.by_level((), (64, 1518, JUMBO), (*RFC_FRAMES, JUMBO)):
         found.append(Scenario("frames", f"frames-{frame}", partial(_frames, frame)))
     return found
@@ -74,10 +78,10 @@ def _sixty_four(bench: Bench) -> None:
             lossless(bench, scenario, wide)
 
 
-def _source(change: dict[str, Any], bench: Bench) -> None:
-    """At 4 ports; a source with segmentation offload hands over SEGMENTS datagrams at once."""
-    scenario = "source-segmenting" if "segments" in change else "source-packet"
-    compare(bench, scenario, [*bench.opponents(), "mcfwd"], bench.plan.side_pairs, ports=4, **change)
+def _other_ends(scenario: str, bench: Bench) -> None:
+    """At 4 ports, with another kind of source or receivers."""
+    names = [*bench.opponents(), "mcfwd"]
+    compare(bench, scenario, names, bench.plan.side_pairs, ports=4, **OTHER_ENDS[scenario])
 
 
 def _frames(frame: int, bench: Bench) -> None:

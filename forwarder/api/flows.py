@@ -113,7 +113,11 @@ def _hint(verdict: Reason, flow: Mapping[str, Any], ingress: Port | None) -> str
         case Reason.SOURCE_NOT_ALLOWED:
             return f"source is in no subnet of {where}; add its network to altnets there"
         case Reason.WRONG_INTERFACE:
-            return f"the source's subnet is at another interface than {where}"
+            return f"the source's subnet, or a static route, says that it comes by another interface than {where}"
+        case Reason.BOUNDARY:
+            return f"lists (allow, deny, boundary) of {where} or of every port that wants it keep it out"
+        case Reason.STANDBY_DUPLICATE:
+            return "the flow is taken from another upstream"
         case Reason.TTL_THRESHOLD:
             return f"TTL is below the threshold of {where}; raise it at the sender (IP_MULTICAST_TTL)"
         case Reason.NO_MEMBERS:
