@@ -22,6 +22,7 @@ from typing import Any
 import uvloop
 
 from bench import machine
+from bench.contestants import Igmpproxy, McfwdContestant
 from bench.delay import join_delays
 from bench.feeder import Feed, Feeder
 from forwarder.agent import rest
@@ -37,6 +38,7 @@ from igmp.link import parse_address
 from igmp.messages import RecordType
 
 TURNS = ("_breathe", "_expire", "_publish", "_beat")
+OTHER_GROUPS = (1, 15, 1000, 20_000)
 DOWNSTREAMS = (1, 2, 3, 4)
 FEW = 1000
 REFRESH, JOIN, LEAVE = RecordType.MODE_IS_EXCLUDE, RecordType.CHANGE_TO_EXCLUDE, RecordType.CHANGE_TO_INCLUDE
@@ -183,7 +185,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.agent", description=__doc__)
     parser.add_argument("--reports", type=int, default=100_000, help="of one record each, refreshing")
     parser.add_argument("--groups", type=int, default=50_000, help="on each of four ports")
-    parser.add_argument("--delay", type=int, default=0, help="that many joins from report to datagram instead")
+    parser.add_argument("--delay", type=int, default=0, help="that many joins from report to first datagram instead, with igmpproxy beside")
     parser.add_argument("--profile", action="store_true", help="where the time goes (with it all is slower)")
     parser.add_argument("--json", type=Path, help="write the result there too")
     options = parser.parse_args(argv)
@@ -198,10 +200,18 @@ def main(argv: list[str]) -> int:
 
 
 def delay(options: argparse.Namespace) -> int:
-    """Report to first datagram, with one group and with very many."""
-    delays = {groups: join_delays(groups, options.delay) for groups in (1, 20_000)}
-    for groups, seconds in delays.items():
-        print(f"report to first datagram with {groups:,} groups: median {1000 * median(seconds):.2f} ms")
+    """Report to first datagram, with few groups and with very many; igmpproxy beside, as far as it goes."""
+    delays: dict[str, dict[int, list[float]]] = {"mcfwd": {}, "igmpproxy": {}}
+    for contestant in (McfwdContestant(), Igmpproxy()):
+        for groups in OTHER_GROUPS:
+            words = f"{contestant.name}: report to first datagram beside {groups:,} groups:"
+            try:
+                seconds = join_delays(contestant, groups, options.delay)
+            except (OSError, TimeoutError) as error:
+                print(f"{words} none, {error}")
+                break
+            delays[contestant.name][groups] = seconds
+            print(f"{words} median {1000 * median(seconds):.2f} ms")
     result = {"benchmark": "agent_delay", "machine": machine.describe(), "unit": "s", "delays": delays}
     return tell(result, options.json)
 
