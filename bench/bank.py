@@ -108,14 +108,28 @@ class Sweep:
         self.owners[before : self.used] = owner
         return count == room
 
-    def wait(self, fd: int) -> bool:
-        """Sleeps in the system call until this socket has something, and takes it; False when its time is over."""
-        return self._take(fd, MOST, syscalls.MSG_WAITFORONE) > 0
+    def block(self, fd: int, seconds: float) -> bool:
+        """Sleeps in the system call until this socket has something, and takes it, again and again.
 
-    @property
-    def full(self) -> bool:
-        """Whether there is no room for what a system call may bring."""
-        return self.used > CAPACITY - MOST
+        Until there is no more room, the time is over, or nothing came for as long as the socket sleeps; True when only
+        room is missing.
+        """
+        receive, clock, flags = syscalls.recvmmsg, time.monotonic_ns, syscalls.MSG_WAITFORONE | syscalls.MSG_TRUNC
+        first, size, used = self._address, MMSGHDR.itemsize, self.used
+        end = clock() + int(seconds * 1e9)
+        while used <= CAPACITY - MOST:
+            count = receive(fd, first + size * used, MOST, flags)
+            if not count:
+                break
+            used += count
+            self.taken = now = clock()
+            if now > end:
+                break
+        else:
+            self.used = used
+            return True
+        self.used = used
+        return False
 
     def _take(self, fd: int, room: int, flags: int) -> int:
         count = syscalls.recvmmsg(fd, self._address + MMSGHDR.itemsize * self.used, room, flags | syscalls.MSG_TRUNC)
@@ -201,15 +215,10 @@ class Bank:
 
         They are counted when there is no more room for others, or when somebody asks.
         """
-        end = time.monotonic() + seconds
-        came = False
-        while self._sweep.wait(self._fds[0]):
-            came = True
-            if self._sweep.full:
-                self._count()
-            if time.monotonic() > end:
-                break
-        return came
+        before = self._sweep.taken
+        if self._sweep.block(self._fds[0], seconds):
+            self._count()
+        return self._sweep.taken != before
 
     def _count(self) -> int:
         sweep = self._sweep

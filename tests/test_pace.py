@@ -47,7 +47,7 @@ def test_batches_grow_while_there_are_few_frames_of_each_flow_and_shrink_when_th
 def test_batches_of_one_flow_are_the_smaller_the_more_ports_there_are():
     pace = Pace(0.002)
     for _ in range(10):
-        pace.fit(pace.limit, 1, 200)
+        pace.fit(pace.limit, 1, 400)
     assert pace.limit == SMALLEST
     pace.fit(pace.limit, 1, 4)
     assert pace.limit == USUAL

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from batches import Frame, address, batch_of, ip_packet
+from test_segmentation import datagram
 
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
@@ -92,7 +93,8 @@ class Plane:
         readers = RouteReader(self.descriptors[0]), MembershipReader(self.descriptors[1])
         self.flows = FlowTable(self.columns, KEY)
         self.decisions = Decisions(self.flows, *readers)
-        self.pipeline = Pipeline(self.decisions, Transmitter(self.wires, 1024))
+        self.transmitter = Transmitter(self.wires, 1024)
+        self.pipeline = Pipeline(self.decisions, self.transmitter)
         self.configure(*ports)
 
     def configure(self, *ports: Port) -> None:
@@ -108,7 +110,10 @@ class Plane:
 
     def frames(self, ingress: int, *packets: bytes, now: float = 1.0) -> list[int]:
         """These packets come in by `ingress`: how many left by each port."""
-        batch = batch_of([Frame(packet) for packet in packets])
+        return self.carry(ingress, [Frame(packet) for packet in packets], now)
+
+    def carry(self, ingress: int, frames: list[Frame], now: float) -> list[int]:
+        batch = batch_of(frames)
         wire = self.wires[ingress]
         wire.ring.address = batch.buffer.ctypes.data
         self.pipeline.forward(wire, batch, now)
@@ -226,6 +231,31 @@ def test_fragments_count_against_the_limit_in_their_place(plane):
     assert world.frames(UP, short, large, short, large, large) == [0, 6]
     assert [len(packet) for packet in world.sent[D1]] == [500, 996, 524, 500, 996, 524]
     assert world.wires[D1].drops() == {"rate_limited": 1}
+
+
+STEADY = [datagram(number, flow=(S, G), fragment=0x4000) for number in range(20)]
+
+
+def test_a_steady_stream_is_limited_like_any_other(plane):
+    limited = port(D1, "downstream", rate_limit=80_000)
+    world = plane(port(UP, "upstream"), limited, port(D2, "downstream"))
+    world.transmitter.segmentation = True
+    world.join(D1, D2)
+    sent = [world.carry(UP, STEADY, 1.0 + number / 1000) for number in range(4)]
+    assert [counts[2] for counts in sent] == [1, 1, 1, 1]       # whole
+    assert 40 <= sum(counts[1] for counts in sent) < 80         # one by one, while there is room
+    assert world.wires[D1].drops()["rate_limited"] > 0
+
+
+def test_a_steady_stream_of_two_upstreams_is_watched_like_any_other(plane):
+    world = plane(*two_upstreams(priority=2))
+    world.transmitter.segmentation = True
+    world.join(D1)
+    for number in range(12):
+        now = 10.0 + number / 4
+        assert world.carry(UP, STEADY, now) == [0, 0, 1, 0]
+        assert world.carry(UP2, STEADY, now + 0.01) == [0, 0, 0, 0]
+    assert world.wires[UP2].drops() == {"standby_duplicate": 240}
 
 
 def test_one_copy_of_a_flow_that_two_upstreams_deliver(plane):

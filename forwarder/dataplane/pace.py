@@ -12,8 +12,8 @@ and of flows that were found. Pure: the clock is the caller's.
 
 SMALLEST, USUAL, LARGEST = 256, 2048, 16384
 """Frames in a batch: several super-datagrams, as much as stays in the caches, a third of an upstream ring."""
-COPIES = 32768
-"""Frames that leave in a batch of one flow, all ports together: about 20 ms of work."""
+COPIES = 65536
+"""Frames that leave in a batch of one flow, all ports together: about 40 ms of work."""
 SHORT, LONG = 16, 40
 """Frames of a flow in a batch: where more are still much cheaper, and where there is hardly anything left to win."""
 
