@@ -185,7 +185,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.agent", description=__doc__)
     parser.add_argument("--reports", type=int, default=100_000, help="of one record each, refreshing")
     parser.add_argument("--groups", type=int, default=50_000, help="on each of four ports")
-    parser.add_argument("--delay", type=int, default=0, help="that many joins to first datagram instead, igmpproxy beside")
+    parser.add_argument("--delay", type=int, default=0, help="that many joins instead; igmpproxy too")
     parser.add_argument("--profile", action="store_true", help="where the time goes (with it all is slower)")
     parser.add_argument("--json", type=Path, help="write the result there too")
     options = parser.parse_args(argv)
