@@ -153,8 +153,8 @@ def _grouped(record: Record, axes: Any, prefix: str, metric: str, label: str) ->
         for x, (_, row) in zip(xs, points, strict=True):
             _label(axes, x, row)
     axes.set_xticks(range(len(clusters)), [label.format(f"{number:,.0f}") for number in clusters])
-    axes.margins(y=0.15)
-    axes.legend(frameon=False)
+    axes.margins(y=0.35)    # room for the legend above the bars
+    axes.legend(frameon=False, loc="upper left", ncols=min(len(found), 3))
     return True
 
 
