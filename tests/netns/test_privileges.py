@@ -46,9 +46,14 @@ def name_of(pid: int) -> str:
     return status(pid)["Name"]
 
 
+def complete(children: dict[int, str], unnamed: str) -> dict[int, str]:
+    """All children there have to be, once each has a name of its own: it drops everything before it takes one."""
+    return children if len(children) == 4 and unnamed not in children.values() else {}
+
+
 def assert_only_the_supervisor_is_privileged(mcfwd: Mcfwd) -> None:
     supervisor = mcfwd.process.pid
-    below = mcfwd.wait_for(lambda _: len(mcfwd.children()) == 4 and mcfwd.children(), 10.0, "the spare")
+    below = mcfwd.wait_for(lambda _: complete(mcfwd.children(), name_of(supervisor)), 10.0, "the spare")
     assert capabilities(supervisor) == SUPERVISOR
     assert [(name_of(pid), capabilities(pid)) for pid in below if capabilities(pid) != CHILD] == []
     assert {status(pid)["NoNewPrivs"] for pid in (supervisor, *below)} == {"1"}
