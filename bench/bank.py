@@ -49,8 +49,8 @@ class Socket:
                 return
         raise LookupError(f"not a member of {group}")
 
-    def patience(self, seconds: float) -> None:
-        """How long a receiving system call sleeps at most."""
+    def block(self, seconds: float) -> None:
+        """Receiving system calls sleep from now on, for `seconds` at most."""
         self.sock.setblocking(True)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, int(seconds * 1e6)))
 
@@ -170,8 +170,11 @@ def _since_the_epoch() -> int:
 class Bank:
     """All receivers and what came to them."""
 
-    def __init__(self, sockets: list[Socket]) -> None:
+    def __init__(self, sockets: list[Socket], sleep: float = 0.0) -> None:
+        """`sleep`: seconds that `block` sleeps at most while nothing comes."""
         self.sockets = sockets
+        if sleep:
+            sockets[0].block(sleep)
         self._fds = [each.sock.fileno() for each in sockets]
         self._sweep = Sweep()
         self.stamps = ""
@@ -205,10 +208,6 @@ class Bank:
                 if self._sweep.used == CAPACITY:
                     total += self._count()
         return total + self._count()
-
-    def patience(self, seconds: float) -> None:
-        """How long `block` sleeps at most when nothing comes."""
-        self.sockets[0].patience(seconds)
 
     def block(self, seconds: float) -> bool:
         """Receives for so long as a program with one socket does, asleep until datagrams come; whether some came.

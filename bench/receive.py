@@ -50,8 +50,6 @@ class Service:
     def __init__(self, bank: Bank, gather: float, blocking: bool = False) -> None:
         """`gather`: milliseconds between two looks of receivers that do not block."""
         self._bank, self._gather, self._blocking = bank, gather, blocking
-        if blocking:
-            bank.patience(SLEEP)
         self._rest = b""
         self._last_arrival = 0.0
         self._await: tuple[list[int], float, float] | None = None  # counts, quiet, deadline
@@ -155,7 +153,7 @@ def main(argv: list[str]) -> int:
         sockets.append(Socket(fd, options.interface, options.port, min(BUFFER, BUFFERS // len(options.namespace))))
     syscalls.precise_sleep()
     if options.wait == "blocking":
-        fleet = Fleet(len(sockets), lambda at: Service(Bank([sockets[at]]), options.gather, blocking=True).run())
+        fleet = Fleet(len(sockets), lambda at: Service(Bank([sockets[at]], SLEEP), options.gather, blocking=True).run())
         _say({"event": "started", "time": time.monotonic()})
         fleet.run()
     else:

@@ -29,6 +29,7 @@ from forwarder.lab.datagram import PATTERN
 from forwarder.lab.mmsg import IOVEC, MMSGHDR, SOCKADDR_IN
 from forwarder.lab.pace import Pace
 from forwarder.lab.send import IP_MULTICAST_IF, IP_MULTICAST_LOOP, IP_MULTICAST_TTL, UDP_SEGMENT, sockaddrs
+from igmp.checksum import checksum
 
 BLOCK = 4096  # datagrams whose headers are made at once
 PREFIX = 10 + 14 + 20 + 8  # octets before the payload in a packet socket's message
@@ -109,17 +110,11 @@ def frame_headers(offer: Offer) -> npt.NDArray[np.uint8]:
         group = socket.inet_aton(destination)
         ethernet = b"\x01\x00\x5e" + bytes((group[1] & 127, group[2], group[3])) + mac + b"\x08\x00"
         fixed = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + length, 0, 0x4000, offer.ttl, 17, 0, source, group)
-        ipv4 = fixed[:10] + struct.pack("!H", 0xFFFF ^ _sum(fixed)) + fixed[12:]
-        seed = _sum(source + group + struct.pack("!HH", 17, length))
+        ipv4 = fixed[:10] + struct.pack("!H", checksum(fixed)) + fixed[12:]
+        seed = 0xFFFF ^ checksum(source + group + struct.pack("!HH", 17, length))
         udp = struct.pack("!HHHH", 40000, offer.port, length, seed)
         rows.append(struct.pack("=BBHHHH", 1, 0, 0, 0, 34, 6) + ethernet + ipv4 + udp)
     return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), PREFIX)
-
-
-def _sum(octets: bytes) -> int:
-    total: int = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
-    total = (total & 0xFFFF) + (total >> 16)
-    return int((total & 0xFFFF) + (total >> 16))
 
 
 class Block:

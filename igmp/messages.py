@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from igmp.octets import checksum, decode8, encode8, is_intact
+from igmp.checksum import checksum, is_intact
+from igmp.octets import decode8, encode8
 
 MINIMUM_MTU = 68                        # RFC 791: what every link must carry
 MAXIMUM_PACKET = 65535                  # the total length field has 16 bits; the loopback's MTU is larger

@@ -10,9 +10,9 @@ import struct
 from dataclasses import dataclass
 
 from igmp.access import OPEN, AccessList
+from igmp.checksum import checksum, is_intact
 from igmp.link import Link, Network, format_address, group_mac, is_unicast, parse_address
 from igmp.messages import IP_HEADER, MalformedMessage, Message, MessageType, Report, parse, verify
-from igmp.octets import checksum, is_intact
 from igmp.validation import (
     ALL_ROUTERS,
     ALL_SYSTEMS,

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from forwarder.dataplane.attachment import Attachment
-from forwarder.dataplane.fragmentation import checksum, cut, finish_checksum
+from forwarder.dataplane.fragmentation import cut, finish_checksum
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
 from forwarder.state.settings import InterfaceSettings
 from forwarder.state.worker_segment import BLOCK, FIRST_REASON
+from igmp.checksum import checksum
 
 MAC = bytes.fromhex("02000000aa01")
 

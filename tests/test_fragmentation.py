@@ -3,7 +3,7 @@ from batches import Frame, address, batch_of, ip_packet, udp, vnet, word_sum
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.dataplane.fragmentation import checksum, cut, divide, finish_checksum, fragments
+from forwarder.dataplane.fragmentation import cut, divide, finish_checksum, fragments
 from forwarder.dataplane.frame import columns, decrement_ttl
 
 A, G = address("10.99.0.1"), address("239.1.1.1")
@@ -118,17 +118,6 @@ def test_a_super_datagram_is_cut_into_datagrams(payload, gso_size, identificatio
 def test_what_cannot_be_cut(packet, gso_size):
     with pytest.raises(ValueError, match="cannot cut"):
         cut(packet, gso_size)
-
-
-@given(st.binary(max_size=200))
-def test_checksum_makes_the_sum_ffff(content):
-    content += b"\1"  # all zeros has no such checksum
-    even = content + b"\0" * (len(content) % 2)
-    assert word_sum(even + checksum(content).to_bytes(2, "big")) == 0xFFFF
-
-
-def test_checksum_of_zeros():
-    assert checksum(bytes(8)) == 0xFFFF
 
 
 def test_a_frame_is_divided_for_its_egress():

@@ -13,12 +13,15 @@ MODULES = sorted(path for package in ("forwarder", "igmp") for path in (ROOT / p
 # Package -> the packages of ours that it may import (itself always).
 ALLOWED = {
     "igmp.link": set(),     # addresses and networks, of use everywhere
+    "igmp.checksum": set(),
     "igmp.access": {"igmp.link"},
-    "igmp": {"igmp.link", "igmp.access"},
+    "igmp": {"igmp.link", "igmp.checksum", "igmp.access"},
     "forwarder.state": {"igmp"},
     "forwarder.packet": set(),
     "forwarder.process": set(),
-    "forwarder.dataplane": {"igmp.link", "igmp.access", "forwarder.state", "forwarder.packet", "forwarder.process"},
+    "forwarder.dataplane": {
+        "igmp.link", "igmp.checksum", "igmp.access", "forwarder.state", "forwarder.packet", "forwarder.process",
+    },
     "forwarder.agent": {"igmp", "igmp.link", "igmp.access", "forwarder.state", "forwarder.packet", "forwarder.process"},
     "forwarder.api": {"igmp", "igmp.link", "igmp.access", "forwarder.state", "forwarder.process"},
     "forwarder.supervisor": {"forwarder.rules", "forwarder.state", "forwarder.packet", "forwarder.process"},

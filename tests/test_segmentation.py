@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forwarder.dataplane.checksums import valid_checksums
-from forwarder.dataplane.fragmentation import checksum, fragments
+from forwarder.dataplane.fragmentation import fragments
 from forwarder.dataplane.frame import columns
 from forwarder.dataplane.segmentation import LARGEST, Runs, gather
 from forwarder.dataplane.transmitter import Going, Transmitter
 from forwarder.state.reasons import Reason
 from forwarder.state.worker_segment import TX_BYTES, TX_PACKETS
+from igmp.checksum import checksum
 
 A, B = address("10.99.0.1"), address("10.99.0.2")
 G, G2 = address("239.1.1.1"), address("239.2.2.2")

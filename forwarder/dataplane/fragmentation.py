@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from forwarder.dataplane.frame import DONT_FRAGMENT, ETHERNET_LENGTH, IP_LENGTH, UDP_LENGTH, Columns, packet
 from forwarder.dataplane.ring import Batch
 from forwarder.packet.tpacket import VIRTIO_NET_HDR_GSO_UDP_L4
+from igmp.checksum import checksum
 
 MORE_FRAGMENTS = 0x2000
 OFFSET = 0x1FFF
@@ -79,12 +80,6 @@ def cut(packet: bytes, gso_size: int) -> list[bytes]:
         header = packet[:4] + identification + packet[6:header_length]
         result.append(_with_fields(header, len(datagram), field) + datagram)
     return result
-
-
-def checksum(data: bytes) -> int:
-    """The Internet checksum of `data` (RFC 1071), an odd last byte padded with 0."""
-    total = int.from_bytes(data + b"\0" * (len(data) & 1), "big")
-    return 0xFFFF ^ ((total - 1) % 0xFFFF + 1) if total else 0xFFFF
 
 
 def _datagram(header: bytes, ports: bytes, payload: bytes) -> bytes:

@@ -36,18 +36,20 @@ from forwarder.packet.tpacket import (
     VNET_HDR,
 )
 from forwarder.state.worker_segment import RX_BYTES, RX_PACKETS
+from igmp.checksum import checksum
 
 BLOCK = struct.Struct("!10s14s2sHH4sH8s4sHH4x")
 """A header block: vnet, link, IPv4 with total length, ID and checksum apart, UDP with length and seed apart."""
+TOTAL_AND_ID = PROTOCOL_AND_LENGTH = struct.Struct("!HH")
 UNFINISHED = VNET_HDR.pack(VIRTIO_NET_HDR_F_NEEDS_CSUM, 0, 0, 0, CSUM_START, CSUM_OFFSET)
 HEADER_LENGTH = L4 + UDP_LENGTH
 _IDENTIFICATION, _CHECKSUM = (IP + 4) // 2, (IP + 10) // 2
 _GROUP_AND_PORTS = 2  # the 64-bit word of an IPv4 packet
 
 
-def _mask(checksum: bytes) -> npt.NDArray[np.uint64]:
-    """Which bits of a row are the same in like datagrams: not ID, header checksum, payload; `checksum`: of UDP."""
-    octets = bytearray(b"\xff" * (HEADER_LENGTH - 2) + checksum + bytes(4))
+def _mask(udp_checksum: bytes) -> npt.NDArray[np.uint64]:
+    """Which bits of a row are the same in like datagrams: not ID, header checksum, payload; the given ones of UDP's."""
+    octets = bytearray(b"\xff" * (HEADER_LENGTH - 2) + udp_checksum + bytes(4))
     octets[IP + 4 : IP + 6] = octets[IP + 10 : IP + 12] = b"\0\0"
     return np.frombuffer(bytes(octets), np.uint64)
 
@@ -138,10 +140,10 @@ def _alike(batch: Batch, rows: Rows, vnet: bytes) -> bool:
 
 def _is_trusted(batch: Batch, vnet: bytes, header: bytes, datagram: bytes) -> bool:
     """Whether the UDP checksums are known to be right: a right seed, or the driver's word for every one."""
-    checksum = int.from_bytes(datagram[6:8], "big")
+    found = int.from_bytes(datagram[6:8], "big")
     if vnet[0]:
-        return vnet == UNFINISHED and checksum == _seed(header, int.from_bytes(datagram[4:6], "big"))
-    return bool(checksum) and not np.count_nonzero(batch.status & TP_STATUS_CSUM_VALID == 0)
+        return vnet == UNFINISHED and found == _seed(header, int.from_bytes(datagram[4:6], "big"))
+    return bool(found) and not np.count_nonzero(batch.status & TP_STATUS_CSUM_VALID == 0)
 
 
 def _block(link: bytes, header: bytes, datagram: bytes, size: int, count: int, identification: int) -> bytes:
@@ -153,22 +155,13 @@ def _block(link: bytes, header: bytes, datagram: bytes, size: int, count: int, i
     vnet = VNET_HDR.pack(VIRTIO_NET_HDR_F_NEEDS_CSUM, kind, header_length, segment, CSUM_START, CSUM_OFFSET)
     length = UDP_LENGTH + size * count
     total = IP_LENGTH + length
-    checksum = 0xFFFF ^ _folded(_sum(header[:2] + header[6:10] + header[12:]) + total + identification)
+    value = checksum(TOTAL_AND_ID.pack(total, identification) + header[:2] + header[6:10] + header[12:])
     return BLOCK.pack(
-        vnet, link, header[:2], total, identification, header[6:10], checksum, header[12:], datagram[:4], length,
+        vnet, link, header[:2], total, identification, header[6:10], value, header[12:], datagram[:4], length,
         _seed(header, length),
     )  # fmt: skip
 
 
 def _seed(header: bytes, length: int) -> int:
     """The folded sum of the pseudo-header (RFC 768) of a datagram of `length` bytes."""
-    return _folded(_sum(header[12:20]) + UDP + length)
-
-
-def _sum(octets: bytes) -> int:
-    """Something congruent to the sum of their 16-bit words, not 0 unless they are."""
-    return int.from_bytes(octets, "big") % 0xFFFF or 0xFFFF
-
-
-def _folded(total: int) -> int:
-    return (total - 1) % 0xFFFF + 1
+    return 0xFFFF ^ checksum(header[12:20] + PROTOCOL_AND_LENGTH.pack(UDP, length))

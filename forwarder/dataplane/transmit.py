@@ -28,6 +28,7 @@ from forwarder.packet.tpacket import (
     VNET_HDR,
     VNET_HDR_LENGTH,
 )
+from igmp.checksum import checksum
 
 Addresses: TypeAlias = npt.NDArray[np.uint64]
 SendMessages: TypeAlias = Callable[[int, int, int], int]
@@ -211,18 +212,11 @@ def probe_gso(fd: int, mac: bytes, address: int) -> bool:
 def _probe(mac: bytes, address: int) -> bytes:
     """vnet header, link header, IPv4 with DF and TTL 0 from `address` to itself, UDP 9 to 9 (discard), one byte."""
     vnet = VNET_HDR.pack(VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_UDP_L4, 42, 1000, 34, 6)
-    ends = (address >> 16, address & 0xFFFF) * 2
-    ip = [0x4500, 29, 0, 0x4000, socket.IPPROTO_UDP, 0, *ends]
-    ip[5] = _fold(sum(ip)) ^ 0xFFFF
-    seed = _fold(sum(ends) + socket.IPPROTO_UDP + 9)
-    return vnet + mac + mac + struct.pack("!H10H4Hx", ETH_P_IP, *ip, 9, 9, 9, seed)
-
-
-def _fold(total: int) -> int:
-    """A sum of 16-bit words in ones' complement arithmetic (RFC 1071)."""
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total
+    ends = struct.pack("!II", address, address)
+    ip = struct.pack("!HHHHH", 0x4500, 29, 0, 0x4000, socket.IPPROTO_UDP)
+    ip += struct.pack("!H", checksum(ip + ends)) + ends
+    seed = 0xFFFF ^ checksum(ends + struct.pack("!HH", socket.IPPROTO_UDP, 9))
+    return vnet + mac + mac + struct.pack("!H", ETH_P_IP) + ip + struct.pack("!HHHHx", 9, 9, 9, seed)
 
 
 def _system_call() -> SendMessages:

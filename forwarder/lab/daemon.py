@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +32,7 @@ def missing(name: str, package: str) -> str:
     return "" if program(name) else f"{name} is not installed (Debian package {package})"
 
 
-class Daemon:
+class Daemon(ABC):
     """One daemon, from the context's beginning to its end; `start` and `stop` may be called in between."""
 
     def __init__(self, namespace: Namespace, name: str) -> None:
@@ -40,9 +41,9 @@ class Daemon:
         self.directory = Path(self._directory.name)
         self._processes: list[subprocess.Popen[bytes]] = []
 
+    @abstractmethod
     def start(self) -> None:
         """Starts it, ready when this returns; TimeoutError or RuntimeError with its log as a note."""
-        raise NotImplementedError
 
     def stop(self, timeout: float = 10.0) -> None:
         """Asks it to end (SIGTERM), so that it takes its leave on the wire; by force after `timeout`."""

@@ -14,6 +14,7 @@ received was held back.
 import itertools
 import socket
 import tempfile
+from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,7 +216,7 @@ def cable(
         links.wait_up(namespace, name)
 
 
-class Plant:
+class Plant(ABC):
     """The source, the switch and what every topology has; a subclass wires and says where mcfwd runs."""
 
     def __init__(self, *, sending: bool = True) -> None:
@@ -239,8 +240,9 @@ class Plant:
     ) -> None:
         self._stack.__exit__(kind, value, traceback)
 
+    @abstractmethod
     def _wire(self) -> None:
-        raise NotImplementedError
+        """Makes the links between the namespaces."""
 
     def send(self, *groups: str) -> None:
         """Both sources send these groups from now on."""
