@@ -106,7 +106,6 @@ class Plane:
 
     def join(self, *ports: int, group: int = G, source: int | None = None) -> None:
         self.routes.set(RouteKey(group, 32, source), sum(1 << each for each in ports), "learned", self.generation)
-        self.decisions.refresh()
 
     def frames(self, ingress: int, *packets: bytes, now: float = 1.0) -> list[int]:
         """These packets come in by `ingress`: how many left by each port."""
@@ -161,6 +160,18 @@ def test_frames_go_where_they_are_wanted(plane):
     assert world.sent[D1][0][8] == 63
     assert world.wires[UP].drops() == {"no_members": 1, "ttl_expired": 1}
     assert int(world.wires[D1].counters[TX_PACKETS]) == 2
+
+
+def test_routes_that_came_after_the_worker_woke_up_count_for_what_it_reads_now(plane):
+    world = plane(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
+    assert world.frames(UP, DATA) == [0, 0, 0]
+    world.join(D1)
+    assert world.decisions.behind
+    assert world.frames(UP, DATA) == [0, 1, 0]
+    assert not world.decisions.behind
+    world.join(D2)
+    assert not world.pipeline.forward_few(world.wires[UP], [], now=1.0)
+    assert world.frames(UP, DATA) == [0, 0, 1]
 
 
 def test_what_comes_in_by_the_wrong_interface_is_counted_for_its_flow(plane):

@@ -79,8 +79,13 @@ class Decisions:
                 if self._standby.concerns(ingress) and reason in (Reason.FORWARD, Reason.STANDBY_DUPLICATE):
                     self._standby.adopt(ingress, pair, row, reason == Reason.FORWARD, seen)
 
-    def refresh(self) -> bool:
-        """Take over changed routes and roles; True when some row has to be looked at again soon."""
+    @property
+    def behind(self) -> bool:
+        """Whether routes changed since `refresh`, or a row was being written then and has to be looked at again."""
+        return self._routes.pending
+
+    def refresh(self) -> None:
+        """Take over changed routes and roles."""
         for key, row in self._routes.changes():
             self._set(key, row)
             self.flows.mark_group(key.group, key.plen)
@@ -92,7 +97,6 @@ class Decisions:
             self._queriers = queriers
             self._fib.set_queriers(queriers)
             self.flows.mark_all()
-        return self._routes.pending
 
     def _set(self, key: RouteKey, row: RouteRow | None) -> None:
         if row is None:

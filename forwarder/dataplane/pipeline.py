@@ -36,7 +36,9 @@ class Pipeline:
         self._steady = Steady(self._scalar, decisions.flows, transmitter.capacity)
 
     def forward(self, ingress: Attachment, batch: Batch, now: float) -> Carried:
-        """Decide on every frame and send what is wanted."""
+        """Decide on every frame, by the routes there are now that the ring has been read, and send what is wanted."""
+        if self._decisions.behind:
+            self._decisions.refresh()
         if self._transmitter.segmentation and not self._decisions.listens(ingress.port.index):
             own = self._decisions.own.others(ingress.port.index)
             if ports := self._steady.forward(ingress, batch, own, now):
@@ -63,7 +65,7 @@ class Pipeline:
 
     def forward_few(self, ingress: Attachment, frames: list[Frame], now: float) -> bool:
         """Carry a handful of frames one by one, or none of them: False when one needs `forward`."""
-        if self._decisions.listens(ingress.port.index):
+        if self._decisions.behind or self._decisions.listens(ingress.port.index):
             return False
         own = self._decisions.own.others(ingress.port.index)
         return self._scalar.forward(ingress, ingress.ring.view, frames, own, now)

@@ -75,7 +75,6 @@ class Worker:
         self._by_descriptor: dict[int, int] = {}
         self._profile = PROFILES["balanced"]
         self._pace = Pace(self._profile.gather)
-        self._retry = False
         self._complete = False      # every port there was at the start has been lent
 
     def run(self) -> None:
@@ -87,12 +86,12 @@ class Worker:
             if now >= next_beat:
                 next_beat = now + BEAT
                 self._beat(now)
-            pause = RETRY if self._retry else next_beat - now
+            pause = RETRY if self._decisions.behind else next_beat - now
             if self._profile.spin:
                 self._spin(next_beat)
             self._breathe(self._poll.poll(0 if self._profile.spin else pause * 1000))
-            if self._retry:
-                self._retry = self._decisions.refresh()
+            if self._decisions.behind:
+                self._decisions.refresh()
 
     def _spin(self, until: float) -> None:
         """Look at all rings again and again; now and then, and when `until` has come, it is time for the news."""
@@ -126,7 +125,7 @@ class Worker:
         elif descriptor == self._wake:
             os.eventfd_read(self._wake)
             self._configure()
-            self._retry = self._decisions.refresh()
+            self._decisions.refresh()
         elif descriptor == self._control.fileno():
             self._instructed()
 

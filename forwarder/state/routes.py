@@ -175,8 +175,8 @@ class RouteReader(_Rows):
 
     @property
     def pending(self) -> bool:
-        """Whether a row was being written when `changes` came by, so that it has to come again."""
-        return bool(self._retry)
+        """Whether `changes` has to come again: rows changed since, or one was being written when it came by."""
+        return bool(self._retry) or self._memory[SEQUENCE] != self._seen
 
     def rows(self) -> list[RouteRow]:
         """All rows in use now; rows in the middle of a change are left out."""
