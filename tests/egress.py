@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from forwarder.dataplane.attachment import Attachment
+from forwarder.dataplane.fanout import Fanout
 from forwarder.dataplane.fragmentation import cut, finish_checksum
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
@@ -17,6 +18,7 @@ from forwarder.state.worker_segment import BLOCK, FIRST_REASON
 from igmp.checksum import checksum
 
 MAC = bytes.fromhex("02000000aa01")
+ALONE, TOGETHER = Fanout(parallel=False), Fanout(parallel=True, many=2)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from batches import Frame, address, batch_of, ip_packet
+from egress import TOGETHER
 from test_segmentation import datagram
 
 from forwarder.dataplane.attachment import Attachment
@@ -93,7 +94,7 @@ class Plane:
         readers = RouteReader(self.descriptors[0]), MembershipReader(self.descriptors[1])
         self.flows = FlowTable(self.columns, KEY)
         self.decisions = Decisions(self.flows, *readers)
-        self.transmitter = Transmitter(self.wires, 1024)
+        self.transmitter = Transmitter(self.wires, TOGETHER, 1024)
         self.pipeline = Pipeline(self.decisions, self.transmitter)
         self.configure(*ports)
 

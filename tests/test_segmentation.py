@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from batches import NO_VNET, Frame, address, batch_of, ip_packet, udp, vnet, word_sum
-from egress import egress_port, wire_packets
+from egress import ALONE, TOGETHER, egress_port, wire_packets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -233,13 +233,13 @@ def send(frames: list[Frame], world: World, transmitter: Transmitter) -> None:
 
 
 @settings(deadline=None, max_examples=500)
-@given(mixes(), worlds)
-def test_what_leaves_a_port_is_what_a_scalar_forwarder_would_send(frames, world):
+@given(mixes(), worlds, st.sampled_from([ALONE, TOGETHER]))
+def test_what_leaves_a_port_is_what_a_scalar_forwarder_would_send(frames, world, fanout):
     with (
         egress_port(1, world.mtu, world.threshold, world.link_out) as first,
         egress_port(2, 9000, 1, 14) as second,
     ):
-        transmitter = Transmitter({1: first, 2: second}, 1024)
+        transmitter = Transmitter({1: first, 2: second}, fanout, 1024)
         transmitter.segmentation = world.segmentation
         send(frames, world, transmitter)
         for port, seen in ((first, world), (second, replace(world, mtu=9000, threshold=1))):
@@ -251,14 +251,14 @@ def test_counters_count_datagrams_not_messages():
     frames = [datagram(n, 100, fragment=DF) for n in range(10)]
     world = World(True, 1500, 1, 14, 14)
     with egress_port(1) as fits, egress_port(2, mtu=120) as small:
-        transmitter = Transmitter({1: fits, 2: small}, 64)
+        transmitter = Transmitter({1: fits, 2: small}, ALONE, 64)
         transmitter.segmentation = True
         send(frames, world, transmitter)
         assert len(fits.packets()) == 10
         assert (fits.messages, int(fits.counters[TX_PACKETS]), int(fits.counters[TX_BYTES])) == (1, 10, 1420)
         assert (small.packets(), small.dropped(Reason.MTU)) == ([], 10)
     with egress_port(1, threshold=128) as far:
-        transmitter = Transmitter({1: far}, 64)
+        transmitter = Transmitter({1: far}, ALONE, 64)
         transmitter.segmentation = True
         send(frames, world, transmitter)
         assert (far.packets(), far.dropped(Reason.TTL_THRESHOLD)) == ([], 10)
@@ -269,7 +269,7 @@ def test_a_port_with_a_rate_limit_judges_every_datagram_of_a_run():
     with egress_port(1) as free, egress_port(2) as limited:
         slow = replace(limited.port.settings, rate_limit=100_000)
         limited.port = replace(limited.port, settings=slow)
-        transmitter = Transmitter({1: free, 2: limited}, 64)
+        transmitter = Transmitter({1: free, 2: limited}, ALONE, 64)
         transmitter.segmentation = True
         send(frames, World(True, 1500, 1, 14, 14), transmitter)
         assert len(free.packets()) == 64

@@ -3,12 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from batches import Frame, batch_of
-from egress import egress_port
+from egress import ALONE, TOGETHER, egress_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_scalar import Ingress, flows_of
 from test_segmentation import A, G, World, by_flow, datagram, forwarded, mixes, on_link
 
+from forwarder.dataplane.fanout import Fanout
 from forwarder.dataplane.fib import Decision
 from forwarder.dataplane.scalar import Scalar
 from forwarder.dataplane.steady import Steady
@@ -19,11 +20,13 @@ DF = 0x4000
 OWN = frozenset([b"\2\0\0\0\0\7"])
 
 
-def carry(frames: list[Frame], ports: dict, ingress: Ingress | None = None) -> tuple[bool, Ingress]:
+def carry(
+    frames: list[Frame], ports: dict, ingress: Ingress | None = None, fanout: Fanout = ALONE
+) -> tuple[bool, Ingress]:
     ingress = ingress or Ingress()
     batch = batch_of([on_link(frame, ingress.link_header) for frame in frames])
     flows = flows_of(frames, Decision(Reason.FORWARD, 0b110))
-    steady = Steady(Scalar(flows, ports), flows, 1024)
+    steady = Steady(Scalar(flows, ports), flows, fanout, 1024)
     return steady.forward(ingress, batch, OWN, 2.0), ingress
 
 
@@ -50,6 +53,19 @@ def test_a_steady_stream_leaves_as_the_scalar_reference_sends_it(count, size, fi
             assert port.messages == -(-count // min(64, 65493 // size))
             assert [int(ingress.counters[RX_PACKETS]), int(port.counters[TX_PACKETS])] == [count] * 2
             assert [int(ingress.counters[RX_BYTES]), int(port.counters[TX_BYTES])] == [count * (size + 42)] * 2
+
+
+@settings(deadline=None)
+@given(st.integers(2, 140), st.sampled_from([0, DF]))
+def test_two_threads_send_to_every_port_what_one_does(count, fragment):
+    frames = stream(count, fragment=fragment)
+    expected = [each for frame in frames for each in forwarded(frame, World(True, 1500, 1, 14, 14))]
+    with egress_port(1) as one, egress_port(2) as two:
+        two.mac = bytes.fromhex("02000000aa02")
+        assert carry(frames, {1: one, 2: two}, fanout=TOGETHER)[0]
+        for port in (one, two):
+            assert by_flow(port.packets()) == by_flow(expected)
+            assert int(port.counters[TX_PACKETS]) == count
 
 
 @settings(deadline=None, max_examples=300)

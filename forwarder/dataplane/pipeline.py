@@ -33,7 +33,7 @@ class Pipeline:
     def __init__(self, decisions: Decisions, transmitter: Transmitter) -> None:
         self._decisions, self._transmitter = decisions, transmitter
         self._scalar = Scalar(decisions.flows, transmitter.ports)
-        self._steady = Steady(self._scalar, decisions.flows, transmitter.capacity)
+        self._steady = Steady(self._scalar, decisions.flows, transmitter.fanout, transmitter.capacity)
 
     def forward(self, ingress: Attachment, batch: Batch, now: float) -> Carried:
         """Decide on every frame, by the routes there are now that the ring has been read, and send what is wanted."""

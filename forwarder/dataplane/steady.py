@@ -7,11 +7,13 @@ vouches for.
 """
 
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from forwarder.dataplane.attachment import Attachment
+from forwarder.dataplane.fanout import LANES, Fanout
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.frame import (
     DONT_FRAGMENT,
@@ -26,7 +28,7 @@ from forwarder.dataplane.frame import (
     set_source_mac,
 )
 from forwarder.dataplane.ring import Batch, Frame
-from forwarder.dataplane.scalar import Path, Scalar
+from forwarder.dataplane.scalar import Path, Scalar, Way
 from forwarder.dataplane.segmentation import CSUM_OFFSET, CSUM_START, HEADERS, LARGEST, SEGMENTS, UDP
 from forwarder.dataplane.transmit import Messages, strided
 from forwarder.packet.tpacket import (
@@ -60,10 +62,10 @@ _SEEDED, _VALID = _mask(b"\xff\xff"), _mask(b"\0\0")
 class Steady:
     """Carries such batches along the paths that `scalar` knows."""
 
-    def __init__(self, scalar: Scalar, flows: FlowTable, capacity: int) -> None:
+    def __init__(self, scalar: Scalar, flows: FlowTable, fanout: Fanout, capacity: int) -> None:
         """`capacity`: frames in the largest batch."""
-        self._scalar, self._flows = scalar, flows
-        self._messages = Messages(capacity + SEGMENTS)
+        self._scalar, self._flows, self._fanout = scalar, flows, fanout
+        self._lanes = [Messages(capacity + SEGMENTS) for _ in range(LANES)]
 
     def forward(self, ingress: Attachment, batch: Batch, own: frozenset[bytes], now: float) -> int:
         """Carry the whole batch, or nothing; to how many ports. `own`: hardware addresses of our other ports."""
@@ -91,17 +93,20 @@ class Steady:
         each = min(SEGMENTS, LARGEST // size)
         identifications = rows.view(">u2")[::each, _IDENTIFICATION].tolist()
         left = len(rows)
-        blocks = bytearray()
+        blocks = b""
         for identification in identifications:
             blocks += _block(path.ways[0].link, header, datagram, size, min(each, left), identification)
             left -= each
-        block_rows = np.frombuffer(blocks, np.uint8).reshape(-1, ROW)
-        addresses = strided(block_rows.ctypes.data, ROW, len(block_rows))
         payload = (batch.net + (batch.address + HEADERS)).view(np.uint64)
-        self._messages.fill_even(addresses, HEADER_LENGTH, payload, size, each)
-        for way in path.ways:
-            set_source_mac(block_rows, way.port.mac)
-            way.port.count_sent(self._messages.send(way.fd))
+
+        def send(lane: int, ways: Sequence[Way]) -> None:
+            messages, own = self._lanes[lane], np.frombuffer(bytearray(blocks), np.uint8).reshape(-1, ROW)
+            messages.fill_even(strided(own.ctypes.data, ROW, len(own)), HEADER_LENGTH, payload, size, each)
+            for way in ways:
+                set_source_mac(own, way.port.mac)
+                way.port.count_sent(messages.send(way.fd))
+
+        self._fanout.split(path.ways, send)
 
 
 def _looks_like_one(batch: Batch) -> bool:

@@ -5,13 +5,15 @@ of one packet or several where they lie in the ring: user space copies no payloa
 the fast path and goes out in its place among the others, so that a flow stays in order.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from forwarder.dataplane.attachment import Attachment
+from forwarder.dataplane.fanout import LANES, Fanout
 from forwarder.dataplane.forwarding import Egress, egress, outgoing
 from forwarder.dataplane.fragmentation import divide
 from forwarder.dataplane.frame import (
@@ -56,10 +58,10 @@ class Going(NamedTuple):
 class Transmitter:
     """Sends to the ports of `ports`, by index; `segmentation`: the kernel takes UDP super-frames."""
 
-    def __init__(self, ports: Mapping[int, Attachment], capacity: int) -> None:
+    def __init__(self, ports: Mapping[int, Attachment], fanout: Fanout, capacity: int) -> None:
         """`capacity`: frames in the largest batch."""
-        self.ports, self.capacity = ports, capacity
-        self._ethernet, self._bare = Messages(capacity), Messages(capacity)
+        self.ports, self.fanout, self.capacity = ports, fanout, capacity
+        self._lanes = [_Lane(Messages(capacity), Messages(capacity)) for _ in range(LANES)]
         self._rates: dict[int, PortRates] = {}
         self.segmentation = False
 
@@ -75,7 +77,7 @@ class Transmitter:
         A port that has to judge every datagram, for its MTU or a rate limit, gets them one by one.
         """
         load = _Load(header, batch, runs, going)
-        choosy = []
+        choosy, others = [], []
         some = load.leaving.some
         for index in _bits(some):
             port = self.ports.get(index)
@@ -84,14 +86,21 @@ class Transmitter:
             if runs.gathered and (load.leaving.longest > port.port.mtu or port.port.limited):
                 choosy.append(port)
             else:
-                self._send_to(port, load)
+                others.append(port)
+        self._send_all(others, load)
         if choosy:
-            load = _Load(header, batch, singles(runs.frames), going.repeated(runs.size))
-        for port in choosy:
-            self._send_to(port, load)
+            self._send_all(choosy, _Load(header, batch, singles(runs.frames), going.repeated(runs.size)))
         return some.bit_count()
 
-    def _send_to(self, port: Attachment, load: "_Load") -> None:
+    def _send_all(self, ports: Sequence[Attachment], load: "_Load") -> None:
+        def send(lane: int, some: Sequence[Attachment]) -> None:
+            own = load.of_its_own() if lane else load
+            for port in some:
+                self._send_to(port, own, self._lanes[lane])
+
+        self.fanout.split(ports, send)
+
+    def _send_to(self, port: Attachment, load: "_Load", lane: "_Lane") -> None:
         index, settings = port.port.index, port.port.settings
         chosen = egress(load.leaving, index, settings.threshold, port.port.mtu, self.segmentation)
         if chosen.mtu.size:
@@ -101,7 +110,7 @@ class Transmitter:
         if port.port.limited:
             chosen = self._rates_of(port.port).within(chosen, load.going.rows, load.ip_bytes, load.going.now)
             port.count(Reason.RATE_LIMITED, len(chosen.limited))
-        messages = load.messages(self._ethernet, self._bare, port)
+        messages = load.messages(lane, port)
         if not chosen.fragment.size and not chosen.cut.size:
             everything = len(chosen.whole) == messages.count
             port.count_sent(messages.send(port.sending(), None if everything else chosen.whole))
@@ -142,6 +151,13 @@ class Transmitter:
             port.count_sent(Sent(int(not error), 0 if error else size, int(bool(error)), error))
 
 
+class _Lane(NamedTuple):
+    """Messages of one thread, for links with a link header and without."""
+
+    ethernet: Messages
+    bare: Messages
+
+
 class _Load:
     """A batch as messages: header blocks with TTL and MAC addresses of the way out, and where the payload lies."""
 
@@ -165,10 +181,16 @@ class _Load:
         """What each frame, sent by itself, counts against rate limits."""
         return ip_bytes(self.header, self.runs.frames)
 
-    def messages(self, ethernet: Messages, bare: Messages, port: Attachment) -> Messages:
+    def of_its_own(self) -> "_Load":
+        """The same with header blocks of its own, for another thread."""
+        other = copy(self)
+        other._blocks, other._filled = self._blocks.copy(), set()
+        return other
+
+    def messages(self, lane: _Lane, port: Attachment) -> Messages:
         """Those for links of the port's kind, with its address; filled at their first use."""
         has_header = bool(port.link_header)
-        messages = ethernet if has_header else bare
+        messages = lane.ethernet if has_header else lane.bare
         if has_header not in self._filled:
             self._filled.add(has_header)
             if has_header:

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
+from forwarder.dataplane.fanout import Fanout
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.pace import LARGEST, Pace
 from forwarder.dataplane.pipeline import Pipeline
@@ -66,7 +67,8 @@ class Worker:
         flows = FlowTable(self._segment.flows, _random_key())
         routes, membership = RouteReader(descriptors["routes"]), MembershipReader(descriptors["membership"])
         self._decisions = Decisions(flows, routes, membership)
-        self._transmitter = Transmitter(self._attached, max(LARGEST, RingLayout().most_frames))
+        fanout = Fanout(parallel=len(os.sched_getaffinity(0)) > 1)
+        self._transmitter = Transmitter(self._attached, fanout, max(LARGEST, RingLayout().most_frames))
         self._pipeline = Pipeline(self._decisions, self._transmitter)
         self._poll = select.poll()
         self._news = (self._control.fileno(), self._wake)
