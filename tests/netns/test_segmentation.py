@@ -88,6 +88,18 @@ def test_finished_checksums_are_added_up_and_gathered(lab, stack, features):
     assert len(capture.frames) < COUNT
 
 
+@pytest.mark.parametrize("other", [None, "239.9.1.2"], ids=["alone", "interleaved"])
+def test_many_ports_are_sent_to_from_two_threads(stack, make_lab, other):
+    lab = make_lab(10)
+    mcfwd = start(stack, lab.router, *lab.downstreams)
+    members = [receiver(stack, mcfwd, lab.receivers[n], lab.downstreams[n]) for n in range(10)]
+    if other:
+        stack.enter_context(Sender(lab.source, other, size=1000, rate=3000, df=True))
+    check_delivery(lab.source, members, df=True)
+    threads = os.listdir(f"/proc/{mcfwd.pids['mcfwd-worker-0']}/task")
+    assert len(threads) == min(2, len(os.sched_getaffinity(0)))
+
+
 @pytest.mark.parametrize("features", [("tx", "off"), ()], ids=["checked", "trusting"])
 def test_a_damaged_datagram_stays_damaged(lab, stack, features):
     set_features(lab.router, "down0", features)
