@@ -7,7 +7,7 @@ vouches for.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -99,14 +99,14 @@ class Steady:
             left -= each
         payload = (batch.net + (batch.address + HEADERS)).view(np.uint64)
 
-        def send(lane: int, ways: Sequence[Way]) -> None:
+        def send(lane: int, ways: Iterator[Way]) -> None:
             messages, own = self._lanes[lane], np.frombuffer(bytearray(blocks), np.uint8).reshape(-1, ROW)
             messages.fill_even(strided(own.ctypes.data, ROW, len(own)), HEADER_LENGTH, payload, size, each)
             for way in ways:
                 set_source_mac(own, way.port.mac)
                 way.port.count_sent(messages.send(way.fd))
 
-        self._fanout.split(path.ways, send)
+        self._fanout.share(path.ways, send)
 
 
 def _looks_like_one(batch: Batch) -> bool:

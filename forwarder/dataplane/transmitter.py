@@ -93,12 +93,12 @@ class Transmitter:
         return some.bit_count()
 
     def _send_all(self, ports: Sequence[Attachment], load: "_Load") -> None:
-        def send(lane: int, some: Sequence[Attachment]) -> None:
+        def send(lane: int, some: Iterator[Attachment]) -> None:
             own = load.of_its_own() if lane else load
             for port in some:
                 self._send_to(port, own, self._lanes[lane])
 
-        self.fanout.split(ports, send)
+        self.fanout.share(ports, send)
 
     def _send_to(self, port: Attachment, load: "_Load", lane: "_Lane") -> None:
         index, settings = port.port.index, port.port.settings
