@@ -18,7 +18,7 @@ from forwarder.state.worker_segment import BLOCK, FIRST_REASON
 from igmp.checksum import checksum
 
 MAC = bytes.fromhex("02000000aa01")
-ALONE, TOGETHER = Fanout(parallel=False), Fanout(parallel=True, many=2)
+ALONE, TOGETHER = Fanout(parallel=False), Fanout(parallel=True, each=1)
 
 
 @dataclass

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from forwarder.dataplane.fanout import MANY, Fanout
+from forwarder.dataplane.fanout import EACH, LANES, Fanout
 
 
 def shared_out(fanout: Fanout, count: int, lanes: int) -> dict[int, tuple[threading.Thread, list[int]]]:
@@ -22,20 +22,22 @@ def shared_out(fanout: Fanout, count: int, lanes: int) -> dict[int, tuple[thread
     return taken
 
 
-def test_many_ports_are_shared_by_two_threads_each_in_its_lane():
-    taken = shared_out(Fanout(parallel=True), MANY, 2)
-    (here, some), (there, others) = taken[0], taken[1]
-    assert here is threading.current_thread() is not there
-    assert sorted(some + others) == list(range(MANY))
+@pytest.mark.parametrize(("count", "lanes"), [(2 * EACH, 2), (3 * EACH + 1, 3), (64, LANES)])
+def test_many_ports_are_shared_by_threads_each_in_its_lane(count, lanes):
+    taken = shared_out(Fanout(parallel=True), count, lanes)
+    assert sorted(taken) == list(range(lanes))
+    assert taken[0][0] is threading.current_thread()
+    assert len({thread for thread, _ in taken.values()}) == lanes
+    assert sorted(port for _, ports in taken.values() for port in ports) == list(range(count))
 
 
-@pytest.mark.parametrize(("fanout", "count"), [(Fanout(parallel=True), MANY - 1), (Fanout(parallel=False), 100)])
+@pytest.mark.parametrize(("fanout", "count"), [(Fanout(parallel=True), 2 * EACH - 1), (Fanout(parallel=False), 100)])
 def test_few_ports_and_a_single_processor_keep_to_one_thread(fanout, count):
     assert shared_out(fanout, count, 1) == {0: (threading.current_thread(), list(range(count)))}
 
 
 @pytest.mark.parametrize("failing", [0, 1])
-def test_what_fails_in_either_thread_is_raised_when_the_other_has_sent_the_rest(failing):
+def test_what_fails_in_a_thread_is_raised_when_the_others_have_sent_the_rest(failing):
     meeting, sent = threading.Barrier(2), []
 
     def send(lane: int, rest: Iterator[int]) -> None:
@@ -47,5 +49,5 @@ def test_what_fails_in_either_thread_is_raised_when_the_other_has_sent_the_rest(
             sent.append(port)
 
     with pytest.raises(OSError, match=f"lane {failing}"):
-        Fanout(parallel=True).share(range(MANY), send)
-    assert len(sent) == MANY - 1
+        Fanout(parallel=True).share(range(2 * EACH), send)
+    assert len(sent) == 2 * EACH - 1

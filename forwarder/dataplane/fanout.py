@@ -1,10 +1,10 @@
-"""Sending to many ports from two threads.
+"""Sending to many ports from several threads.
 
-A batch for many ports spends nearly all its time in sendmmsg, which lets other threads run; a second processor that
-has nothing else to do can send to some of the ports. A thread takes the next port when it is through with one, so
-neither waits long for the other, however often it is interrupted. A port is sent to by one thread a batch, and a batch
-is done with when both are through: its datagrams stay in order. What a thread writes to, messages and header blocks,
-it has for itself: its lane.
+A batch for many ports spends nearly all its time in sendmmsg, which lets other threads run; processors that have
+nothing else to do can send to some of the ports. A thread takes the next port when it is through with one, so none
+waits long for another, however often it is interrupted. A port is sent to by one thread a batch, and a batch is done
+with when all are through: its datagrams stay in order. What a thread writes to, messages and header blocks, it has for
+itself: its lane.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,27 +13,31 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-LANES = 2
-MANY = 8
-"""Ports that are worth waking another thread for, which costs about as much as a message to one of them."""
+LANES = 4
+"""On two processors too: a scheduler shares them out by threads, so with two the worker falls behind when a source or
+receivers on the same machine want more than there is (docs/performance.md, Overload)."""
+EACH = 4
+"""Ports a lane that are worth waking its thread for, which costs about as much as a message to one of them."""
 
 
 class Fanout:
-    """Shares sending between the caller's thread, lane 0, and one more where `parallel`."""
+    """Shares sending between the caller's thread, lane 0, and others where `parallel`."""
 
-    def __init__(self, parallel: bool, many: int = MANY) -> None:
-        """`parallel`: there is another processor to send from; `many`: ports at least."""
-        self._many = many
+    def __init__(self, parallel: bool, each: int = EACH) -> None:
+        """`parallel`: there are other processors to send from; `each`: ports a lane at least."""
         self._others = ThreadPoolExecutor(LANES - 1, thread_name_prefix="fanout") if parallel else None
+        self._each = each
 
     def share(self, ports: Sequence[T], send: Callable[[int, Iterator[T]], None]) -> None:
         """Call `send(lane, ports still to be sent to)` in every lane; raises what a call raised, after all ended."""
         rest = iter(ports)  # its next() is atomic
-        if self._others is None or len(ports) < self._many:
+        if self._others is None or len(ports) < 2 * self._each:
             send(0, rest)
             return
-        other = self._others.submit(send, 1, rest)
+        others = [self._others.submit(send, lane, rest) for lane in range(1, min(LANES, len(ports) // self._each))]
         try:
             send(0, rest)
         finally:
-            other.result()
+            failures = [other.exception() for other in others]
+        for failure in filter(None, failures):
+            raise failure

@@ -89,7 +89,7 @@ def test_finished_checksums_are_added_up_and_gathered(lab, stack, features):
 
 
 @pytest.mark.parametrize("other", [None, "239.9.1.2"], ids=["alone", "interleaved"])
-def test_many_ports_are_sent_to_from_two_threads(stack, make_lab, other):
+def test_many_ports_are_sent_to_from_several_threads(stack, make_lab, other):
     lab = make_lab(10)
     mcfwd = start(stack, lab.router, *lab.downstreams)
     members = [receiver(stack, mcfwd, lab.receivers[n], lab.downstreams[n]) for n in range(10)]
@@ -97,7 +97,7 @@ def test_many_ports_are_sent_to_from_two_threads(stack, make_lab, other):
         stack.enter_context(Sender(lab.source, other, size=1000, rate=3000, df=True))
     check_delivery(lab.source, members, df=True)
     threads = os.listdir(f"/proc/{mcfwd.pids['mcfwd-worker-0']}/task")
-    assert len(threads) == min(2, len(os.sched_getaffinity(0)))
+    assert len(threads) == (2 if len(os.sched_getaffinity(0)) > 1 else 1)  # five ports each
 
 
 @pytest.mark.parametrize("features", [("tx", "off"), ()], ids=["checked", "trusting"])
