@@ -111,8 +111,7 @@ class Sweep:
     def block(self, fd: int, seconds: float) -> bool:
         """Sleeps in the system call until this socket has something, and takes it, again and again.
 
-        Until there is no more room, the time is over, or nothing came for as long as the socket sleeps; True when only
-        room is missing.
+        Until room is missing (then True), the time is over, or nothing came for as long as the socket sleeps.
         """
         receive, clock, flags = syscalls.recvmmsg, time.monotonic_ns, syscalls.MSG_WAITFORONE | syscalls.MSG_TRUNC
         first, size, used = self._address, MMSGHDR.itemsize, self.used
@@ -125,11 +124,8 @@ class Sweep:
             self.taken = now = clock()
             if now > end:
                 break
-        else:
-            self.used = used
-            return True
         self.used = used
-        return False
+        return used > CAPACITY - MOST
 
     def _take(self, fd: int, room: int, flags: int) -> int:
         count = syscalls.recvmmsg(fd, self._address + MMSGHDR.itemsize * self.used, room, flags | syscalls.MSG_TRUNC)
