@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from forwarder.dataplane.frame import ETHERNET, ROW
+from forwarder.dataplane.frame import ROW, source_word
 from forwarder.dataplane.loops import OwnAddresses
 
 UP, DOWN, STRANGER = b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x02", b"\x02\0\0\0\1\x01"
@@ -10,9 +10,8 @@ COUSIN = b"\x06\0\0\0\0\x02"  # the last octets of DOWN
 
 
 def rows_from(*sources: bytes):
-    rows = np.zeros((len(sources), ROW), np.uint8)
-    for row, source in zip(rows, sources, strict=True):
-        row[ETHERNET + 6 : ETHERNET + 14] = np.frombuffer(source + b"\x08\x00", np.uint8)
+    rows = np.zeros(len(sources), ROW)
+    rows["source"] = [source_word(source) for source in sources]
     return rows
 
 

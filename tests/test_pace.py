@@ -1,6 +1,6 @@
 import pytest
 
-from forwarder.dataplane.pace import LARGEST, SMALLEST, USUAL, WORTH_WAITING, Pace
+from forwarder.dataplane.pace import LARGEST, LONGEST, SMALLEST, USUAL, WORTH_WAITING, Pace
 
 
 def paced(gather: float, *breaths: tuple[float, int]) -> Pace:
@@ -32,24 +32,37 @@ def test_without_gathering_nothing_waits():
 
 def test_batches_grow_while_there_are_few_frames_of_each_flow_and_shrink_when_there_are_many():
     pace = Pace(0.002)
-    pace.fit(100, 100, 4)
+    pace.fit(100, 100, 4, 0.001)
     assert pace.limit == USUAL
     for _ in range(10):
-        pace.fit(pace.limit, pace.limit // 4, 4)
+        pace.fit(pace.limit, pace.limit // 4, 4, 0.001)
     assert pace.limit == LARGEST
-    pace.fit(pace.limit, pace.limit // 20, 4)
+    pace.fit(pace.limit, pace.limit // 20, 4, 0.001)
     assert pace.limit == LARGEST
     for _ in range(10):
-        pace.fit(pace.limit, pace.limit // 50, 4)
+        pace.fit(pace.limit, pace.limit // 50, 4, 0.001)
     assert pace.limit == USUAL
 
 
 def test_batches_of_one_flow_are_the_smaller_the_more_ports_there_are():
     pace = Pace(0.002)
     for _ in range(10):
-        pace.fit(pace.limit, 1, 400)
+        pace.fit(pace.limit, 1, 400, 0.001)
     assert pace.limit == SMALLEST
-    pace.fit(pace.limit, 1, 4)
+    pace.fit(pace.limit, 1, 4, 0.001)
     assert pace.limit == USUAL
-    pace.fit(pace.limit, 1, 0)
+    pace.fit(pace.limit, 1, 0, 0.001)
     assert pace.limit == USUAL
+
+
+def test_no_batch_grows_beyond_what_others_can_wait_for():
+    pace = Pace(0.005)
+    pace.fit(USUAL, 1000, 4, 0.030)
+    assert pace.limit == USUAL
+    pace.fit(USUAL, 1000, 4, 0.019)
+    assert pace.limit == 2 * USUAL
+    pace.fit(2 * USUAL, 1000, 4, LONGEST + 0.001)
+    assert pace.limit == USUAL
+    for _ in range(10):
+        pace.fit(pace.limit, 1, 4, 1.0)
+    assert pace.limit == SMALLEST

@@ -2,14 +2,16 @@
 
 import os
 import socket
+import struct
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from batches import Frame, address, batch_of, ip_packet
+from batches import Frame, address, ip_packet, vnet
 from egress import TOGETHER
-from test_segmentation import datagram
+from rings import Kernel
+from test_segmentation import datagram, seeded
 
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
@@ -24,7 +26,7 @@ from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import REASONS, Reason
 from forwarder.state.routes import RouteKey, RouteReader, RouteWriter
 from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, Settings
-from forwarder.state.worker_segment import BLOCK, FIRST_REASON, RX_PACKETS, TX_PACKETS
+from forwarder.state.worker_segment import BLOCK, FIRST_REASON, RX_BYTES, RX_PACKETS, TX_BYTES, TX_PACKETS
 
 UP, UP2, D1, D2 = range(4)
 KEY = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
@@ -40,13 +42,14 @@ def port(index: int, role: str, **settings) -> Port:
 
 
 class Wire:
-    """A port as the pipeline sees it, without a ring: what is sent to it can be read at `far`."""
+    """A port as the pipeline sees it; `kernel` fills its ring, what is sent to it can be read at `far`."""
 
     link_header = 14
 
     def __init__(self, owner: Port) -> None:
         self.counters = np.zeros(BLOCK, np.uint64)
-        self.ring = SimpleNamespace(address=0)
+        self.kernel = Kernel()
+        self.ring = self.kernel.ring
         self.near, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.near.setblocking(False)
         self.far.setblocking(False)
@@ -78,10 +81,10 @@ class Wire:
 class Plane:
     """Ports, a pipeline between them, and the agent's hand in the shared segments."""
 
-    def __init__(self, *ports: Port, igmp: IgmpSettings | None = None, capacity: int = 64) -> None:
+    def __init__(self, *ports: Port, igmp: IgmpSettings | None = None, capacity: int = 64, few: int = 0) -> None:
         self.descriptors = [routes.create(64, 64), membership.create(64)]
         self.routes, self.roles = RouteWriter(self.descriptors[0]), MembershipWriter(self.descriptors[1])
-        self.igmp, self.generation = igmp or IgmpSettings(), 0
+        self.igmp, self.generation, self.few = igmp or IgmpSettings(), 0, few
         self.wires = {each.index: Wire(each) for each in ports}
         self.columns = FlowColumns.allocate(capacity, 1)
         for each in ports:
@@ -94,7 +97,8 @@ class Plane:
         readers = RouteReader(self.descriptors[0]), MembershipReader(self.descriptors[1])
         self.flows = FlowTable(self.columns, KEY)
         self.decisions = Decisions(self.flows, *readers)
-        self.transmitter = Transmitter(self.wires, TOGETHER, 1024)
+        self.counters = np.zeros((64, BLOCK), np.uint64)
+        self.transmitter = Transmitter(self.wires, TOGETHER, 1024, self.counters)
         self.pipeline = Pipeline(self.decisions, self.transmitter)
         self.configure(*ports)
 
@@ -113,15 +117,18 @@ class Plane:
         return self.carry(ingress, [Frame(packet) for packet in packets], now)
 
     def carry(self, ingress: int, frames: list[Frame], now: float) -> list[int]:
-        batch = batch_of(frames)
         wire = self.wires[ingress]
-        wire.ring.address = batch.buffer.ctypes.data
-        self.pipeline.forward(wire, batch, now)
+        wire.kernel.fill(frames)
+        while self.pipeline.carry(wire, 1024, self.few, now).frames:
+            pass
         self.sent = {index: each.received() for index, each in self.wires.items()}
         return [len(packets) for packets in self.sent.values()]
 
+    def row(self, ingress: int, source: int = S, group: int = G) -> int:
+        return int(self.flows.lookup(ingress, np.array([source], np.uint32), np.array([group], np.uint32))[0])
+
     def flow(self, ingress: int, source: int = S, group: int = G) -> SimpleNamespace:
-        row = int(self.flows.lookup(ingress, np.array([source], np.uint32), np.array([group], np.uint32))[0])
+        row = self.row(ingress, source, group)
         assert row >= 0
         return SimpleNamespace(reason=Reason(int(self.columns.reason[row])), packets=int(self.columns.packets[row]))
 
@@ -133,13 +140,13 @@ class Plane:
             os.close(descriptor)
 
 
-@pytest.fixture
-def plane():
-    """Makes planes and closes them at the end."""
+@pytest.fixture(params=[0, 6], ids=["together", "singly"])
+def plane(request):
+    """Makes planes, which carry a handful of frames together or singly, and closes them at the end."""
     made: list[Plane] = []
 
     def make(*ports: Port, **how) -> Plane:
-        made.append(Plane(*ports, **how))
+        made.append(Plane(*ports, few=request.param, **how))
         return made[-1]
 
     yield make
@@ -171,7 +178,6 @@ def test_routes_that_came_after_the_worker_woke_up_count_for_what_it_reads_now(p
     assert world.frames(UP, DATA) == [0, 1, 0]
     assert not world.decisions.behind
     world.join(D2)
-    assert not world.pipeline.forward_few(world.wires[UP], [], now=1.0)
     assert world.frames(UP, DATA) == [0, 0, 1]
 
 
@@ -251,7 +257,7 @@ STEADY = [datagram(number, flow=(S, G), fragment=0x4000) for number in range(20)
 def test_a_steady_stream_is_limited_like_any_other(plane):
     limited = port(D1, "downstream", rate_limit=80_000)
     world = plane(port(UP, "upstream"), limited, port(D2, "downstream"))
-    world.transmitter.segmentation = True
+    world.transmitter.segments = 64
     world.join(D1, D2)
     sent = [world.carry(UP, STEADY, 1.0 + number / 1000) for number in range(4)]
     assert [counts[2] for counts in sent] == [1, 1, 1, 1]       # whole
@@ -261,7 +267,7 @@ def test_a_steady_stream_is_limited_like_any_other(plane):
 
 def test_a_steady_stream_of_two_upstreams_is_watched_like_any_other(plane):
     world = plane(*two_upstreams(priority=2))
-    world.transmitter.segmentation = True
+    world.transmitter.segments = 64
     world.join(D1)
     for number in range(12):
         now = 10.0 + number / 4
@@ -386,3 +392,81 @@ def test_what_came_in_is_counted(plane):
     world = plane(port(UP, "upstream"), port(D1, "downstream"))
     world.frames(UP, DATA, DATA)
     assert int(world.wires[UP].counters[RX_PACKETS]) == 2
+
+
+SUPER = Frame(ip_packet(S, G, seeded(S, G, bytes(2500)), fragment=0x4000), vnet=vnet(1, 5, 42, 1000, 34, 6))
+
+
+def test_super_frames_count_as_their_datagrams(plane):
+    """Interfaces, flows and drops: what a second forwarder in a row says is what the first says it has sent."""
+    world = plane(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
+    world.transmitter.segments = 64
+    world.join(D1)
+    expired = replace(SUPER, packet=ip_packet(S, G, SUPER.packet[20:], ttl=1, fragment=0x4000))
+    unwanted = replace(SUPER, packet=ip_packet(S, G + 1, seeded(S, G + 1, bytes(2500)), fragment=0x4000))
+    octets = 2500 + 3 * 28
+    dropped = {"ttl_expired": 3, "no_members": 3}
+    for frames, drops in (([SUPER, Frame(DATA)], {}), ([SUPER, expired, unwanted], dropped)):
+        before = world.wires[UP].counters.copy()
+        world.carry(UP, frames, 1.0)
+        assert len(world.sent[D1]) == len(frames) - len(drops)
+        received = world.wires[UP].counters - before
+        assert int(received[RX_PACKETS]) == (4 if not drops else 9)
+        assert int(received[RX_BYTES]) == (octets + 42 + 48 + 14 if not drops else 3 * (octets + 42))
+        assert world.wires[UP].drops() == drops
+    row = world.row(UP)
+    assert (int(world.columns.packets[row]), int(world.columns.bytes[row])) == (7, 2 * octets + 48)
+    assert (int(world.columns.dropped[row]), int(world.columns.ttl_expired[row])) == (3, 3)
+    assert int(world.wires[D1].counters[TX_PACKETS]) == 7
+    assert int(world.wires[D1].counters[TX_BYTES]) == 2 * octets + 48 + 7 * 14
+
+
+def test_a_flow_whose_only_way_out_is_not_there_yet_is_not_forwarded(plane):
+    world = plane(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
+    world.join(D2)
+    wire = world.wires.pop(D2)
+    world.pipeline.ports_changed(1 << D2)
+    assert world.frames(UP, DATA, DATA, ip_packet(S, G, ttl=1)) == [0, 0]
+    row = world.row(UP)
+    assert (int(world.columns.packets[row]), int(world.columns.dropped[row])) == (0, 3)
+    assert world.counters[D2, FIRST_REASON + Reason.TRANSMIT_FAILED - 1] == 2
+    world.wires[D2] = wire
+    world.pipeline.ports_changed()
+    assert world.frames(UP, DATA, DATA)[-1] == 2
+    assert (int(world.columns.packets[row]), int(world.columns.dropped[row])) == (2, 3)
+
+
+def test_what_the_kernel_could_not_fill_is_neither_forwarded_nor_counted(plane):
+    world = plane(port(UP, "upstream"), port(D1, "downstream"))
+    world.join(D1)
+    kernel = world.wires[UP].kernel
+    kernel.fill([Frame(DATA)] * 3)
+    struct.pack_into("=I", kernel.buffer, 48 + 20, 0)  # the first has no TP_STATUS_USER
+    world.pipeline.carry(world.wires[UP], 1024, world.few, 1.0)
+    assert len(world.wires[D1].received()) == 2
+    assert int(world.wires[UP].counters[RX_PACKETS]) == 2
+
+
+@pytest.mark.parametrize("size", [65493, 65494, 65507])
+def test_the_longest_datagrams_of_a_stream(plane, size):
+    up, down = port(UP, "upstream"), replace(port(D1, "downstream"), mtu=65535)
+    world = plane(up, down)
+    world.transmitter.segments = 64
+    world.join(D1)
+    frames = [datagram(number, size, flow=(S, G), fragment=0x4000) for number in range(2)]
+    world.carry(UP, frames, 1.0)
+    assert len(world.sent[D1]) == 2
+    assert {len(packet) for packet in world.sent[D1]} == {size + 28}
+
+
+def test_a_datagram_without_checksum_in_the_middle_of_a_stream_stays_without(plane):
+    world = plane(port(UP, "upstream"), port(D1, "downstream"))
+    world.transmitter.segments = 64
+    world.join(D1)
+    frames = [datagram(number, 100, flow=(S, G), fragment=0x4000, how="valid") for number in range(20)]
+    world.carry(UP, frames, 1.0)
+    assert len(world.sent[D1]) == 1
+    frames[7] = datagram(7, 100, flow=(S, G), fragment=0x4000, how="none")
+    world.carry(UP, frames, 1.0)
+    assert len(world.sent[D1]) == 3  # those before, it, those behind
+    assert world.sent[D1][1][26:28] == bytes(2)

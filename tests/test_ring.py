@@ -280,5 +280,66 @@ def test_a_handful_is_lent_frame_by_frame():
     assert [(frame.net - frame.mac, frame.length) for frame in frames] == [(14, 30), (14, 30), (14, 32)]
     assert ring.few(2) is None
     ring.few(3)
-    ring.release_few()
+    ring.release()
     assert (kernel.status(), ring.position, ring.few(3)) == ([0, 0, 0, 0], 2, [])
+
+
+def refuse(kernel: Kernel, *numbers: int) -> None:
+    """Makes frames of the first block what the kernel leaves of those whose vnet header it cannot make."""
+    at = FIRST
+    for number in range(max(numbers) + 1):
+        following = struct.unpack_from("=I", kernel.buffer, at)[0]
+        if number in numbers:  # written is the way to the next and a status without TP_STATUS_USER, no more
+            struct.pack_into("=4I2H", kernel.buffer, at + 8, 0xDEAD, 0xFFFF_FFF0, 7, 0, 0xFFFE, 9)
+        at += following
+
+
+@pytest.mark.parametrize("numbers", [(0,), (2,), (0, 1, 2), (19,), tuple(range(20))])
+def test_what_the_kernel_could_not_fill_is_no_frame(numbers: tuple[int, ...]):
+    kernel = Kernel()
+    frames = [bytes([number]) * 40 for number in range(20)]
+    kernel.fill(frames)
+    refuse(kernel, *numbers)
+    ring = ReceiveRing(kernel.buffer, LAYOUT)
+    assert ring.few(20) is None
+    batch = ring.receive()
+    assert batch is not None
+    assert frames_of(batch) == [frame for number, frame in enumerate(frames) if number not in numbers]
+    assert (ring.frame(FIRST) is None) == (0 in numbers)
+
+
+def test_spans_are_offered_where_frames_may_lie_evenly():
+    kernel = Kernel()
+    ring = ReceiveRing(kernel.buffer, LAYOUT)
+    assert ring.evenly() == []
+    kernel.fill([b"a" * 30] * 3)
+    kernel.fill([b"b" * 30])
+    kernel.fill([b"c" * 30] * 4)
+    assert ring.left() == 8
+    assert ring.evenly(5) == [(48, 128, 3), (4096 + 48, 0, 1)]
+    ring.release()
+    assert (ring.position, ring.left()) == (2, 4)
+    struct.pack_into("=I", kernel.buffer, 2 * 4096 + 48, 1 << 20)  # a step out of the block
+    assert ring.evenly() is None
+
+
+@given(
+    st.lists(st.sampled_from([0, 1, 8, 40, 48, 112, 144, 160, 1362, 4000, 4096, 0x700062, 0xFFFF_FFF8]), max_size=40),
+    st.integers(0, 200),
+    st.integers(0, 5000),
+)
+def test_whatever_a_block_says_nothing_outside_it_is_lent(words: list[int], count: int, first: int):
+    buffer = bytearray(LAYOUT.size)
+    content = struct.pack(f"={len(words) + 1}I", *words, 0)
+    buffer[:4096] = (content * 4096)[:4096]
+    struct.pack_into("=3I", buffer, 8, TP_STATUS_USER, count, first)
+    ring = ReceiveRing(buffer, LAYOUT, 0)
+    ring.position = 0
+    for frame in ring.few(1000) or []:
+        assert 0 <= frame.mac <= frame.mac + frame.snaplen <= 4096
+    for span in ring.evenly(1000) or []:
+        assert span.first + span.step * (span.frames - 1) + NET + 24 <= 4096
+    batch = ring.receive(1000)
+    assert batch is not None
+    assert (batch.net - batch.frame == NET).all()
+    assert (batch.mac + batch.snaplen <= 4096).all()

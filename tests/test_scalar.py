@@ -1,3 +1,4 @@
+import struct
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,7 @@ from test_segmentation import A, G, World, by_flow, datagram, forwarded, mixes, 
 
 from forwarder.dataplane.fib import Decision
 from forwarder.dataplane.flows import FlowTable
+from forwarder.dataplane.paths import Paths
 from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.ring import Frame as Lent
 from forwarder.dataplane.scalar import Scalar
@@ -16,7 +18,7 @@ from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
 from forwarder.state.settings import InterfaceSettings
-from forwarder.state.worker_segment import BLOCK, RX_BYTES, RX_PACKETS
+from forwarder.state.worker_segment import BLOCK, RX_BYTES, RX_PACKETS, TX_BYTES, TX_PACKETS
 
 KEY = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
 
@@ -47,10 +49,11 @@ def flows_of(frames: list[Frame], decision: Decision) -> FlowTable:
 
 
 def carry(frames: list[Frame], ports: dict, ingress: Ingress, decision: Decision | None = None,
-          own: frozenset[bytes] = frozenset()) -> tuple[bool, FlowTable]:  # fmt: skip
+          own: frozenset[bytes] = frozenset(), segmentation: bool = False) -> tuple[bool, FlowTable]:  # fmt: skip
     batch = batch_of([on_link(frame, ingress.link_header) for frame in frames])
-    flows = flows_of(frames, decision or Decision(Reason.FORWARD, 0b110))
-    scalar = Scalar(flows, ports)
+    flows = flows_of(frames, decision or Decision(Reason.FORWARD, sum(1 << index for index in ports)))
+    scalar = Scalar(Paths(flows, ports))
+    scalar.segmentation = segmentation
     return scalar.forward(ingress, memoryview(batch.buffer), lent(batch), own, 2.0), flows
 
 
@@ -62,12 +65,12 @@ def test_what_is_carried_singly_is_what_the_scalar_reference_sends(frames, world
         egress_port(2, 9000, 1, 14) as second,
     ):
         ingress = Ingress(world.link_in)
-        done, flows = carry(frames, {1: first, 2: second}, ingress)
+        done, flows = carry(frames, {1: first, 2: second}, ingress, segmentation=world.segmentation)
         plain = all(
             frame.packet[0] == 0x45
-            and len(frame.packet) <= world.mtu
+            and longest(frame) <= world.mtu
             and frame.packet[8] >= world.threshold
-            and not frame.vnet[1]
+            and (world.segmentation or not frame.vnet[1])
             for frame in frames
         )
         assert done == plain
@@ -75,9 +78,19 @@ def test_what_is_carried_singly_is_what_the_scalar_reference_sends(frames, world
         for port, mtu, threshold in ((first, world.mtu, world.threshold), (second, 9000, 1)):
             seen = World(True, mtu, threshold, world.link_in, port.link_header)
             assert by_flow(port.packets()) == by_flow([packet for each in sent for packet in forwarded(each, seen)])
-        assert int(ingress.counters[RX_PACKETS]) == len(sent)
-        assert int(ingress.counters[RX_BYTES]) == sum(world.link_in + len(frame.packet) for frame in sent)
-        assert int(flows._columns.packets.sum()) == len(sent)
+        datagrams = [packet for each in sent for packet in forwarded(each, World(True, 65535, 1, 14, 14))]
+        octets = sum(map(len, datagrams))
+        for counters in (ingress.counters, first.counters, second.counters):  # what came in is counted as what left
+            assert int(counters[RX_PACKETS] + counters[TX_PACKETS]) == len(datagrams)
+        assert int(ingress.counters[RX_BYTES]) == octets + world.link_in * len(datagrams)
+        assert int(first.counters[TX_BYTES]) == octets + world.link_out * len(datagrams)
+        assert int(flows._columns.packets.sum()) == len(datagrams)
+        assert int(flows._columns.bytes.sum()) == octets
+
+
+def longest(frame: Frame) -> int:
+    """The longest packet on the wire."""
+    return min(len(frame.packet), struct.unpack("=H", frame.vnet[4:6])[0] + 28) if frame.vnet[1] else len(frame.packet)
 
 
 @pytest.mark.parametrize(
@@ -90,13 +103,21 @@ def test_what_is_carried_singly_is_what_the_scalar_reference_sends(frames, world
         Frame(ip_packet(protocol=2)),
         Frame(ip_packet(options=b"\x01" * 4)),
         Frame(ip_packet(), link=bytes(18)),
-        Frame(ip_packet(payload=bytes(3000)), vnet=vnet(1, 5, 42, 1000, 34, 6)),
+        Frame(ip_packet(payload=bytes(3000)), vnet=vnet(1, 3, 42, 1000, 34, 6)),
+        Frame(ip_packet(payload=bytes(3000)), vnet=vnet(0, 5, 42, 1000, 34, 6)),
+        Frame(ip_packet(payload=bytes(3000)), vnet=vnet(1, 5, 42, 0, 34, 6)),
+        Frame(ip_packet(payload=bytes(3000)), vnet=vnet(1, 5, 42, 1000, 38, 6)),
+        Frame(ip_packet(payload=bytes(3000)), vnet=vnet(1, 5, 42, 1000, 34, 16)),
+        Frame(ip_packet(payload=bytes(3000), protocol=6), vnet=vnet(1, 5, 42, 1000, 34, 6)),
+        Frame(ip_packet(payload=bytes(3000), fragment=0x2000), vnet=vnet(1, 5, 42, 1000, 34, 6)),
+        Frame(ip_packet(payload=bytes(3000)), vnet=vnet(1, 5, 42, 1473, 34, 6)),
+        Frame(ip_packet(payload=b"1234567"), vnet=vnet(1, 5, 42, 1000, 34, 6)),
     ],
 )
 def test_anything_unusual_is_refused_before_anything_was_sent(frame):
     with egress_port(1) as port:
         ingress = Ingress()
-        assert carry([datagram(), frame], {1: port}, ingress)[0] is False
+        assert carry([datagram(), frame], {1: port}, ingress, segmentation=True)[0] is False
         assert (port.packets(), int(ingress.counters.sum())) == ([], 0)
 
 
@@ -105,8 +126,9 @@ def test_flows_that_are_not_simply_forwarded_are_refused():
         assert not carry([datagram()], {1: port}, Ingress(), Decision(Reason.NO_MEMBERS))[0]
         assert not carry([datagram()], {1: port}, Ingress(), own=frozenset([datagram().link[6:12]]))[0]
         assert not carry([datagram(ttl=9)], {1: port}, Ingress(threshold=10))[0]
+        assert not carry([datagram()], {1: port}, Ingress(), Decision(Reason.FORWARD, 0b110))[0]  # one is not there yet
         batch = batch_of([datagram()])
-        scalar = Scalar(FlowTable(FlowColumns.allocate(8, 1), KEY), {1: port})
+        scalar = Scalar(Paths(FlowTable(FlowColumns.allocate(8, 1), KEY), {1: port}))
         assert not scalar.forward(Ingress(), memoryview(batch.buffer), lent(batch), frozenset(), 1.0)
         flows = flows_of([datagram()], Decision(Reason.FORWARD, 2))
         flows.mark_group(G)
@@ -125,7 +147,7 @@ def test_what_is_decided_anew_is_noticed():
     with egress_port(1) as port:
         batch = batch_of([datagram()])
         flows = flows_of([datagram()], Decision(Reason.FORWARD, 2))
-        scalar = Scalar(flows, {1: port})
+        scalar = Scalar(Paths(flows, {1: port}))
         arguments = (Ingress(), memoryview(batch.buffer), lent(batch), frozenset(), 2.0)
         assert scalar.forward(*arguments)
         flows.decide(0, Decision(Reason.NOT_QUERIER))

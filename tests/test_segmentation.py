@@ -1,5 +1,6 @@
 import struct
 from collections import defaultdict
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from forwarder.dataplane.frame import columns
 from forwarder.dataplane.segmentation import LARGEST, Runs, gather
 from forwarder.dataplane.transmitter import Going, Transmitter
 from forwarder.state.reasons import Reason
-from forwarder.state.worker_segment import TX_BYTES, TX_PACKETS
+from forwarder.state.worker_segment import BLOCK, FIRST_REASON, TX_BYTES, TX_PACKETS
 from igmp.checksum import checksum
 
 A, B = address("10.99.0.1"), address("10.99.0.2")
@@ -74,10 +75,29 @@ def sizes(frames: list[Frame], flows: list[int] | None = None) -> list[int]:
         ([datagram(n, fragment=DF, how="trailing") for n in range(9)], [1] * 9),
         ([datagram(n, 1, fragment=DF) for n in range(130)], [64, 64, 2]),
         ([datagram(n, 1316, fragment=DF) for n in range(50)], [LARGEST // 1316, 50 - LARGEST // 1316]),
+        ([datagram(n, LARGEST // 2, fragment=DF) for n in range(3)], [2, 1]),
+        *[([datagram(n, size, fragment=DF) for n in range(3)], [1, 1, 1]) for size in (LARGEST, LARGEST + 1, 65507)],
+        ([datagram(0, 65507, fragment=DF), datagram(1, 1, fragment=DF)], [1, 1]),
     ],
 )
 def test_only_like_datagrams_are_gathered(frames, expected):
     assert sizes(frames) == expected
+
+
+@given(
+    st.lists(st.sampled_from([1, 100, 255, 1316, 9000, 32746, 32747, 65493, 65494, 65507]), min_size=1, max_size=4),
+    st.integers(1, 140),
+    st.sampled_from([64, 128]),
+)
+def test_no_super_datagram_is_longer_than_a_packet_may_be(sizes, count, segments):
+    frames = [datagram(n, size, fragment=DF) for size in sizes for n in range(min(count, 1 + 400_000 // size))]
+    batch = batch_of(frames)
+    header = columns(batch, 14)
+    runs = gather(header, batch, np.arange(len(frames)), np.zeros(len(frames), np.int64), segments)
+    payload = np.add.reduceat(header.total_length[runs.frames] - 28, runs.first)
+    assert (((payload <= LARGEST) & (runs.size <= segments)) | (runs.size == 1)).all()
+    assert runs.frames.tolist() == list(range(len(frames)))
+    assert int(runs.size.sum()) == len(frames)
 
 
 def test_a_datagram_whose_checksum_is_not_known_to_be_right_stays_alone():
@@ -240,11 +260,41 @@ def test_what_leaves_a_port_is_what_a_scalar_forwarder_would_send(frames, world,
         egress_port(2, 9000, 1, 14) as second,
     ):
         transmitter = Transmitter({1: first, 2: second}, fanout, 1024)
-        transmitter.segmentation = world.segmentation
+        transmitter.segments = 64 * world.segmentation
         send(frames, world, transmitter)
         for port, seen in ((first, world), (second, replace(world, mtu=9000, threshold=1))):
             expected = [packet for frame in frames for packet in forwarded(frame, seen)]
             assert by_flow(port.packets()) == by_flow(expected)
+
+
+@given(
+    st.integers(1, 3000),
+    st.sampled_from([100, 1000, 1472]),
+    st.sampled_from([b"", bytes(4)]),
+    st.sampled_from(["", "finished"]),
+)
+def test_super_frames_count_as_their_datagrams_on_every_way_out(size, gso_size, options, how):
+    """Whole, cut, too long, below the threshold: as many datagrams, and their bytes, as a capture would show."""
+    payload = seeded(A, G, bytes(size)) if not how else udp(A, G, bytes(size))
+    offload = vnet(1, 5, 42 + len(options), gso_size, 34 + len(options), 6) if not how else vnet(0, 5, 42, gso_size)
+    frame = Frame(ip_packet(A, G, payload, fragment=DF, options=options), vnet=offload)
+    count = -(-size // gso_size)
+    ports = {1: (9000, 1), 2: (100, 1), 3: (9000, 255)}
+    with ExitStack() as stack:
+        world = {index: stack.enter_context(egress_port(index, mtu, least)) for index, (mtu, least) in ports.items()}
+        transmitter = Transmitter(world, ALONE, 64)
+        transmitter.segments = 64
+        batch = batch_of([frame])
+        header = columns(batch, 14)
+        going = Going(np.zeros(1, np.int64), np.full((1, 1), 0b1110, np.uint64), 0.0)
+        transmitter.send(header, batch, transmitter.arrange(header, batch, np.arange(1), np.zeros(1, np.int64)), going)
+        packets = world[1].packets()
+        assert (len(packets), int(world[1].counters[TX_PACKETS])) == (count, count)
+        assert int(world[1].counters[TX_BYTES]) == sum(map(len, packets)) + 14 * count
+        fit = [packet for packet in packets if len(packet) <= 100]
+        assert len(world[2].packets()) == len(fit)
+        assert world[2].dropped(Reason.MTU) == count - len(fit)
+        assert world[3].dropped(Reason.TTL_THRESHOLD) == count
 
 
 def test_counters_count_datagrams_not_messages():
@@ -252,14 +302,14 @@ def test_counters_count_datagrams_not_messages():
     world = World(True, 1500, 1, 14, 14)
     with egress_port(1) as fits, egress_port(2, mtu=120) as small:
         transmitter = Transmitter({1: fits, 2: small}, ALONE, 64)
-        transmitter.segmentation = True
+        transmitter.segments = 64
         send(frames, world, transmitter)
         assert len(fits.packets()) == 10
         assert (fits.messages, int(fits.counters[TX_PACKETS]), int(fits.counters[TX_BYTES])) == (1, 10, 1420)
         assert (small.packets(), small.dropped(Reason.MTU)) == ([], 10)
     with egress_port(1, threshold=128) as far:
         transmitter = Transmitter({1: far}, ALONE, 64)
-        transmitter.segmentation = True
+        transmitter.segments = 64
         send(frames, world, transmitter)
         assert (far.packets(), far.dropped(Reason.TTL_THRESHOLD)) == ([], 10)
 
@@ -270,9 +320,35 @@ def test_a_port_with_a_rate_limit_judges_every_datagram_of_a_run():
         slow = replace(limited.port.settings, rate_limit=100_000)
         limited.port = replace(limited.port, settings=slow)
         transmitter = Transmitter({1: free, 2: limited}, ALONE, 64)
-        transmitter.segmentation = True
+        transmitter.segments = 64
         send(frames, World(True, 1500, 1, 14, 14), transmitter)
         assert len(free.packets()) == 64
         passed = len(limited.packets())
         assert 0 < passed < 64
         assert limited.dropped(Reason.RATE_LIMITED) == 64 - passed
+
+
+@pytest.mark.parametrize("segmentation", [True, False])
+@pytest.mark.parametrize("size", [65493, 65494, 65507])
+def test_the_longest_datagrams_pass_links_that_take_them(size, segmentation):
+    frames = [datagram(n, size, fragment=DF) for n in range(2)]
+    world = World(segmentation, 65535, 1, 14, 14)
+    with egress_port(1, 65535) as port, egress_port(2, 9000) as small:
+        transmitter = Transmitter({1: port, 2: small}, ALONE, 64)
+        transmitter.segments = 64 * segmentation
+        send(frames, world, transmitter)
+        assert by_flow(port.packets()) == by_flow([packet for frame in frames for packet in forwarded(frame, world)])
+        assert (small.packets(), small.dropped(Reason.MTU)) == ([], 2)
+
+
+def test_what_should_leave_by_a_port_that_is_not_there_is_counted_for_it():
+    counters = np.zeros((4, BLOCK), np.uint64)
+    whole = ip_packet(A, G, seeded(A, G, bytes(3000)), fragment=DF)
+    frames = [datagram(n, 1000, fragment=DF) for n in range(3)] + [Frame(whole, vnet=vnet(1, 5, 42, 1000, 34, 6))]
+    with egress_port(1) as port:
+        transmitter = Transmitter({1: port}, ALONE, 64, counters)
+        transmitter.segments = 64
+        send(frames, World(True, 1500, 1, 14, 14), transmitter)
+        assert len(port.packets()) == 6
+    assert counters[2, FIRST_REASON + Reason.TRANSMIT_FAILED - 1] == 6
+    assert counters.sum() == 6

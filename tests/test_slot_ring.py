@@ -102,7 +102,7 @@ def test_a_handful_is_lent_frame_by_frame():
     frames = ring.few(2)
     assert [bytes(ring.view[frame.mac : frame.mac + frame.snaplen]) for frame in frames] == [b"a" * 60, b"b" * 70]
     assert [(frame.net - frame.mac, frame.length) for frame in frames] == [(14, 60), (14, 70)]
-    ring.release_few()
+    ring.release()
     assert (ring.few(2), ring.position) == ([], 2)
 
 

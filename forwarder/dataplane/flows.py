@@ -35,7 +35,7 @@ class FlowTable:
 
     def __init__(self, columns: FlowColumns, key: Key) -> None:
         self._columns = columns
-        self.capacity, self._words = int(columns.ports.shape[0]), int(columns.ports.shape[1])
+        self.capacity, self.words = int(columns.ports.shape[0]), int(columns.ports.shape[1])
         self._cells = {field.name: memoryview(getattr(columns, field.name)) for field in fields(columns)}
         self._key = key
         self.changes = 0  # how often something was decided or forgotten
@@ -62,13 +62,13 @@ class FlowTable:
         if row < 0 or self._reason[row] or self._stale[row]:
             return row, 0
         cell = self._cells["ports"]
-        return row, sum(cell[row, word] << 64 * word for word in range(self._words))
+        return row, sum(cell[row, word] << 64 * word for word in range(self.words))
 
-    def account_one(self, row: int, length: int, now: float, frames: int = 1) -> None:
-        """Count frames of `length` bytes of one flow."""
+    def account_one(self, row: int, packets: int, octets: int, now: float) -> None:
+        """Count packets of one flow, and the bytes of all of them."""
         cells = self._cells
-        cells["packets"][row] += frames
-        cells["bytes"][row] += frames * length
+        cells["packets"][row] += packets
+        cells["bytes"][row] += octets
         cells["last_seen"][row] = _nanoseconds(now)
 
     def stale(self, rows: Positions) -> Positions:
@@ -156,21 +156,25 @@ class FlowTable:
         """Every flow becomes stale: ports, roles or policies changed."""
         self._mark(np.flatnonzero(self._columns.used[: self._high]))
 
-    def account(self, rows: Positions, lengths: Positions, now: float) -> None:
-        """Count one frame of `lengths` bytes for each row; rows of -1 are passed over."""
+    def account(self, rows: Positions, lengths: Positions, now: float, packets: Positions | None = None) -> None:
+        """Count `packets` (None: one) of `lengths` bytes together for each row; rows of -1 are passed over."""
         if np.count_nonzero(rows < 0):
             known = rows >= 0
             rows, lengths = rows[known], lengths[known]
-        np.add.at(self._columns.packets, rows, np.uint64(1))
+            packets = None if packets is None else packets[known]
+        np.add.at(self._columns.packets, rows, np.uint64(1) if packets is None else packets.view(np.uint64))
         np.add.at(self._columns.bytes, rows, lengths.view(np.uint64))
         self._columns.last_seen[rows] = _nanoseconds(now)
 
-    def account_drops(self, rows: Positions, reasons: npt.NDArray[np.uint8], now: float) -> None:
-        """Count frames that per-frame checks dropped, with the reason of each; rows of -1 are passed over."""
+    def account_drops(
+        self, rows: Positions, reasons: npt.NDArray[np.uint8], now: float, packets: Positions | None = None
+    ) -> None:
+        """Count `packets` (None: one) that per-frame checks dropped for each row, with reasons; rows of -1 are not."""
+        counts = np.ones(len(rows), np.uint64) if packets is None else packets.view(np.uint64)
         known = rows >= 0
-        np.add.at(self._columns.dropped, rows[known], np.uint64(1))
+        np.add.at(self._columns.dropped, rows[known], counts[known])
         expired = known & (reasons == Reason.TTL_EXPIRED)
-        np.add.at(self._columns.ttl_expired, rows[expired], np.uint64(1))
+        np.add.at(self._columns.ttl_expired, rows[expired], counts[expired])
         self._columns.last_seen[rows[known]] = _nanoseconds(now)
 
     def expire(self, now: float) -> Positions:
@@ -214,7 +218,7 @@ class FlowTable:
     def _write_decision(self, row: int, decision: Decision) -> None:
         self.changes += 1
         self._cells["reason"][row] = self._reason[row] = decision.reason
-        for word in range(self._words):
+        for word in range(self.words):
             self._cells["ports"][row, word] = decision.ports >> 64 * word & WORD
 
     def _mark(self, rows: Positions) -> None:

@@ -27,7 +27,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 def verdicts(columns: Columns, flow_reason: Reasons, threshold: int = 1) -> Reasons:
     """Reason of each of n frames (0 = FORWARD) from its flow's; `threshold` is the ingress port's minimal TTL."""
     odd = columns.ttl < max(threshold, 2)
-    odd |= columns.protocol == IGMP
+    odd |= columns.rows["protocol"] == IGMP
     if columns.defective:
         odd |= columns.defect != 0
     if not np.count_nonzero(odd):
@@ -43,7 +43,7 @@ def _odd_verdicts(columns: Columns, at: Positions, flow: Reasons, threshold: int
     refused = (flow != Reason.FORWARD) & (flow < Reason.RATE_LIMITED)
     checks: list[tuple[Mask, Reasons | int]] = [
         (defect != 0, defect),
-        (columns.protocol[at] == IGMP, Reason.RESERVED),
+        (columns.rows["protocol"][at] == IGMP, Reason.RESERVED),
         (refused, flow),
         (ttl <= 1, Reason.TTL_EXPIRED),
         (ttl < threshold, Reason.TTL_THRESHOLD),
@@ -94,7 +94,7 @@ def outgoing(columns: Columns, frames: Positions, ports: Bitmaps) -> Outgoing:
         ports=ports,
         ttl=ttl,
         length=length,
-        dont_fragment=columns.rows[frames, 30] & (DONT_FRAGMENT >> 8) != 0,
+        dont_fragment=columns.rows["fragment"][frames] & DONT_FRAGMENT != 0,
         udp_l4=udp_l4,
         all=np.arange(len(frames)),
         every=_join(np.bitwise_and.reduce(ports, axis=0)),
@@ -137,10 +137,10 @@ def _sort_out(frames: Outgoing, mine: Mask, threshold: int, mtu: int, segmentati
 
 def _segment_lengths(columns: Columns, frames: Positions, length: Positions) -> tuple[Positions, Mask | None]:
     """`length` with that of their longest segment for super-frames, and which are UDP_L4."""
-    kind = columns.gso_type[frames]
+    kind = columns.rows["gso_type"][frames]
     if not kind.any():
         return length, None
-    segment = columns.header_length[frames] + UDP_LENGTH + columns.gso_size[frames]
+    segment = columns.header_length[frames] + UDP_LENGTH + columns.rows["gso_size"][frames]
     return np.where(kind != 0, np.minimum(segment, length), length), kind == VIRTIO_NET_HDR_GSO_UDP_L4
 
 

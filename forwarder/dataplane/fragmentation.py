@@ -23,11 +23,11 @@ UDP = 17
 def divide(batch: Batch, columns: Columns, frame: int, mtu: int) -> tuple[list[bytes], int]:
     """The packets that carry one frame, rewritten already, over an egress of `mtu`, in order; how many DF forbids."""
     whole = packet(batch, columns, frame)
-    if columns.gso_type[frame] == VIRTIO_NET_HDR_GSO_UDP_L4:
-        datagrams = cut(whole, int(columns.gso_size[frame]))
-    elif columns.flags[frame]:
-        start = int(columns.csum_start[frame]) - ETHERNET_LENGTH
-        datagrams = [finish_checksum(whole, start, int(columns.csum_offset[frame]))]
+    if columns.rows["gso_type"][frame] == VIRTIO_NET_HDR_GSO_UDP_L4:
+        datagrams = cut(whole, int(columns.rows["gso_size"][frame]))
+    elif columns.rows["flags"][frame]:
+        start = int(columns.rows["csum_start"][frame]) - ETHERNET_LENGTH
+        datagrams = [finish_checksum(whole, start, int(columns.rows["csum_offset"][frame]))]
     else:
         datagrams = [whole]
     forbidden = [len(datagram) > mtu and bool(datagram[6] & DONT_FRAGMENT >> 8) for datagram in datagrams]

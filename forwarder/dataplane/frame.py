@@ -1,9 +1,9 @@
-"""Byte offsets of a frame, the header columns of a batch, and the header rewriting of forwarding.
+"""The header columns of a batch, and the header rewriting of forwarding.
 
-A row is 56 bytes copied from around the start of a frame's IP header, always in Ethernet form, whatever the ingress:
-0..9 virtio_net_hdr, 10..23 Ethernet header, 24..43 IPv4 fixed header, 44..51 first 8 bytes of L4 (or of the options),
-52..55 spare. The rows are the header blocks that are sent, so rewriting works on them in place; columns whose old
-value matters afterwards (TTL) are copies.
+A row (`ROW`) is 56 bytes copied from around the start of a frame's IP header, always in Ethernet form, whatever the
+ingress: vnet header, Ethernet header, fixed IPv4 header, the first 8 bytes of L4 (or of the options), 4 spare bytes.
+The rows are the header blocks that are sent, so rewriting works on them in place; columns whose old value matters
+afterwards (TTL) are copies.
 
 Offsets of checksums in the vnet header count from the start of the frame, hence differ by 14 between Ethernet links
 and links without link header; only `columns` and `headerless` know that. The common case costs one gather and some
@@ -12,6 +12,7 @@ one write into the ring: the checksum seed of a super-frame that came without on
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -25,37 +26,77 @@ from forwarder.packet.tpacket import (
 )
 from forwarder.state.reasons import Reason
 
-Rows: TypeAlias = npt.NDArray[np.uint8]
+Rows: TypeAlias = npt.NDArray[np.void]
+"""Shape (n,), of dtype ROW."""
 Positions: TypeAlias = npt.NDArray[np.int64]
 
-ROW = 56
-ETHERNET = 10
-IP = 24
-L4 = 44
+_FIELDS: dict[str, tuple[str, int]] = {
+    "flags": ("u1", 0),  # virtio_net_hdr
+    "gso_type": ("u1", 1),
+    "hdr_len": ("u2", 2),
+    "gso_size": ("u2", 4),
+    "csum_start": ("u2", 6),
+    "csum_offset": ("u2", 8),
+    "vnet": ("(10,)u1", 0),
+    "ethernet": ("(14,)u1", 10),  # Ethernet header
+    "destination_high": (">u2", 10),  # 01:00 of a group
+    "destination_low": (">u4", 12),
+    "source": ("u8", 16),  # source address and EtherType in one word
+    "source_end": ("u2", 20),
+    "ethertype": (">u2", 22),
+    "version_ihl": ("u1", 24),  # IPv4 header
+    "tos": ("u1", 25),
+    "total_length": (">u2", 26),
+    "identification": (">u2", 28),
+    "fragment": (">u2", 30),
+    "ttl": ("u1", 32),
+    "protocol": ("u1", 33),
+    "checksum": (">u2", 34),
+    "pair": (">u8", 36),  # source << 32 | group
+    "ip_words": ("(5,)u4", 24),
+    "ip": ("(20,)u1", 24),
+    "udp_ports": ("u4", 44),  # UDP header, where there are no options
+    "udp_length": (">u2", 48),
+    "udp_checksum": (">u2", 50),
+    "words": ("(7,)u8", 0),  # the whole
+}
+ROW = np.dtype(
+    {
+        "names": list(_FIELDS),
+        "formats": [kind for kind, _ in _FIELDS.values()],
+        "offsets": [offset for _, offset in _FIELDS.values()],
+        "itemsize": 56,
+    }
+)
+"""A row; fields overlap where several ways of looking at bytes are of use."""
+IP, L4 = _FIELDS["ip"][1], _FIELDS["udp_ports"][1]
+"""Where IPv4 and the header above it begin in a row."""
 ETHERNET_LENGTH = 14
 IP_LENGTH = 20
 UDP_LENGTH = 8
 VIRTIO_NET_HDR_GSO_UDP = 3
 """UFO: one datagram that is sent as IP fragments (linux/virtio_net.h)."""
 DONT_FRAGMENT = 0x4000
+FRAGMENT = 0x3FFF
+"""More fragments, or an offset: what whole packets have not."""
 NO_OPTIONS = 0x45
-IGMP = 2
+IGMP, UDP = 2, 17
 NONE: Positions = np.empty(0, np.int64)
 NONE.setflags(write=False)
 
-_ROW_TYPE = np.dtype((np.void, ROW))
 _HEADER_WORDS = np.arange(8)  # 64 bytes: any IPv4 header
-_ROW_WORDS = np.arange(ROW // 8)
+_ROW_WORDS = np.arange(ROW.itemsize // 8)
 _QUARTERS = np.arange(0, 64, 4)
+_OFFLOADED = np.frombuffer(bytes([0xFF ^ VIRTIO_NET_HDR_F_NEEDS_CSUM, 0xFF]) + bytes(6), np.uint64)[0]
 _WHOLE = 65535.0  # one's complement sums are taken modulo this
-_ETHERTYPE = b"\x08\x00"
+ETHERTYPE_IPV4 = b"\x08\x00"
 
 
-@dataclass(slots=True)
+@dataclass
 class Columns:
     """Header columns of n frames; arrays of shape (n,) unless said otherwise, addresses in host order."""
 
-    rows: Rows  # (n, 56), see the module
+    rows: Rows  # see the module
     pair: npt.NDArray[np.uint64]  # source << 32 | group: what flows are looked up by
     total_length: Positions
     ttl: npt.NDArray[np.uint8]  # as received
@@ -80,72 +121,44 @@ class Columns:
         return valid
 
     @property
-    def protocol(self) -> npt.NDArray[np.uint8]:
-        """IP protocol; a view."""
-        return self.rows[:, IP + 9]
-
-    @property
-    def tos(self) -> npt.NDArray[np.uint8]:
-        """Type of service; a view."""
-        return self.rows[:, IP + 1]
-
-    @property
     def header_length(self) -> Positions:
         """IPv4 header length in bytes."""
-        return (self.rows[:, IP] & 15).astype(np.int64) * 4
+        return (self.rows["version_ihl"] & 15).astype(np.int64) * 4
+
+    @cached_property
+    def datagrams(self) -> Positions:
+        """How many datagrams each frame is on the wire: super-frames are several. Only asked where there are any."""
+        payload = self.total_length - self.header_length - UDP_LENGTH
+        size = self.rows["gso_size"].astype(np.int64)
+        several = self._is_super & (payload > size)
+        return np.where(several, -(-payload // np.maximum(size, 1)), 1)
+
+    @cached_property
+    def repeated_headers(self) -> Positions:
+        """Bytes of IPv4 and UDP headers that each frame has on the wire besides those in its row."""
+        return (self.datagrams - 1) * (self.header_length + UDP_LENGTH)
 
     @property
-    def identification(self) -> npt.NDArray[np.uint16]:
-        """IP ID."""
-        return self.rows.view(">u2")[:, (IP + 4) // 2].astype(np.uint16)
-
-    @property
-    def fragment(self) -> npt.NDArray[np.uint16]:
-        """Flags and fragment offset as they stand in the header; DONT_FRAGMENT is 0x4000."""
-        return self.rows.view(">u2")[:, (IP + 6) // 2].astype(np.uint16)
-
-    @property
-    def flags(self) -> npt.NDArray[np.uint8]:
-        """vnet flags: NEEDS_CSUM or 0; a view."""
-        return self.rows[:, 0]
-
-    @property
-    def gso_type(self) -> npt.NDArray[np.uint8]:
-        """vnet gso_type; a view."""
-        return self.rows[:, 1]
-
-    @property
-    def gso_size(self) -> npt.NDArray[np.uint16]:
-        """vnet gso_size; a view."""
-        return self.rows.view(np.uint16)[:, 2]
-
-    @property
-    def csum_start(self) -> npt.NDArray[np.uint16]:
-        """vnet csum_start, from the Ethernet header on; a view."""
-        return self.rows.view(np.uint16)[:, 3]
-
-    @property
-    def csum_offset(self) -> npt.NDArray[np.uint16]:
-        """vnet csum_offset; a view."""
-        return self.rows.view(np.uint16)[:, 4]
+    def _is_super(self) -> npt.NDArray[np.bool_]:
+        is_super: npt.NDArray[np.bool_] = (self.rows["gso_type"] == VIRTIO_NET_HDR_GSO_UDP_L4) & (self.defect == 0)
+        return is_super
 
 
 def columns(batch: Batch, link_header: int) -> Columns:
     """The columns of a batch from a port whose link headers are `link_header` (14 or 0) bytes long."""
     rows = gather_rows(batch)
-    pair = rows[:, IP + 12 : L4].view(">u8")[:, 0].astype(np.uint64)
-    total_length = rows.view(">u2")[:, (IP + 2) // 2].astype(np.int64)
-    sound = rows[:, IP] == NO_OPTIONS
-    sound &= _is_whole(_fixed_header_sum(rows.view(np.uint32)))
+    total_length = rows["total_length"].astype(np.int64)
+    sound = rows["version_ihl"] == NO_OPTIONS
+    sound &= _is_whole(_fixed_header_sum(rows["ip_words"]))
     sound &= total_length >= IP_LENGTH
     sound &= total_length <= batch.length - link_header
     sound &= batch.snaplen >= batch.length
     sound &= batch.net - batch.mac == link_header
     result = Columns(
         rows=rows,
-        pair=pair,
+        pair=rows["pair"].astype(np.uint64),
         total_length=total_length,
-        ttl=rows[:, IP + 8].copy(),
+        ttl=rows["ttl"].copy(),
         defect=np.zeros(len(rows), np.uint8),
         defective=False,
         supers=NONE,
@@ -154,7 +167,7 @@ def columns(batch: Batch, link_header: int) -> Columns:
         _examine(result, batch, link_header, np.flatnonzero(~sound))
     if link_header == 0:
         _lift(rows)
-    if np.count_nonzero(rows.view("<u2")[:, 0] > VIRTIO_NET_HDR_F_NEEDS_CSUM):
+    if np.count_nonzero(rows["words"][:, 0] & _OFFLOADED):
         _settle_offloads(result, batch)
     return result
 
@@ -167,31 +180,36 @@ def header_sum_ok(header: npt.NDArray[np.uint32], header_length: Positions) -> n
 
 def decrement_ttl(rows: Rows) -> None:
     """TTL - 1 and the header checksum with it, in place (RFC 1624 eqn. 3); rows of TTL 0 become nonsense."""
-    checksum = rows.view(">u2")[:, (IP + 10) // 2]
-    updated = checksum.astype(np.uint16)
+    updated = rows["checksum"].astype(np.uint16)
     carry = updated >= 0xFEFF  # 0xfeff too: its sum 0xffff has to be written as 0
     updated += np.uint16(0x0100)
     updated += carry
-    checksum[...] = updated
-    rows[:, IP + 8] -= np.uint8(1)
+    rows["checksum"] = updated
+    rows["ttl"] -= np.uint8(1)
 
 
 def set_destination_mac(rows: Rows, groups: npt.NDArray[np.uint32]) -> None:
     """Ethernet destination of each group, 01:00:5e and its low 23 bits (RFC 1112 section 6.4), in place."""
-    rows.view(">u2")[:, ETHERNET // 2] = 0x0100
-    rows.view(">u4")[:, (ETHERNET + 2) // 4] = groups & np.uint32(0x7FFFFF) | np.uint32(0x5E000000)
+    rows["destination_high"] = 0x0100
+    rows["destination_low"] = groups & np.uint32(0x7FFFFF) | np.uint32(0x5E000000)
+
+
+def source_word(mac: bytes) -> np.uint64:
+    """The field `source` of frames from `mac` (6 bytes) that carry IPv4."""
+    return np.uint64(np.frombuffer(mac + ETHERTYPE_IPV4, np.uint64)[0])
 
 
 def set_source_mac(rows: Rows, mac: bytes) -> None:
     """Ethernet source `mac` (6 bytes) and EtherType IPv4, in place."""
-    rows.view(np.uint64)[:, (ETHERNET + 6) // 8] = np.frombuffer(mac + _ETHERTYPE, np.uint64)[0]
+    rows["source"] = source_word(mac)
 
 
 def headerless(rows: Rows) -> Rows:
     """A copy of the rows for an egress without link header: its messages start with the vnet header at byte 14."""
     lowered = rows.copy()
-    lowered[:, ETHERNET_LENGTH:IP] = rows[:, :ETHERNET]
-    _shift(lowered, ETHERNET_LENGTH, -ETHERNET_LENGTH)
+    _shift(lowered, -ETHERNET_LENGTH)
+    octets = lowered.view(np.uint8).reshape(-1, ROW.itemsize)
+    octets[:, ETHERNET_LENGTH:IP] = lowered["vnet"]
     return lowered
 
 
@@ -199,24 +217,24 @@ def packet(batch: Batch, header: Columns, frame: int) -> bytes:
     """The IPv4 packet of one frame as its row says now, without link header and padding; for the slow path."""
     start = int(batch.net[frame])
     payload = batch.buffer[start + IP_LENGTH : start + int(header.total_length[frame])]
-    return header.rows[frame, IP:L4].tobytes() + payload.tobytes()
+    return bytes(header.rows["ip"][frame]) + bytes(payload)
 
 
 def gather_rows(batch: Batch) -> Rows:
-    """Copies of the rows of a batch as they are in the ring, (n, 56); IP headers there are at multiples of 8."""
+    """Copies of the rows of a batch as they are in the ring, (n,); IP headers there are at multiples of 8."""
     start = (batch.net - IP) >> 3
-    windows = np.ndarray((max(len(batch.words) - ROW // 8 + 1, 0),), _ROW_TYPE, batch.words, strides=(8,))
+    windows = np.ndarray((max(len(batch.words) - len(_ROW_WORDS) + 1, 0),), ROW, batch.words, strides=(8,))
     try:
-        rows: Rows = windows[start].view(np.uint8).reshape(-1, ROW)
-        return rows
+        rows: Rows = windows[start]
     except IndexError:  # a short frame at the very end of the ring: its spare bytes lie outside
-        return batch.words.take(start[:, None] + _ROW_WORDS, mode="clip").view(np.uint8)
+        rows = batch.words.take(start[:, None] + _ROW_WORDS, mode="clip").view(ROW)[:, 0]
+    return rows
 
 
 def _fixed_header_sum(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.float64]:
     """Sum of the five words of each row's fixed header; not np.dot, whose BLAS starts threads for large batches."""
-    total = words[:, IP // 4].astype(np.float64)
-    for word in range(IP // 4 + 1, L4 // 4):
+    total = words[:, 0].astype(np.float64)
+    for word in range(1, 5):
         total += words[:, word]
     return total
 
@@ -232,7 +250,7 @@ def _examine(header: Columns, batch: Batch, link_header: int, at: Positions) -> 
     words = batch.words.take((batch.net[at] >> 3)[:, None] + _HEADER_WORDS, mode="clip").view(np.uint32)
     header_length, total_length = header.header_length[at], header.total_length[at]
     truncated = batch.snaplen[at] < batch.length[at]
-    malformed = (header.rows[at, IP] >> 4 != 4) | (header_length < IP_LENGTH)
+    malformed = (header.rows["version_ihl"][at] >> 4 != 4) | (header_length < IP_LENGTH)
     malformed |= (total_length < header_length) | (total_length > batch.length[at] - link_header)
     malformed |= ~header_sum_ok(words, header_length)
     unseen = truncated & (batch.snaplen[at] - link_header < np.maximum(header_length, IP_LENGTH))
@@ -243,53 +261,56 @@ def _examine(header: Columns, batch: Batch, link_header: int, at: Positions) -> 
 
 def _lift(rows: Rows) -> None:
     """Make Ethernet rows of rows that came without link header, in place."""
-    rows[:, :ETHERNET] = rows[:, ETHERNET_LENGTH:IP]
-    _shift(rows, 0, ETHERNET_LENGTH)
-    rows[:, IP - 2 : IP] = np.frombuffer(_ETHERTYPE, np.uint8)
+    rows["vnet"] = rows.view(np.uint8).reshape(-1, ROW.itemsize)[:, ETHERNET_LENGTH:IP]
+    _shift(rows, ETHERNET_LENGTH)
+    rows["ethertype"] = int.from_bytes(ETHERTYPE_IPV4, "big")
 
 
-def _shift(rows: Rows, vnet: int, by: int) -> None:
-    """Add `by` to hdr_len and csum_start of the vnet headers at byte `vnet`, where they mean something."""
-    halves = rows.view(np.uint16)
+def _shift(rows: Rows, by: int) -> None:
+    """Add `by` to hdr_len and csum_start, where they mean something."""
     step = np.uint16(by & 0xFFFF)
-    halves[:, vnet // 2 + 1] += step * (halves[:, vnet // 2 + 1] != 0)
-    halves[:, vnet // 2 + 3] += step * (rows[:, vnet] & np.uint8(VIRTIO_NET_HDR_F_NEEDS_CSUM))
+    rows["hdr_len"] += step * (rows["hdr_len"] != 0)
+    rows["csum_start"] += step * (rows["flags"] & np.uint8(VIRTIO_NET_HDR_F_NEEDS_CSUM))
 
 
 def _settle_offloads(header: Columns, batch: Batch) -> None:
     """Leave only what an egress accepts in the vnet headers: DATA_VALID goes, super-frames get what they lack."""
-    header.flags[...] &= VIRTIO_NET_HDR_F_NEEDS_CSUM
-    header.supers = np.flatnonzero(header.gso_type != VIRTIO_NET_HDR_GSO_NONE)
-    for frame in header.supers.tolist():
-        if header.defect[frame]:
-            continue
-        if not _is_datagram(header, frame):
-            header.defect[frame] = Reason.MALFORMED
-            header.defective = True
-        elif header.gso_type[frame] == VIRTIO_NET_HDR_GSO_UDP_L4 and not header.flags[frame]:
-            _seed(header, batch, frame)
+    rows = header.rows
+    rows["flags"] &= VIRTIO_NET_HDR_F_NEEDS_CSUM
+    header.supers = np.flatnonzero(rows["gso_type"] != VIRTIO_NET_HDR_GSO_NONE)
+    at = header.supers[header.defect[header.supers] == 0]
+    if not at.size:
+        return
+    datagram = _are_datagrams(header, at)
+    header.defect[at[~datagram]] = Reason.MALFORMED
+    header.defective |= bool(np.count_nonzero(datagram) < len(at))
+    at = at[datagram & (rows["gso_type"][at] == VIRTIO_NET_HDR_GSO_UDP_L4) & (rows["flags"][at] == 0)]
+    if at.size:
+        _seed(header, batch, at)
 
 
-def _is_datagram(header: Columns, frame: int) -> bool:
-    """Whether a super-frame is one UDP datagram that can be cut: no TCP, no fragment, a size to cut at."""
-    known = header.gso_type[frame] in (VIRTIO_NET_HDR_GSO_UDP, VIRTIO_NET_HDR_GSO_UDP_L4)
-    udp = header.protocol[frame] == 17 and not header.fragment[frame] & 0x3FFF
-    room = header.total_length[frame] - header.header_length[frame] >= UDP_LENGTH
-    return bool(known and udp and room and header.gso_size[frame])
+def _are_datagrams(header: Columns, at: Positions) -> npt.NDArray[np.bool_]:
+    """Whether the super-frames `at` are UDP datagrams that can be cut: no TCP, no fragment, a size to cut at."""
+    rows = header.rows[at]
+    known: npt.NDArray[np.bool_]
+    known = (rows["gso_type"] == VIRTIO_NET_HDR_GSO_UDP) | (rows["gso_type"] == VIRTIO_NET_HDR_GSO_UDP_L4)
+    known &= (rows["protocol"] == UDP) & (rows["fragment"] & FRAGMENT == 0) & (rows["gso_size"] != 0)
+    known &= header.total_length[at] - header.header_length[at] >= UDP_LENGTH
+    return known
 
 
-def _seed(header: Columns, batch: Batch, frame: int) -> None:
-    """Make a super-frame of finished datagrams (GRO fragment list) one with an unfinished checksum."""
-    header_length = int(header.header_length[frame])
-    length = int(header.total_length[frame]) - header_length
-    pair = int(header.pair[frame])
-    total = sum(pair >> shift & 0xFFFF for shift in (0, 16, 32, 48)) + 17 + length
-    seed = np.frombuffer(((total - 1) % 0xFFFF + 1).to_bytes(2, "big"), np.uint8)
-    at = int(batch.net[frame]) + header_length + 6
-    batch.buffer[at : at + 2] = seed
-    if header_length == IP_LENGTH:
-        header.rows[frame, L4 + 6 : L4 + 8] = seed
+def _seed(header: Columns, batch: Batch, at: Positions) -> None:
+    """Make super-frames of finished datagrams (GRO fragment list) ones with an unfinished checksum."""
+    header_length, pair = header.header_length[at], header.pair[at]
+    sixteen, low = np.uint64(16), np.uint64(0xFFFF)
+    total = sum((pair >> shift & low for shift in (np.uint64(32), np.uint64(48), sixteen)), pair & low).view(np.int64)
+    total = total + UDP + header.total_length[at] - header_length
+    seed = (total - 1) % 0xFFFF + 1
+    place = batch.net[at] + header_length + 6
+    batch.buffer[place], batch.buffer[place + 1] = seed >> 8, seed & 0xFF
+    plain = at[header_length == IP_LENGTH]
+    header.rows["udp_checksum"][plain] = seed[header_length == IP_LENGTH]
     start = ETHERNET_LENGTH + header_length
-    header.flags[frame] = VIRTIO_NET_HDR_F_NEEDS_CSUM
-    header.rows.view(np.uint16)[frame, 1] = start + UDP_LENGTH
-    header.csum_start[frame], header.csum_offset[frame] = start, 6
+    header.rows["flags"][at] = VIRTIO_NET_HDR_F_NEEDS_CSUM
+    header.rows["hdr_len"][at] = start + UDP_LENGTH
+    header.rows["csum_start"][at], header.rows["csum_offset"][at] = start, 6

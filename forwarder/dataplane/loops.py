@@ -9,12 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from forwarder.dataplane.frame import ETHERNET, NONE, Positions, Rows
+from forwarder.dataplane.frame import NONE, Positions, Rows
 
-SOURCE_WORD = (ETHERNET + 6) // 8
-"""The 64-bit word of a row with source address and EtherType."""
-LAST_OCTETS = (ETHERNET + 10) // 2
-"""The 16-bit word of a row with the last two octets of the source address."""
 NOBODY: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
 ETHERTYPE_IPV4 = b"\x08\x00"
 
@@ -41,8 +37,8 @@ class OwnAddresses:
 
     def returned(self, ingress: int, rows: Rows) -> Positions:
         """Which of the Ethernet frames that came in by port `ingress` another port of ours has sent."""
-        suspects = self._suspect[rows.view(np.uint16)[:, LAST_OCTETS]]
+        suspects = self._suspect[rows["source_end"]]
         if not np.count_nonzero(suspects):
             return NONE
         at = np.flatnonzero(suspects)
-        return at[np.isin(rows.view(np.uint64)[at, SOURCE_WORD], self._others.get(ingress, NOBODY))]
+        return at[np.isin(rows["source"][at], self._others.get(ingress, NOBODY))]

@@ -17,6 +17,9 @@ COPIES = 65536
 SHORT, LONG = 16, 40
 """Frames of a flow in a batch: where more are still much cheaper, and where there is hardly anything left to win."""
 
+LONGEST = 0.040
+"""Seconds that a batch may take: nobody else's frames, no news and no heartbeat wait longer."""
+
 WORTH_WAITING = 12
 """Frames in a batch that are worth a wait; about where half of a batch's cost is its fixed part."""
 
@@ -31,13 +34,19 @@ class Pace:
         self._rate = 0.0
         self.limit = USUAL
 
-    def fit(self, frames: int, flows: int, ports: int) -> None:
-        """A batch had `frames` of so many flows that can be gathered, for so many ports: how large the next may be."""
+    def fit(self, frames: int, flows: int, ports: int, seconds: float) -> None:
+        """A batch had `frames` of so many flows that can be gathered, for so many ports: how large the next may be.
+
+        It took `seconds`.
+        """
         enough = min(max(COPIES // max(ports, 1), SMALLEST), USUAL)
-        if 2 * frames < self.limit:
+        if seconds > LONGEST:
+            self.limit = max(min(self.limit, frames) // 2, SMALLEST)
+        elif 2 * frames < self.limit:
             return
-        if frames < SHORT * flows:
-            self.limit = min(2 * self.limit, LARGEST)
+        elif frames < SHORT * flows:
+            if seconds < LONGEST / 2:
+                self.limit = min(2 * self.limit, LARGEST)
         elif frames > LONG * flows:
             self.limit = max(self.limit // 2, enough)
 

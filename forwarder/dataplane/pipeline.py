@@ -9,11 +9,15 @@ from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.forwarding import verdicts
 from forwarder.dataplane.frame import NONE, Columns, Positions, columns
-from forwarder.dataplane.ring import Batch, Frame
+from forwarder.dataplane.paths import Paths
+from forwarder.dataplane.ring import Batch, Frame, Span
 from forwarder.dataplane.scalar import Scalar
+from forwarder.dataplane.segmentation import HEADERS
 from forwarder.dataplane.steady import Steady
 from forwarder.dataplane.transmitter import Going, Transmitter
+from forwarder.state.flow_columns import Words
 from forwarder.state.reasons import REASONS, Reason
+from forwarder.state.segment import split_bitmap
 from forwarder.state.worker_segment import FIRST_REASON, RX_BYTES, RX_PACKETS
 
 Reasons = npt.NDArray[np.uint8]
@@ -27,27 +31,79 @@ class Carried(NamedTuple):
     ports: int = 0
 
 
+NOTHING = Carried(0)
+
+
 class Pipeline:
     """Carries batches from any port to the ports that want them."""
 
     def __init__(self, decisions: Decisions, transmitter: Transmitter) -> None:
         self._decisions, self._transmitter = decisions, transmitter
-        self._scalar = Scalar(decisions.flows, transmitter.ports)
-        self._steady = Steady(self._scalar, decisions.flows, transmitter.fanout, transmitter.capacity)
+        self._paths = Paths(decisions.flows, transmitter.ports)
+        self._scalar = Scalar(self._paths)
+        self._steady = Steady(self._scalar, transmitter.capacity)
+        self.ports_changed()
 
-    def forward(self, ingress: Attachment, batch: Batch, now: float) -> Carried:
-        """Decide on every frame, by the routes there are now that the ring has been read, and send what is wanted."""
+    def carry(self, ingress: Attachment, limit: int, few: int, now: float) -> Carried:
+        """Carry what the ring of `ingress` has ready, `limit` frames or so; `few` frames are carried singly.
+
+        What is carried is decided by the routes there are when the ring has been read.
+        """
+        ring = ingress.ring
+        if self._decisions.listens(ingress.port.index):  # every frame may move its flow to another upstream
+            return self._receive(ingress, limit, now)
+        frames = ring.few(few)
+        if frames is not None:
+            if not frames or self.forward_few(ingress, frames, now):
+                ring.release()
+                return Carried(len(frames))
+        elif self._transmitter.segmentation and (spans := ring.evenly(limit)):
+            carried = self.forward_stream(ingress, spans, now)
+            if carried.frames:
+                ring.release()
+                return carried
+        return self._receive(ingress, limit, now)
+
+    def _receive(self, ingress: Attachment, limit: int, now: float) -> Carried:
+        batch = ingress.ring.receive(limit)
+        if batch is None:
+            return NOTHING
+        try:
+            return self.forward(ingress, batch, now)
+        finally:
+            ingress.ring.release()
+
+    def forward_few(self, ingress: Attachment, frames: list[Frame], now: float) -> bool:
+        """Carry a handful of frames one by one, or none of them: False when one needs `forward`."""
+        self._refresh()
+        self._scalar.segmentation = self._transmitter.segmentation
+        own = self._decisions.own.others(ingress.port.index)
+        return self._scalar.forward(ingress, ingress.ring.view, frames, own, now)
+
+    def forward_stream(self, ingress: Attachment, spans: list[Span], now: float) -> Carried:
+        """Carry the frames of `spans`, or none of them: when they are not all of one stream."""
+        self._refresh()
+        recognised = self._steady.recognise(ingress, spans, self._decisions.own.others(ingress.port.index))
+        if recognised is None:
+            return NOTHING
+        self._transmitter.send_stream(recognised)
+        stream, count = recognised.stream, recognised.frames
+        stream.counters[RX_PACKETS] += count
+        stream.counters[RX_BYTES] += count * stream.length
+        self._decisions.flows.account_one(stream.path.row, count, count * (stream.size + HEADERS), now)
+        return Carried(count, ports=len(stream.path.ways))
+
+    def _refresh(self) -> None:
         if self._decisions.behind:
             self._decisions.refresh()
-        if self._transmitter.segmentation and not self._decisions.listens(ingress.port.index):
-            own = self._decisions.own.others(ingress.port.index)
-            if ports := self._steady.forward(ingress, batch, own, now):
-                return Carried(len(batch.net), ports=ports)
+
+    def forward(self, ingress: Attachment, batch: Batch, now: float) -> Carried:
+        """Decide on every frame and send what is wanted."""
+        self._refresh()
         header = columns(batch, ingress.link_header)
         rows, decided = self._decisions.of(ingress.port.index, header, now)
         reasons = self._verdicts(ingress, header, decided)
-        ingress.counters[RX_PACKETS] += len(rows)
-        ingress.counters[RX_BYTES] += int(batch.length.sum())
+        self._count_received(ingress, header, batch)
         if self._decisions.heard(ingress.port.index, rows, decided, reasons, now):
             reasons = self._verdicts(ingress, header, decided)
         frames = self._account(ingress, header, rows, decided, reasons, now)
@@ -59,16 +115,12 @@ class Pipeline:
             return Carried(len(rows), runs.flows, ports)
         return Carried(len(rows))
 
-    def ports_changed(self) -> None:
-        """Ports came, went, or are no longer what they were."""
-        self._scalar.forget()
-
-    def forward_few(self, ingress: Attachment, frames: list[Frame], now: float) -> bool:
-        """Carry a handful of frames one by one, or none of them: False when one needs `forward`."""
-        if self._decisions.behind or self._decisions.listens(ingress.port.index):
-            return False
-        own = self._decisions.own.others(ingress.port.index)
-        return self._scalar.forward(ingress, ingress.ring.view, frames, own, now)
+    def ports_changed(self, missing: int = 0) -> None:
+        """Ports came, went, or are no longer what they were; those of the bitmap `missing` are up, but not attached."""
+        words = self._decisions.flows.words
+        self._missing = np.array(split_bitmap(missing, words), np.uint64)
+        self._paths.forget()
+        self._steady.forget()
 
     def _verdicts(self, ingress: Attachment, header: Columns, decided: Reasons) -> Reasons:
         """Reason of each frame; what a loop in the network brings back to us has us as its source."""
@@ -82,15 +134,43 @@ class Pipeline:
     def _account(
         self, ingress: Attachment, header: Columns, rows: Positions, decided: Reasons, reasons: Reasons, now: float
     ) -> Positions:
-        """Count every frame where it belongs; which ones go on."""
-        flows = self._decisions.flows
-        if not np.count_nonzero(reasons):
-            flows.account(rows, header.total_length, now)
+        """Count every frame where it belongs, super-frames as their datagrams; which ones go on."""
+        flows, octets = self._decisions.flows, header.total_length
+        datagrams = header.datagrams if header.supers.size else None
+        if datagrams is not None:
+            octets = octets + header.repeated_headers
+        lost = self._lost(rows, reasons)
+        if lost is None and not np.count_nonzero(reasons):
+            flows.account(rows, octets, now, datagrams)
             return np.arange(len(rows))
-        counts = np.bincount(reasons, minlength=len(REASONS) + 1)[1:]
-        ingress.counters[FIRST_REASON:] += counts.astype(np.uint64)
-        as_decided = reasons == decided
-        flows.account(rows[as_decided], header.total_length[as_decided], now)
-        if not as_decided.all():
-            flows.account_drops(rows[~as_decided], reasons[~as_decided], now)
+        ingress.counters[FIRST_REASON:] += _by_reason(reasons, datagrams)
+        as_decided = reasons == decided if lost is None else (reasons == decided) & ~lost
+        flows.account(rows[as_decided], octets[as_decided], now, None if datagrams is None else datagrams[as_decided])
+        other = ~as_decided
+        if np.count_nonzero(other):
+            flows.account_drops(rows[other], reasons[other], now, None if datagrams is None else datagrams[other])
         return np.flatnonzero(reasons == Reason.FORWARD)
+
+    def _lost(self, rows: Positions, reasons: Reasons) -> npt.NDArray[np.bool_] | None:
+        """Which frames are forwarded to ports alone that are not attached yet; None where there are no such ports."""
+        if not self._missing.any():
+            return None
+        lost: npt.NDArray[np.bool_] = (reasons == Reason.FORWARD) & (rows >= 0)
+        lost[lost] = ~(self._decisions.flows.ports(rows[lost]) & ~self._missing).any(axis=1)
+        return lost
+
+    @staticmethod
+    def _count_received(ingress: Attachment, header: Columns, batch: Batch) -> None:
+        packets, octets = len(batch.length), int(batch.length.sum())
+        if header.supers.size:
+            further = header.datagrams - 1
+            packets += int(further.sum())
+            octets += int((header.repeated_headers + further * ingress.link_header).sum())
+        ingress.counters[RX_PACKETS] += packets
+        ingress.counters[RX_BYTES] += octets
+
+
+def _by_reason(reasons: Reasons, datagrams: Positions | None) -> Words:
+    """How many frames, or the datagrams in them, have each reason."""
+    counts = np.bincount(reasons, datagrams, minlength=len(REASONS) + 1)[1:]
+    return counts.astype(np.uint64)

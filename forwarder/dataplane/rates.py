@@ -97,9 +97,9 @@ def ip_bytes(header: Columns, frames: Positions) -> Positions:
     if not header.supers.size:
         return size
     headers = header.header_length[frames] + UDP_LENGTH
-    segment = np.maximum(header.gso_size[frames], 1).astype(np.int64)
+    segment = np.maximum(header.rows["gso_size"][frames], 1).astype(np.int64)
     further = np.maximum(-((headers - size) // segment) - 1, 0)
-    return np.where(header.gso_type[frames] != 0, size + further * headers, size)
+    return np.where(header.rows["gso_type"][frames] != 0, size + further * headers, size)
 
 
 def _sums_before(keys: Positions, sizes: Positions) -> npt.NDArray[np.int64]:

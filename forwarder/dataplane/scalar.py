@@ -1,66 +1,58 @@
 """A handful of frames, carried one by one: cheaper and sooner than as vectors of length one.
 
-Only the plain case is known here: whole frames with sound headers and no options, no super-frames, of flows that are
-decided and simply forwarded, to ports they fit and that have no rate limit. Anything else is refused before anything
-was sent, and goes the way of all batches; what is carried here is counted and looks on the wire as it would there.
-Where a flow leads is kept in a `Path` for as long as nothing was decided anew.
+Only the plain case is known here: whole frames with sound headers and no options, of flows that have a path, to ports
+they fit; super-frames where the kernel takes them again. Anything else is refused before anything was sent, and goes
+the way of all batches; what is carried here is counted and looks on the wire as it would there.
 """
 
 import os
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from forwarder.dataplane.attachment import Attachment
-from forwarder.dataplane.flows import FlowTable
-from forwarder.dataplane.frame import IGMP, IP_LENGTH, NO_OPTIONS
+from forwarder.dataplane.frame import IGMP, IP_LENGTH, NO_OPTIONS, UDP
+from forwarder.dataplane.paths import Path, Paths, Way
 from forwarder.dataplane.ring import Frame
-from forwarder.packet.tpacket import VIRTIO_NET_HDR_F_NEEDS_CSUM, VNET_HDR, VNET_HDR_LENGTH
+from forwarder.dataplane.segmentation import CSUM_OFFSET, HEADERS
+from forwarder.packet.tpacket import (
+    VIRTIO_NET_HDR_F_NEEDS_CSUM,
+    VIRTIO_NET_HDR_GSO_UDP_L4,
+    VNET_HDR,
+    VNET_HDR_LENGTH,
+)
 from forwarder.state.reasons import Reason
 from forwarder.state.worker_segment import RX_BYTES, RX_PACKETS, TX_BYTES, TX_PACKETS
 
 IPV4 = struct.Struct("!BBHHHBBHII")
 TTL_AND_CHECKSUM = struct.Struct("!BBH")
-ETHERTYPE_IPV4 = b"\x08\x00"
-MULTICAST_MAC = 0x01005E000000
-MOST_PATHS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One port a flow leaves by: its descriptor, the link header of the flow there, and how much longer that is."""
+class Plain(NamedTuple):
+    """A frame of the plain case: where it leads, and the parts of it as they leave."""
 
-    port: Attachment
-    fd: int
-    link: bytes
-    longer: int
-    counters: memoryview
+    path: Path
+    vnet: bytes
+    header: bytes  # IPv4, one hop older
+    rest: memoryview  # of the packet
+    datagrams: int = 1
 
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """Where a flow leads: its row, its ways, the least MTU and the highest TTL threshold of them."""
-
-    row: int
-    ways: tuple[Way, ...]
-    mtu: int
-    threshold: int
+    @property
+    def octets(self) -> int:
+        """IPv4 bytes on the wire: a super-frame has headers for each of its datagrams."""
+        return IP_LENGTH + len(self.rest) + (self.datagrams - 1) * HEADERS
 
 
 class Scalar:
-    """Carries frames of flows in `flows` to the ports of `ports`, by index."""
+    """Carries frames along `paths`; `segmentation`: the kernel takes UDP super-frames."""
 
-    def __init__(self, flows: FlowTable, ports: Mapping[int, Attachment]) -> None:
-        self._flows, self._ports = flows, ports
-        self._paths: dict[tuple[int, int], Path] = {}
-        self._decided = -1
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+        self.segmentation = False
 
-    def forget(self) -> None:
-        """Ports or what is known of them changed."""
-        self._paths.clear()
-
-    def forward(self, ingress: Attachment, view: memoryview, frames: list[Frame], own: frozenset[bytes],
-                now: float) -> bool:
+    def forward(
+        self, ingress: Attachment, view: memoryview, frames: Sequence[Frame], own: frozenset[bytes], now: float
+    ) -> bool:
         """Carry all `frames`, which lie in `view`, or none: False when one of them is not plain.
 
         `own`: hardware addresses of our other ports.
@@ -70,19 +62,18 @@ class Scalar:
             found = self.plain(ingress, view, frame, own)
             if found is None:
                 return False
-            plain.append(found)
-        for path, vnet, header, payload in plain:
-            for way in path.ways:
-                _send(way, vnet, header, payload)
-            self._flows.account_one(path.row, IP_LENGTH + len(payload), now)
-        ingress.counters[RX_PACKETS] += len(frames)
-        ingress.counters[RX_BYTES] += sum(frame.length for frame in frames)
+            plain.append((found, frame.length))
+        counters = ingress.counters
+        for each, length in plain:
+            for way in each.path.ways:
+                _send(way, each)
+            self.paths.flows.account_one(each.path.row, each.datagrams, each.octets, now)
+            counters[RX_PACKETS] += each.datagrams
+            counters[RX_BYTES] += length + (each.datagrams - 1) * (ingress.link_header + HEADERS)
         return True
 
-    def plain(
-        self, ingress: Attachment, view: memoryview, frame: Frame, own: frozenset[bytes]
-    ) -> tuple[Path, bytes, bytes, memoryview] | None:
-        """Where a frame leads, its vnet header, its IPv4 header one hop older, and the rest; None: not plain."""
+    def plain(self, ingress: Attachment, view: memoryview, frame: Frame, own: frozenset[bytes]) -> Plain | None:
+        """What is sent of a frame; None: not plain."""
         mac, net, snaplen, length = frame
         link_header = ingress.link_header
         if net - mac != link_header or snaplen < length or length < link_header + IP_LENGTH:
@@ -92,55 +83,44 @@ class Scalar:
         sound = first == NO_OPTIONS and IP_LENGTH <= total <= length - link_header
         if not sound or protocol == IGMP or int.from_bytes(header, "big") % 0xFFFF:
             return None
-        key = (ingress.port.index, source << 32 | group)
-        if self._decided != self._flows.changes or len(self._paths) > MOST_PATHS:
-            self._paths.clear()
-            self._decided = self._flows.changes
-        path = self._paths.get(key) or self._find(key, ingress)
-        if path is None or total > path.mtu or ttl < path.threshold:
+        path = self.paths.find(ingress, source << 32 | group)
+        if path is None or ttl < path.threshold:
+            return None
+        if own and bytes(view[mac + 6 : mac + 12]) in own:
             return None
         vnet = bytes(view[mac - VNET_HDR_LENGTH : mac])
-        if vnet[1] or (own and bytes(view[mac + 6 : mac + 12]) in own):
-            return None
-        if vnet[0] > VIRTIO_NET_HDR_F_NEEDS_CSUM:
+        datagrams, longest = 1, total
+        if vnet[1]:
+            datagrams, segment = self._segments(vnet, header, total, link_header)
+            longest = min(total, segment + HEADERS)
+        elif vnet[0] > VIRTIO_NET_HDR_F_NEEDS_CSUM:
             vnet = bytes([vnet[0] & VIRTIO_NET_HDR_F_NEEDS_CSUM]) + vnet[1:]
+        if not datagrams or longest > path.mtu:
+            return None
         checksum = checksum + 0x0100 + (checksum >= 0xFEFF) & 0xFFFF
         older = header[:8] + TTL_AND_CHECKSUM.pack(ttl - 1, protocol, checksum) + header[12:]
-        return path, vnet, older, view[net + IP_LENGTH : net + total]
+        return Plain(path, vnet, older, view[net + IP_LENGTH : net + total], datagrams)
 
-    def _find(self, key: tuple[int, int], ingress: Attachment) -> Path | None:
-        row, bitmap = self._flows.forwarded(*key)
-        if not bitmap:
-            return None
-        destination = (MULTICAST_MAC | key[1] & 0x7FFFFF).to_bytes(6, "big")
-        ports = [port for index, port in self._ports.items() if bitmap >> index & 1]
-        if any(port.port.limited for port in ports):
-            return None
-        ways = tuple(_way(port, destination, ingress.link_header) for port in sorted(ports, key=_index))
-        mtu = min((port.port.mtu for port in ports), default=0xFFFF)
-        thresholds = [port.port.settings.threshold for port in (ingress, *ports)]
-        path = self._paths[key] = Path(row, ways, mtu, max(2, *thresholds))
-        return path
+    def _segments(self, vnet: bytes, header: bytes, total: int, link_header: int) -> tuple[int, int]:
+        """Datagrams in a super-frame and the payload of each; 0 datagrams where it cannot be passed on."""
+        flags, kind, _, size, start, offset = VNET_HDR.unpack(vnet)
+        datagram = header[9] == UDP and not header[6] & 0x3F and not header[7] and total > HEADERS
+        fit = kind == VIRTIO_NET_HDR_GSO_UDP_L4 and flags == VIRTIO_NET_HDR_F_NEEDS_CSUM and size
+        if not (self.segmentation and datagram and fit and (start, offset) == (link_header + IP_LENGTH, CSUM_OFFSET)):
+            return 0, 0
+        return -(-(total - HEADERS) // size), size
 
 
-def _index(port: Attachment) -> int:
-    return port.port.index
-
-
-def _way(port: Attachment, destination: bytes, link_header: int) -> Way:
-    link = destination + port.mac + ETHERTYPE_IPV4 if port.link_header else b""
-    return Way(port, port.sending(), link, port.link_header - link_header, port.counters.data)
-
-
-def _send(way: Way, vnet: bytes, header: bytes, payload: memoryview) -> None:
+def _send(way: Way, plain: Plain) -> None:
+    vnet = plain.vnet
     if way.longer and vnet[0]:
         flags, kind, length, size, start, offset = VNET_HDR.unpack(vnet)
         length += way.longer if length else 0
         vnet = VNET_HDR.pack(flags, kind, length, size, start + way.longer, offset)
     try:
-        sent = os.writev(way.fd, (vnet + way.link + header, payload))
+        sent = os.writev(way.fd, (vnet + way.link + plain.header, plain.rest))
     except OSError:
-        way.port.count(Reason.TRANSMIT_FAILED)
+        way.port.count(Reason.TRANSMIT_FAILED, plain.datagrams)
         return
-    way.counters[TX_PACKETS] += 1
-    way.counters[TX_BYTES] += sent - VNET_HDR_LENGTH
+    way.counters[TX_PACKETS] += plain.datagrams
+    way.counters[TX_BYTES] += sent - VNET_HDR_LENGTH + (plain.datagrams - 1) * (len(way.link) + HEADERS)

@@ -1,6 +1,6 @@
 """Runs of like datagrams become UDP super-datagrams that the kernel cuts again (UDP segmentation offload).
 
-A run is up to SEGMENTS consecutive datagrams of one flow that differ in nothing but payload, IP ID and checksums; only
+A run is up to 64 or 128 consecutive datagrams of one flow that differ in nothing but payload, IP ID and checksums; only
 the last may be shorter. It goes through the stack once per port instead of once per datagram, and an ordinary UDP
 receiver still gets datagrams. Pure. The rules that keep it correct:
 
@@ -26,7 +26,7 @@ from forwarder.dataplane.frame import (
     ETHERNET_LENGTH,
     IP,
     IP_LENGTH,
-    L4,
+    UDP,
     UDP_LENGTH,
     Columns,
     Positions,
@@ -43,13 +43,12 @@ from forwarder.packet.tpacket import (
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Words: TypeAlias = npt.NDArray[np.uint64]
 
-SEGMENTS = 64
-"""UDP_MAX_SEGMENTS of every kernel that takes UDP_L4 (128 since 6.9)."""
+SEGMENTS, MORE_SEGMENTS = 64, 128
+"""UDP_MAX_SEGMENTS of every kernel that takes UDP_L4, and since 6.9."""
 HEADERS = IP_LENGTH + UDP_LENGTH
 LARGEST = 65535 - ETHERNET_LENGTH - HEADERS
 """Payload bytes of a super-datagram: a frame of 64 KiB would be segmented before its driver sees it."""
 CSUM_START, CSUM_OFFSET = ETHERNET_LENGTH + IP_LENGTH, 6
-UDP = 17
 SMALL_TABLE = 1 << 16
 """Flow numbers below fit 16 bits, which numpy sorts by counting."""
 
@@ -64,12 +63,9 @@ _SAME_FIRST = _word(b"\xff\xff\0\0\0\0\xff\xff")  # all but total length and ID
 _SAME_SECOND = _word(b"\xff\xff\0\0\xff\xff\xff\xff")  # all but the header checksum
 # What a datagram must be to be in one: UDP, neither options nor fragment; and how its vnet header says "unfinished".
 _PLAIN_MASK, _PLAIN = _word(b"\xff\0\0\0\0\0\xbf\xff"), _word(b"\x45" + bytes(7))
-_PROTOCOL = IP + 9
 _VNET_MASK = _word(b"\xff\xff\0\0\0\0\xff\xff")
 _UNFINISHED = _word(VNET_HDR.pack(VIRTIO_NET_HDR_F_NEEDS_CSUM, 0, 0, 0, CSUM_START, CSUM_OFFSET)[:8])
 _KIND_MASK = _word(b"\xff\xff" + bytes(6))
-_VNET_CSUM_OFFSET, _UDP_LENGTH, _CHECKSUM = 4, (L4 + 4) // 2, (L4 + CSUM_OFFSET) // 2
-_IDENTIFICATION, _TOTAL_LENGTH, _HEADER_CHECKSUM = (IP + 4) // 2, (IP + 2) // 2, (IP + 10) // 2
 
 
 @dataclass(slots=True)
@@ -97,8 +93,13 @@ def singles(frames: Positions) -> Runs:
     return Runs(frames, np.arange(len(frames)), np.ones(len(frames), np.int64))
 
 
-def gather(header: Columns, batch: Batch, frames: Positions, flows: Positions) -> Runs:
-    """The k >= 1 `frames` of a batch as runs; `flows` (k,) are the rows of their flows. The rows are as received."""
+def gather(
+    header: Columns, batch: Batch, frames: Positions, flows: Positions, segments: int = SEGMENTS
+) -> Runs:
+    """The k >= 1 `frames` of a batch as runs of `segments` at most; `flows` (k,) are the rows of their flows.
+
+    The header rows are as received.
+    """
     if np.count_nonzero(flows[1:] != flows[:-1]):
         narrow = flows.astype(np.uint16) if flows.max() < SMALL_TABLE else flows
         order = narrow.argsort(kind="stable")
@@ -115,30 +116,40 @@ def gather(header: Columns, batch: Batch, frames: Positions, flows: Positions) -
         joined &= trusted[1:] & trusted[:-1]
     if not np.count_nonzero(joined):
         return singles(frames)
-    runs = _limited(ordered, np.flatnonzero(~joined), header.total_length[ordered])
+    runs = _limited(ordered, np.flatnonzero(~joined), header.total_length[ordered], segments)
     runs.flows = count
     return runs
 
 
 def super_blocks(header: Columns, runs: Runs, blocks: Rows) -> None:
-    """Make header blocks (m, 56), copies of the first rows of `runs`, those of super-datagrams where there are more."""
+    """Make header blocks (m,), copies of the first rows of `runs`, those of super-datagrams where there are more."""
     several = runs.size > 1
     at = slice(None) if np.count_nonzero(several) == len(several) else np.flatnonzero(several)
     payload = np.add.reduceat(header.total_length[runs.frames] - HEADERS, runs.first)[at]
-    halves, fields = blocks.view(np.uint16), blocks.view(">u2")
-    single = fields[at, _TOTAL_LENGTH].astype(np.int64)
-    blocks[at, :2] = VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_UDP_L4
-    halves[at, 1], halves[at, 2] = CSUM_START + UDP_LENGTH, single - HEADERS
-    halves[at, 3], halves[at, 4] = CSUM_START, CSUM_OFFSET
-    fields[at, _TOTAL_LENGTH] = payload + HEADERS
-    fields[at, _HEADER_CHECKSUM] = _adjusted(fields[at, _HEADER_CHECKSUM].astype(np.int64), single, payload + HEADERS)
-    fields[at, _UDP_LENGTH] = payload + UDP_LENGTH
-    fields[at, _CHECKSUM] = _folded(_pseudo_header(header.pair[runs.heads[at]]) + payload + UDP_LENGTH)
+    single = blocks["total_length"][at].astype(np.int64)
+    blocks["flags"][at], blocks["gso_type"][at] = VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_UDP_L4
+    blocks["hdr_len"][at], blocks["gso_size"][at] = CSUM_START + UDP_LENGTH, single - HEADERS
+    blocks["csum_start"][at], blocks["csum_offset"][at] = CSUM_START, CSUM_OFFSET
+    blocks["checksum"][at] = _adjusted(blocks["checksum"][at].astype(np.int64), single, payload + HEADERS)
+    blocks["total_length"][at] = payload + HEADERS
+    blocks["udp_length"][at] = payload + UDP_LENGTH
+    blocks["udp_checksum"][at] = _folded(_pseudo_header(header.pair[runs.heads[at]]) + payload + UDP_LENGTH)
+
+
+def most_datagrams(size: int, segments: int) -> int:
+    """How many datagrams of `size` >= 1 payload bytes fit a message; 1 is no super-datagram, whatever its size."""
+    return max(1, min(segments, LARGEST // size))
+
+
+def seed_of(header: bytes, length: int) -> int:
+    """The folded sum of the pseudo-header (RFC 768) of a datagram of `length` bytes under an IPv4 header."""
+    total = sum(int.from_bytes(header[at : at + 2], "big") for at in (12, 14, 16, 18)) + UDP + length
+    return (total - 1) % 0xFFFF + 1
 
 
 def _alike(rows: Rows, length: Positions) -> Mask:
     """Whether each frame but the first may continue the run of the one before it, (k - 1,), trust aside."""
-    words = rows.view(np.uint64)
+    words = rows["words"]
     first, second, third = words[:, _FIRST], words[:, _SECOND], words[:, _THIRD]
     different = (first[1:] ^ first[:-1]) & _SAME_FIRST
     different |= (second[1:] ^ second[:-1]) & _SAME_SECOND
@@ -147,28 +158,28 @@ def _alike(rows: Rows, length: Positions) -> Mask:
     shorter = length[1:] < length[:-1]
     alike &= length[1:] <= length[:-1]
     alike[1:] &= ~(shorter & alike)[:-1]  # nothing follows a shorter one
-    free = rows[:, IP + 6] & (DONT_FRAGMENT >> 8)
+    free = rows["fragment"] & DONT_FRAGMENT
     if np.count_nonzero(free) != len(free):
-        identification = rows.view(">u2")[:, _IDENTIFICATION].astype(np.uint16)
+        identification = rows["identification"].astype(np.uint16)
         alike &= (free[1:] != 0) | (identification[1:] - identification[:-1] == 1)
     return alike
 
 
 def _trusted(rows: Rows, header: Columns, batch: Batch, frames: Positions) -> Mask:
     """Which datagrams, (k,), may get a new checksum, being whole UDP datagrams whose present one is right."""
-    words, halves, fields = rows.view(np.uint64), rows.view(np.uint16), rows.view(">u2")
+    words = rows["words"]
     length = header.total_length[frames]
-    udp: Mask = (words[:, _FIRST] & _PLAIN_MASK == _PLAIN) & (rows[:, _PROTOCOL] == UDP)
-    udp &= (fields[:, _UDP_LENGTH] == length - IP_LENGTH) & (length > HEADERS)
+    udp: Mask = (words[:, _FIRST] & _PLAIN_MASK == _PLAIN) & (rows["protocol"] == UDP)
+    udp &= (rows["udp_length"] == length - IP_LENGTH) & (length > HEADERS)
     unfinished = words[:, 0] & _VNET_MASK == _UNFINISHED
-    unfinished &= halves[:, _VNET_CSUM_OFFSET] == CSUM_OFFSET
+    unfinished &= rows["csum_offset"] == CSUM_OFFSET
     if np.count_nonzero(unfinished):
-        right = _is_seed(fields[:, _CHECKSUM], header.pair[frames], length)
+        right = _is_seed(rows["udp_checksum"], header.pair[frames], length)
         if np.count_nonzero(unfinished) == len(rows):
             udp &= right
             return udp
         udp &= ~unfinished | right
-    finished = udp & (words[:, 0] & _KIND_MASK == 0) & (halves[:, _CHECKSUM] != 0)
+    finished = udp & (words[:, 0] & _KIND_MASK == 0) & (rows["udp_checksum"] != 0)
     valid: Mask = finished & (batch.status[frames] & TP_STATUS_CSUM_VALID != 0)
     doubtful = np.flatnonzero(finished & ~valid)
     if doubtful.size:
@@ -185,10 +196,10 @@ def _is_seed(checksum: npt.NDArray[np.uint16], pairs: Words, length: Positions) 
     return right
 
 
-def _limited(frames: Positions, last: Positions, length: Positions) -> Runs:
+def _limited(frames: Positions, last: Positions, length: Positions, segments: int) -> Runs:
     """Runs that end at the places `last` and at the end, divided where one is longer than a message may be."""
     first, size = _spans(last + 1, len(frames))
-    most = np.minimum(LARGEST // np.maximum(length[first] - HEADERS, 1), SEGMENTS)
+    most = np.clip(LARGEST // np.maximum(length[first] - HEADERS, 1), 1, segments)  # as `most_datagrams`
     if not np.count_nonzero(size > most):
         return Runs(frames, first, size)
     pieces = (size + most - 1) // most

@@ -1,172 +1,218 @@
-"""The most frequent batch: like datagrams of one flow from the first to the last, as a steady stream leaves them.
+"""Recognises the most frequent batch: like datagrams of one flow from the first to the last, as a steady stream leaves.
 
-What the general way finds out frame by frame is then known from the first frame and one comparison with it; the rest
-is where the payloads lie. Whatever differs anywhere is refused before anything was sent, and goes the general way; what
-is carried here looks on the wire and is counted as it would there. Ethernet only, and only checksums that the kernel
-vouches for.
+What such a stream looks like is kept per ingress (`Stream`), with what is known of it: that its headers are sound, its
+checksums right, where it leads. A batch is recognised when every frame of it is alike in all bits that count, the
+bookkeeping of the ring included: one comparison of words that lie where they lie. Nothing is copied and nothing sent
+here; what is not recognised goes the general way. Ethernet only, and only checksums that the kernel vouches for.
+
+The numbers that vary within a stream are the IP ID (and the header checksum with it) and UDP checksums that are
+finished. IDs need to count up unless DF makes them meaningless; a header checksum is right when it is as much larger as
+its ID is smaller than the first's; a finished UDP checksum has the kernel's word, unless it is 0: that is none.
 """
 
 import struct
-from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from forwarder.dataplane.attachment import Attachment
-from forwarder.dataplane.fanout import LANES, Fanout
-from forwarder.dataplane.flows import FlowTable
-from forwarder.dataplane.frame import (
-    DONT_FRAGMENT,
-    ETHERNET_LENGTH,
-    IP,
-    IP_LENGTH,
-    L4,
-    ROW,
-    UDP_LENGTH,
-    Rows,
-    gather_rows,
-    set_source_mac,
-)
-from forwarder.dataplane.ring import Batch, Frame
-from forwarder.dataplane.scalar import Path, Scalar, Way
-from forwarder.dataplane.segmentation import CSUM_OFFSET, CSUM_START, HEADERS, LARGEST, SEGMENTS, UDP
-from forwarder.dataplane.transmit import Messages, strided
-from forwarder.packet.tpacket import (
-    TP_STATUS_CSUM_VALID,
-    VIRTIO_NET_HDR_F_NEEDS_CSUM,
-    VIRTIO_NET_HDR_GSO_UDP_L4,
-    VNET_HDR,
-)
-from forwarder.state.worker_segment import RX_BYTES, RX_PACKETS
-from igmp.checksum import checksum
+from forwarder.dataplane.frame import DONT_FRAGMENT, ETHERNET_LENGTH, IP_LENGTH, UDP, UDP_LENGTH
+from forwarder.dataplane.paths import Path
+from forwarder.dataplane.ring import Ring, Span
+from forwarder.dataplane.scalar import Plain, Scalar
+from forwarder.dataplane.segmentation import CSUM_OFFSET, CSUM_START, seed_of
+from forwarder.packet.tpacket import TP_STATUS_CSUM_VALID, VIRTIO_NET_HDR_F_NEEDS_CSUM, VNET_HDR, VNET_HDR_LENGTH
 
-BLOCK = struct.Struct("!10s14s2sHH4sH8s4sHH4x")
-"""A header block: vnet, link, IPv4 with total length, ID and checksum apart, UDP with length and seed apart."""
-TOTAL_AND_ID = PROTOCOL_AND_LENGTH = struct.Struct("!HH")
+Words = npt.NDArray[np.uint64]
+Identifications = npt.NDArray[np.uint16]
+
 UNFINISHED = VNET_HDR.pack(VIRTIO_NET_HDR_F_NEEDS_CSUM, 0, 0, 0, CSUM_START, CSUM_OFFSET)
-HEADER_LENGTH = L4 + UDP_LENGTH
-_IDENTIFICATION, _CHECKSUM = (IP + 4) // 2, (IP + 10) // 2
-_GROUP_AND_PORTS = 2  # the 64-bit word of an IPv4 packet
+BEFORE_IP = VNET_HDR_LENGTH + ETHERNET_LENGTH
+COMPARED = IP_LENGTH + UDP_LENGTH + 4  # bytes from the IP header on, to a whole word
+_ALL = b"\xff"
 
 
-def _mask(udp_checksum: bytes) -> npt.NDArray[np.uint64]:
-    """Which bits of a row are the same in like datagrams: not ID, header checksum, payload; the given ones of UDP's."""
-    octets = bytearray(b"\xff" * (HEADER_LENGTH - 2) + udp_checksum + bytes(4))
-    octets[IP + 4 : IP + 6] = octets[IP + 10 : IP + 12] = b"\0\0"
-    return np.frombuffer(bytes(octets), np.uint64)
+def _mask(ring: Ring, identification: bytes, header_checksum: bytes, udp_checksum: bytes) -> Words:
+    """Which bits of a frame's first words must be alike, with these for the fields that may vary."""
+    ip = _ALL * 4 + identification + _ALL * 4 + header_checksum + _ALL * 8
+    octets = bytes(ring.net - BEFORE_IP) + _ALL * BEFORE_IP + ip + _ALL * 6 + udp_checksum + bytes(4)
+    mask = np.frombuffer(bytearray(octets), np.uint64)
+    mask[: len(ring.head_mask)] |= ring.head_mask
+    return mask
 
 
-_SEEDED, _VALID = _mask(b"\xff\xff"), _mask(b"\0\0")
+@dataclass(slots=True, eq=False)
+class Stream:
+    """One steady stream: what its frames look like in `ring`, and what is known of it."""
+
+    ring: Ring
+    generation: int  # of the path
+    path: Path
+    counters: memoryview  # of the ingress
+    header: bytes  # IPv4, one hop older
+    datagram: bytes  # the UDP header
+    length: int  # octets of a frame
+    size: int  # octets of payload a datagram
+    header_sum: int  # of ID and header checksum as they came
+    reference: Words
+    mask: Words  # where IDs do not vary
+    loose: Words  # where they do
+    numbered: bool  # whether they vary: without DF they must
+
+
+
+class Recognised(NamedTuple):
+    """A batch that is all of one stream: its frames, and their IDs in order where they are not all the same."""
+
+    stream: Stream
+    spans: list[Span]
+    frames: int
+    identifications: Identifications | None
 
 
 class Steady:
-    """Carries such batches along the paths that `scalar` knows."""
+    """Knows the streams of each ingress again, by the paths that `scalar` knows."""
 
-    def __init__(self, scalar: Scalar, flows: FlowTable, fanout: Fanout, capacity: int) -> None:
+    def __init__(self, scalar: Scalar, capacity: int) -> None:
         """`capacity`: frames in the largest batch."""
-        self._scalar, self._flows, self._fanout = scalar, flows, fanout
-        self._lanes = [Messages(capacity + SEGMENTS) for _ in range(LANES)]
+        self._scalar, self._paths = scalar, scalar.paths
+        self._streams: dict[int, Stream] = {}
+        self._difference = np.zeros((capacity, 20), np.uint64)
+        self._masked = np.zeros((capacity, 20), np.uint64)
 
-    def forward(self, ingress: Attachment, batch: Batch, own: frozenset[bytes], now: float) -> int:
-        """Carry the whole batch, or nothing; to how many ports. `own`: hardware addresses of our other ports."""
-        count = len(batch.net)
-        if count < 2 or ingress.link_header != ETHERNET_LENGTH or not _looks_like_one(batch):
-            return 0
-        first = Frame(int(batch.mac[0]), int(batch.net[0]), int(batch.snaplen[0]), int(batch.length[0]))
-        plain = self._scalar.plain(ingress, batch.buffer.data, first, own)
-        if plain is None:
-            return 0
-        path, vnet, header, rest = plain
-        datagram = bytes(rest[:UDP_LENGTH])
-        if not _can_be_gathered(path, header, datagram, len(rest)):
-            return 0
-        rows = gather_rows(batch)
-        if not (_alike(batch, rows, vnet) and _is_trusted(batch, vnet, header, datagram)):
-            return 0
-        self._send(path, batch, rows, header, datagram, len(rest) - UDP_LENGTH)
-        ingress.counters[RX_PACKETS] += count
-        ingress.counters[RX_BYTES] += count * first.length
-        self._flows.account_one(path.row, IP_LENGTH + len(rest), now, count)
-        return len(path.ways)
+    def recognise(self, ingress: Attachment, spans: list[Span], own: frozenset[bytes]) -> Recognised | None:
+        """What the frames of `spans` in the ring of `ingress` are; None: anything else. `own`: as in `scalar`."""
+        ring, count = ingress.ring, sum(span.frames for span in spans)
+        if count < 2 or ingress.link_header != ETHERNET_LENGTH or not _look_like_one(ring, spans):
+            return None
+        stream = self._streams.get(ingress.port.index)
+        known = stream is not None and stream.ring is ring and stream.generation == self._paths.current()
+        if stream and known and (recognised := self._compare(stream, spans, count)):
+            return recognised
+        stream = self._begin(ingress, spans[0], own)
+        if stream is None:
+            return None
+        self._streams[ingress.port.index] = stream
+        return self._compare(stream, spans, count)
 
-    def _send(self, path: Path, batch: Batch, rows: Rows, header: bytes, datagram: bytes, size: int) -> None:
-        each = min(SEGMENTS, LARGEST // size)
-        identifications = rows.view(">u2")[::each, _IDENTIFICATION].tolist()
-        left = len(rows)
-        blocks = b""
-        for identification in identifications:
-            blocks += _block(path.ways[0].link, header, datagram, size, min(each, left), identification)
-            left -= each
-        payload = (batch.net + (batch.address + HEADERS)).view(np.uint64)
+    def forget(self) -> None:
+        """Ports came, went, or are no longer what they were."""
+        self._streams.clear()
 
-        def send(lane: int, ways: Iterator[Way]) -> None:
-            messages, own = self._lanes[lane], np.frombuffer(bytearray(blocks), np.uint8).reshape(-1, ROW)
-            messages.fill_even(strided(own.ctypes.data, ROW, len(own)), HEADER_LENGTH, payload, size, each)
-            for way in ways:
-                set_source_mac(own, way.port.mac)
-                way.port.count_sent(messages.send(way.fd))
+    def _begin(self, ingress: Attachment, span: Span, own: frozenset[bytes]) -> Stream | None:
+        """The stream of which the first frame of a span may be one, if it is fit for a super-datagram."""
+        ring = ingress.ring
+        frame = ring.frame(span.first)
+        plain = self._scalar.plain(ingress, ring.view, frame, own) if frame else None
+        if frame is None or plain is None:
+            return None
+        datagram = bytes(plain.rest[:UDP_LENGTH])
+        trusted = _has_right_seed(plain, datagram) or _is_vouched_for(ring, span, plain, datagram)
+        if not _can_be_gathered(plain, datagram) or not trusted:
+            return None
+        udp_checksum = _ALL * 2 if plain.vnet[0] else bytes(2)
+        words = (ring.net + COMPARED) // 8
+        return Stream(
+            ring=ring,
+            generation=self._paths.generation,
+            path=plain.path,
+            counters=ingress.counters.data,
+            header=plain.header,
+            datagram=datagram,
+            length=frame.length,
+            size=len(plain.rest) - UDP_LENGTH,
+            header_sum=_folded(*struct.unpack_from("!4xH4xH", ring.view, frame.net)),
+            reference=ring.words[span.first // 8 : span.first // 8 + words].copy(),
+            mask=_mask(ring, _ALL * 2, _ALL * 2, udp_checksum),
+            loose=_mask(ring, bytes(2), bytes(2), udp_checksum),
+            numbered=not plain.header[6] & DONT_FRAGMENT >> 8,
+        )
 
-        self._fanout.share(path.ways, send)
+    def _compare(self, stream: Stream, spans: list[Span], count: int) -> Recognised | None:
+        """Every frame with the reference."""
+        different = self._differences(stream, spans, count)
+        masked = self._masked[:count, : different.shape[1]]
+        identifications = None
+        if stream.numbered or not self._alike(different, stream.mask, masked):
+            if not self._alike(different, stream.loose, masked):
+                return None
+            identifications = self._identifications(stream, different)
+            if identifications is None:
+                return None
+            stream.numbered = True
+        if not self._has_checksums(stream, different):
+            return None
+        return Recognised(stream, spans, count, identifications)
+
+    @staticmethod
+    def _alike(different: Words, mask: Words, masked: Words) -> bool:
+        return not np.count_nonzero(np.bitwise_and(different, mask, masked))
+
+    def _differences(self, stream: Stream, spans: list[Span], count: int) -> Words:
+        """The first words of each frame, exclusive-or the reference, (count, words)."""
+        reference, ring, at = stream.reference, stream.ring, 0
+        width = len(reference)
+        found = self._difference[:count, :width]
+        for first, step, number in spans:
+            frames = np.ndarray((number, width), np.uint64, ring.words, first, (step, 8))
+            np.bitwise_xor(frames, reference, found[at : at + number])
+            at += number
+            if ring.chained:
+                found[at - 1, 0] = 0
+        return found
+
+    def _identifications(self, stream: Stream, different: Words) -> Identifications | None:
+        """The IDs of all frames, where these and the header checksums that go with them are as they must be."""
+        ip, fields = stream.ring.net // 2, different.view(np.uint16)
+        first = stream.reference.view(np.uint16)[[ip + 2, ip + 5]]
+        identifications = (fields[:, ip + 2] ^ first[0]).byteswap()
+        checksums = (fields[:, ip + 5] ^ first[1]).byteswap()
+        total = identifications.astype(np.uint32) + checksums
+        total = (total & np.uint32(0xFFFF)) + (total >> np.uint32(16))
+        if np.count_nonzero(total != stream.header_sum):  # all else being equal, one header checksum is wrong
+            return None
+        ascending = bool(stream.header[6] & DONT_FRAGMENT >> 8)
+        ascending = ascending or not np.count_nonzero(identifications[1:] - identifications[:-1] != 1)
+        return identifications if ascending else None
+
+    def _has_checksums(self, stream: Stream, different: Words) -> bool:
+        """Whether every datagram has a UDP checksum; one without would get one by offload."""
+        at = (stream.ring.net + IP_LENGTH + CSUM_OFFSET) // 2
+        if stream.mask.view(np.uint16)[at]:  # the same in all
+            return True
+        return not np.count_nonzero(different.view(np.uint16)[:, at] == stream.reference.view(np.uint16)[at])
 
 
-def _looks_like_one(batch: Batch) -> bool:
-    """A cheap look at three frames, so that batches of several flows do not pay for the whole."""
-    at = (batch.net[[0, len(batch.net) // 2, -1]] >> 3) + _GROUP_AND_PORTS
-    first, middle, last = batch.words[at].tolist()
-    return bool(first == middle == last)
+def _folded(one: int, other: int) -> int:
+    total = one + other
+    return (total & 0xFFFF) + (total >> 16)
 
 
-def _can_be_gathered(path: Path, header: bytes, datagram: bytes, length: int) -> bool:
-    """Whether a datagram of this IPv4 header and beginning may be part of a super-datagram on all its ways."""
-    whole = header[9] == UDP and not header[6] & 0xBF and not header[7]
+def _look_like_one(ring: Ring, spans: list[Span]) -> bool:
+    """A cheap look at destination and ports of three frames: batches of several flows do not pay for the whole."""
+    first, last, middle = spans[0], spans[-1], spans[len(spans) // 2]
+    at, words = (ring.net + 16) // 8, ring.words
+    one = words[first.first // 8 + at]
+    other = words[(last.first + last.step * (last.frames - 1)) // 8 + at]
+    third = words[(middle.first + middle.step * (middle.frames // 2)) // 8 + at]
+    return bool(one == other) and bool(one == third)
+
+
+def _can_be_gathered(plain: Plain, datagram: bytes) -> bool:
+    """Whether a datagram may be part of a super-datagram on all its ways: whole UDP, no fragment, Ethernet out."""
+    header, length = plain.header, len(plain.rest)
+    whole = not plain.vnet[1] and header[9] == UDP and not header[6] & 0xBF and not header[7]
     whole = whole and length > UDP_LENGTH and int.from_bytes(datagram[4:6], "big") == length
-    return whole and all(way.link and not way.longer for way in path.ways) and bool(path.ways)
+    return whole and all(way.link and not way.longer for way in plain.path.ways)
 
 
-def _alike(batch: Batch, rows: Rows, vnet: bytes) -> bool:
-    """Whether all frames are like the first, and as sound."""
-    words = rows.view(np.uint64)
-    if np.count_nonzero((words ^ words[0]) & (_SEEDED if vnet[0] else _VALID)):
-        return False
-    length = batch.length[0]
-    different = (batch.length ^ length) | (batch.snaplen ^ length) | (batch.net - batch.mac ^ ETHERNET_LENGTH)
-    if np.count_nonzero(different):
-        return False
-    fields = rows.view(">u2")
-    identification = fields[:, _IDENTIFICATION].astype(np.uint16)
-    total = identification.astype(np.uint32) + fields[:, _CHECKSUM]
-    total = (total & np.uint32(0xFFFF)) + (total >> np.uint32(16))
-    if np.count_nonzero(total != total[0]):  # all else being equal, one header checksum is wrong
-        return False
-    if rows[0, IP + 6] & DONT_FRAGMENT >> 8:
-        return True
-    return not np.count_nonzero(identification[1:] - identification[:-1] != 1)
+def _has_right_seed(plain: Plain, datagram: bytes) -> bool:
+    length = int.from_bytes(datagram[4:6], "big")
+    return plain.vnet == UNFINISHED and datagram[6:8] == seed_of(plain.header, length).to_bytes(2, "big")
 
 
-def _is_trusted(batch: Batch, vnet: bytes, header: bytes, datagram: bytes) -> bool:
-    """Whether the UDP checksums are known to be right: a right seed, or the driver's word for every one."""
-    found = int.from_bytes(datagram[6:8], "big")
-    if vnet[0]:
-        return vnet == UNFINISHED and found == _seed(header, int.from_bytes(datagram[4:6], "big"))
-    return bool(found) and not np.count_nonzero(batch.status & TP_STATUS_CSUM_VALID == 0)
-
-
-def _block(link: bytes, header: bytes, datagram: bytes, size: int, count: int, identification: int) -> bytes:
-    """The header block of a message of `count` datagrams of `size` payload bytes, the first with this ID."""
-    if count > 1:
-        kind, header_length, segment = VIRTIO_NET_HDR_GSO_UDP_L4, CSUM_START + UDP_LENGTH, size
-    else:
-        kind = header_length = segment = 0
-    vnet = VNET_HDR.pack(VIRTIO_NET_HDR_F_NEEDS_CSUM, kind, header_length, segment, CSUM_START, CSUM_OFFSET)
-    length = UDP_LENGTH + size * count
-    total = IP_LENGTH + length
-    value = checksum(TOTAL_AND_ID.pack(total, identification) + header[:2] + header[6:10] + header[12:])
-    return BLOCK.pack(
-        vnet, link, header[:2], total, identification, header[6:10], value, header[12:], datagram[:4], length,
-        _seed(header, length),
-    )  # fmt: skip
-
-
-def _seed(header: bytes, length: int) -> int:
-    """The folded sum of the pseudo-header (RFC 768) of a datagram of `length` bytes."""
-    return 0xFFFF ^ checksum(header[12:20] + PROTOCOL_AND_LENGTH.pack(UDP, length))
+def _is_vouched_for(ring: Ring, span: Span, plain: Plain, datagram: bytes) -> bool:
+    """Whether the driver says that the checksum, which is there, is right."""
+    return not plain.vnet[0] and datagram[6:8] != b"\0\0" and bool(ring.status(span.first) & TP_STATUS_CSUM_VALID)

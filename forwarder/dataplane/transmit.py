@@ -59,8 +59,9 @@ class Messages:
         self.capacity, self.count = capacity, 0
         self._base, self._length, self._address = iovecs["base"], iovecs["len"], int(iovecs.ctypes.data)
         self._headers = headers
-        self._all, self._chosen = _Queue(headers), _Queue(np.zeros(capacity, MMSGHDR))
-        self._pieces: npt.NDArray[np.int64] = np.ones(capacity, np.int64)
+        self._all, self._chosen = Queue(headers), Queue(np.zeros(capacity, MMSGHDR))
+        self._ones: npt.NDArray[np.int64] = np.ones(capacity, np.int64)
+        self._pieces = self._ones
         self._bytes: npt.NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._paired = False
         self._total: Sent | None = None  # what sending all of them gives, once it was added up
@@ -73,6 +74,7 @@ class Messages:
         self._total = None
         if not self._paired:
             self._pair_up()
+        self._pieces = self._ones
         self._base[: 2 * n : 2], self._length[: 2 * n : 2] = header_address, header_length
         self._base[1 : 2 * n : 2], self._length[1 : 2 * n : 2] = payload_address, payload_length
         self._bytes = payload_length.view(np.int64) + (header_length - VNET_HDR_LENGTH)
@@ -99,26 +101,9 @@ class Messages:
         payload = np.add.reduceat(payload_length.view(np.int64), first)
         self._bytes = payload + size * (header_length - VNET_HDR_LENGTH)
 
-    def fill_even(
-        self, header_address: Addresses, header_length: int, payload_address: Addresses, payload_length: int, each: int
-    ) -> None:
-        """Makes messages of `each` pieces, the last of what is left, out of k pieces of one length.
-
-        k + `each` <= capacity.
-        """
-        m, width = len(header_address), each + 1
-        full, rest = divmod(len(payload_address), each)
-        base, length = (field[: m * width].reshape(m, width) for field in (self._base, self._length))
-        base[:, 0], length[:, 0], length[:, 1:] = header_address, header_length, payload_length
-        base[:full, 1:] = payload_address[: full * each].reshape(full, each)
-        self._headers["iov"][:m] = strided(self._address, width * IOVEC.itemsize, m)
-        self._headers["iovlen"][:m] = width
-        self._pieces = np.full(m, each)
-        if rest:
-            base[full, 1 : rest + 1] = payload_address[full * each :]
-            self._headers["iovlen"][full], self._pieces[full] = rest + 1, rest
-        self._bytes = self._pieces * (payload_length + header_length - VNET_HDR_LENGTH)
-        self.count, self._paired, self._total = m, False, None
+    def count_as(self, pieces: npt.NDArray[np.int64], more: npt.NDArray[np.int64]) -> None:
+        """Each message is so many datagrams, with so many bytes more of headers on the wire."""
+        self._pieces, self._bytes = pieces, self._bytes + more
 
     def send(self, fd: int, select: npt.NDArray[np.int64] | None = None) -> Sent:
         """Sends all messages, or those of index `select` in that order."""
@@ -131,19 +116,25 @@ class Messages:
         if not error and select is None:
             self._total = self._total or Sent(int(pieces[:count].sum()), int(size[:count].sum()), 0, 0)
             return self._total
-        sent = sum(int(pieces[start:end].sum()) for start, end in taken)
-        octets = sum(int(size[start:end].sum()) for start, end in taken)
-        return Sent(sent, octets, int(pieces[:count].sum()) - sent, error)
+        return outcome(taken, error, pieces[:count], size[:count])
 
     def _pair_up(self) -> None:
         """Back to two iovecs a message."""
         self._headers["iov"] = strided(self._address, 2 * IOVEC.itemsize, self.capacity)
         self._headers["iovlen"] = 2
-        self._pieces = np.ones(self.capacity, np.int64)
         self._paired = True
 
 
-class _Queue:
+def outcome(
+    taken: list[tuple[int, int]], error: int, pieces: npt.NDArray[np.int64], size: npt.NDArray[np.int64]
+) -> Sent:
+    """What became of messages of so many pieces and bytes, of which the ranges `taken` went out."""
+    sent = sum(int(pieces[start:end].sum()) for start, end in taken)
+    octets = sum(int(size[start:end].sum()) for start, end in taken)
+    return Sent(sent, octets, int(pieces.sum()) - sent, error)
+
+
+class Queue:
     """An mmsghdr array at a fixed address."""
 
     def __init__(self, headers: npt.NDArray[np.void]) -> None:
@@ -197,26 +188,29 @@ def send_frame(fd: int, frame: bytes) -> int:
     return 0
 
 
-def probe_gso(fd: int, mac: bytes, address: int) -> bool:
-    """Whether the kernel takes UDP segmentation (Linux 6.2); any Ethernet port's answer serves for all.
+def probe_gso(fd: int, mac: bytes, address: int, segments: int = 1) -> bool:
+    """Whether the kernel takes UDP segmentation (Linux 6.2) into so many; any Ethernet port's answer serves for all.
 
-    `mac` and `address` are the port's own (address 0 if it has none): the peer sees a frame for another host, of a
-    single segment and TTL 0. Raises OSError when the socket could not answer, e.g. because its link is down.
+    `mac` and `address` are the port's own (address 0 if it has none): the peer sees frames for another host, with TTL
+    0 and a byte each. Raises OSError when the socket could not answer, e.g. because its link is down.
     """
-    error = send_frame(fd, _probe(mac, address))
+    error = send_frame(fd, _probe(mac, address, segments))
     if error not in (0, errno.EINVAL):
         raise OSError(error, os.strerror(error))
     return error == 0
 
 
-def _probe(mac: bytes, address: int) -> bytes:
-    """vnet header, link header, IPv4 with DF and TTL 0 from `address` to itself, UDP 9 to 9 (discard), one byte."""
-    vnet = VNET_HDR.pack(VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_UDP_L4, 42, 1000, 34, 6)
+def _probe(mac: bytes, address: int, segments: int) -> bytes:
+    """vnet header, link header, IPv4 with DF and TTL 0 from `address` to itself, UDP 9 to 9 (discard), zeros."""
+    size = 1 if segments > 1 else 1000  # one segment needs none of the cutting
+    length = 8 + segments
+    vnet = VNET_HDR.pack(VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_UDP_L4, 42, size, 34, 6)
     ends = struct.pack("!II", address, address)
-    ip = struct.pack("!HHHHH", 0x4500, 29, 0, 0x4000, socket.IPPROTO_UDP)
+    ip = struct.pack("!HHHHH", 0x4500, 20 + length, 0, 0x4000, socket.IPPROTO_UDP)
     ip += struct.pack("!H", checksum(ip + ends)) + ends
-    seed = 0xFFFF ^ checksum(ends + struct.pack("!HH", socket.IPPROTO_UDP, 9))
-    return vnet + mac + mac + struct.pack("!H", ETH_P_IP) + ip + struct.pack("!HHHHx", 9, 9, 9, seed)
+    seed = 0xFFFF ^ checksum(ends + struct.pack("!HH", socket.IPPROTO_UDP, length))
+    datagram = struct.pack("!HHHH", 9, 9, length, seed) + bytes(segments)
+    return vnet + mac + mac + struct.pack("!H", ETH_P_IP) + ip + datagram
 
 
 def _system_call() -> SendMessages:

@@ -13,11 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from forwarder.dataplane.attachment import Attachment
+from forwarder.dataplane.even import EvenMessages, Payloads
 from forwarder.dataplane.fanout import LANES, Fanout
 from forwarder.dataplane.forwarding import Egress, egress, outgoing
 from forwarder.dataplane.fragmentation import divide
 from forwarder.dataplane.frame import (
     ETHERNET_LENGTH,
+    ETHERTYPE_IPV4,
     IP_LENGTH,
     L4,
     ROW,
@@ -30,17 +32,19 @@ from forwarder.dataplane.frame import (
     set_destination_mac,
     set_source_mac,
 )
+from forwarder.dataplane.paths import Way
 from forwarder.dataplane.rates import PortRates, ip_bytes
 from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.segmentation import Runs, gather, singles, super_blocks
+from forwarder.dataplane.steady import Recognised
 from forwarder.dataplane.transmit import Messages, Sent, send_frame, strided
 from forwarder.state.flow_columns import Words
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
+from forwarder.state.worker_segment import FIRST_REASON
 from igmp.link import group_mac
 
 NO_OFFLOAD = bytes(10)
-ETHERTYPE_IPV4 = b"\x08\x00"
 
 
 class Going(NamedTuple):
@@ -56,20 +60,44 @@ class Going(NamedTuple):
 
 
 class Transmitter:
-    """Sends to the ports of `ports`, by index; `segmentation`: the kernel takes UDP super-frames."""
+    """Sends to the ports of `ports`, by index; `segments`: datagrams that the kernel takes in a UDP super-frame, or 0.
 
-    def __init__(self, ports: Mapping[int, Attachment], fanout: Fanout, capacity: int) -> None:
+    What goes to a port that is not among them (its sockets are not open yet, or not lent) is counted in its row of
+    `counters`, shape (ports, BLOCK), as `transmit_failed`.
+    """
+
+    def __init__(
+        self, ports: Mapping[int, Attachment], fanout: Fanout, capacity: int, counters: Words | None = None
+    ) -> None:
         """`capacity`: frames in the largest batch."""
-        self.ports, self.fanout, self.capacity = ports, fanout, capacity
-        self._lanes = [_Lane(Messages(capacity), Messages(capacity)) for _ in range(LANES)]
+        self.ports, self.fanout, self.capacity, self._counters = ports, fanout, capacity, counters
+        self._lanes = [_Lane(Messages(capacity), Messages(capacity), EvenMessages(capacity)) for _ in range(LANES)]
+        self._payloads = Payloads(capacity)
         self._rates: dict[int, PortRates] = {}
-        self.segmentation = False
+        self.segments = 0
+
+    @property
+    def segmentation(self) -> bool:
+        """Whether the kernel takes UDP super-frames."""
+        return self.segments > 0
+
+    def send_stream(self, recognised: Recognised) -> None:
+        """Send a batch that is all of one stream."""
+        payloads = self._payloads.of(recognised)
+
+        def send(lane: int, ways: Iterator[Way]) -> None:
+            messages = self._lanes[lane].even
+            messages.fill(recognised, payloads, self.segments)
+            for way in ways:
+                messages.send(way)
+
+        self.fanout.share(recognised.stream.path.ways, send)
 
     def arrange(self, header: Columns, batch: Batch, frames: Positions, flows: Positions) -> Runs:
         """The `frames` that go on, of these `flows`, as the messages in which they leave."""
-        if not self.segmentation or len(frames) < 2:
+        if not self.segments or len(frames) < 2:
             return singles(frames)
-        return gather(header, batch, frames, flows)
+        return gather(header, batch, frames, flows, self.segments)
 
     def send(self, header: Columns, batch: Batch, runs: Runs, going: Going) -> int:
         """Send the runs of a batch where they are `going`; to how many ports. The rows may be rewritten.
@@ -82,8 +110,8 @@ class Transmitter:
         for index in _bits(some):
             port = self.ports.get(index)
             if port is None:
-                continue
-            if runs.gathered and (load.leaving.longest > port.port.mtu or port.port.limited):
+                self._count_lost(index, load)
+            elif runs.gathered and (load.leaving.longest > port.port.mtu or port.port.limited):
                 choosy.append(port)
             else:
                 others.append(port)
@@ -91,6 +119,13 @@ class Transmitter:
         if choosy:
             self._send_all(choosy, _Load(header, batch, singles(runs.frames), going.repeated(runs.size)))
         return some.bit_count()
+
+    def _count_lost(self, index: int, load: "_Load") -> None:
+        """What should leave by a port that we do not have."""
+        if self._counters is not None:
+            mine = load.going.bitmaps[:, index >> 6] >> np.uint64(index & 63) & np.uint64(1)
+            lost = np.uint64(load.datagrams[mine != 0].sum())
+            self._counters[index, FIRST_REASON + Reason.TRANSMIT_FAILED - 1] += lost
 
     def _send_all(self, ports: Sequence[Attachment], load: "_Load") -> None:
         def send(lane: int, some: Iterator[Attachment]) -> None:
@@ -104,12 +139,12 @@ class Transmitter:
         index, settings = port.port.index, port.port.settings
         chosen = egress(load.leaving, index, settings.threshold, port.port.mtu, self.segmentation)
         if chosen.mtu.size:
-            port.count(Reason.MTU, len(chosen.mtu))
+            port.count(Reason.MTU, int(load.datagrams[chosen.mtu].sum()))
         if chosen.threshold.size:
-            port.count(Reason.TTL_THRESHOLD, int(load.runs.size[chosen.threshold].sum()))
+            port.count(Reason.TTL_THRESHOLD, int(load.datagrams[chosen.threshold].sum()))
         if port.port.limited:
             chosen = self._rates_of(port.port).within(chosen, load.going.rows, load.ip_bytes, load.going.now)
-            port.count(Reason.RATE_LIMITED, len(chosen.limited))
+            port.count(Reason.RATE_LIMITED, int(load.datagrams[chosen.limited].sum()))
         messages = load.messages(lane, port)
         if not chosen.fragment.size and not chosen.cut.size:
             everything = len(chosen.whole) == messages.count
@@ -141,7 +176,7 @@ class Transmitter:
         except ValueError:  # an MTU that holds no fragment, a checksum outside the packet
             port.count(Reason.MTU)
             return
-        port.count(Reason.MTU, min(forbidden, 1))
+        port.count(Reason.MTU, forbidden)
         for packet in packets:
             link_header = b""
             if port.link_header:
@@ -152,10 +187,11 @@ class Transmitter:
 
 
 class _Lane(NamedTuple):
-    """Messages of one thread, for links with a link header and without."""
+    """Messages of one thread: for links with a link header and without, and of steady streams."""
 
     ethernet: Messages
     bare: Messages
+    even: EvenMessages
 
 
 class _Load:
@@ -175,6 +211,14 @@ class _Load:
             super_blocks(header, runs, self._blocks)
         self._filled: set[bool] = set()
         self._bare_blocks = self._blocks
+
+    @cached_property
+    def datagrams(self) -> Positions:
+        """How many datagrams each message is on the wire, (m,)."""
+        if not self.header.supers.size:
+            return self.runs.size
+        each = self.header.datagrams[self.runs.frames]
+        return np.add.reduceat(each, self.runs.first) if self.runs.gathered else each
 
     @cached_property
     def ip_bytes(self) -> Positions:
@@ -205,13 +249,14 @@ class _Load:
     def _fill(self, messages: Messages, blocks: Rows, start: int) -> None:
         """Point `messages` at these header blocks, which begin `start` bytes into each row."""
         frames, runs = self.runs.frames, self.runs
-        addresses = strided(blocks.ctypes.data + start, ROW, len(blocks))
+        addresses = strided(blocks.ctypes.data + start, ROW.itemsize, len(blocks))
         if self._chosen is not None:
             addresses = addresses[self._chosen]
         payload = self.batch.net[frames] + (self._address + IP_LENGTH)
         length = self.header.total_length[frames] - IP_LENGTH
         if not runs.gathered:
             messages.fill(addresses, L4 - start, payload.view(np.uint64), length.view(np.uint64))
+            self._count_segments(messages, start)
             return
         several = runs.size > 1
         udp: Positions | int = UDP_LENGTH
@@ -220,6 +265,15 @@ class _Load:
         payload, length = payload + udp, length - udp
         sizes = L4 - start + UDP_LENGTH * several
         messages.fill_runs(addresses, sizes, payload.view(np.uint64), length.view(np.uint64), runs.first, runs.size)
+        self._count_segments(messages, start)
+
+    def _count_segments(self, messages: Messages, start: int) -> None:
+        """Super-frames that came in leave as they are, and count as their datagrams."""
+        if not self.header.supers.size:
+            return
+        heads = self.runs.heads
+        link = (self.header.datagrams[heads] - 1) * (ETHERNET_LENGTH - start)
+        messages.count_as(self.datagrams, self.header.repeated_headers[heads] + link)
 
 
 def _bits(bitmap: int) -> Iterator[int]:

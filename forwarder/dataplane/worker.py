@@ -12,6 +12,7 @@ import select
 import time
 from contextlib import suppress
 
+from forwarder.dataplane.admission import bitmap_of
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.fanout import Fanout
@@ -19,6 +20,7 @@ from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.pace import LARGEST, Pace
 from forwarder.dataplane.pipeline import Pipeline
 from forwarder.dataplane.profiles import PROFILES, profile_of
+from forwarder.dataplane.segmentation import MORE_SEGMENTS, SEGMENTS
 from forwarder.dataplane.transmit import probe_gso
 from forwarder.dataplane.transmitter import Transmitter
 from forwarder.packet.tpacket import RingLayout
@@ -26,16 +28,30 @@ from forwarder.process import control
 from forwarder.process.child import Start, bootstrap
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration, Port
+from forwarder.state.reasons import Reason
 from forwarder.state.routes import RouteReader
 from forwarder.state.snapshot import SnapshotReader
-from forwarder.state.worker_segment import ASSIGNED, BATCHES, FRAMES, GSO, HEARTBEAT, WorkerSegment
+from forwarder.state.worker_segment import (
+    ASSIGNED,
+    BATCHES,
+    FRAMES,
+    GSO,
+    GSO_MORE,
+    GSO_TAKEN,
+    HEARTBEAT,
+    PLAIN,
+    WorkerSegment,
+)
 
 log = logging.getLogger(__name__)
 
 TURN = 2                        # batches of one port before the others get their turn
+BREATH = 0.010                  # seconds after which a breath begins no other batch; one takes pace.LONGEST at most
 BEAT = 1.0                      # seconds between heartbeats
 SPINS = 64                      # looks at all rings between two looks at the news, when they are polled busily
 RETRY = 0.01                    # seconds until a row is looked at again that was being written
+
+SEGMENTS_OF = {0: 0, PLAIN: 0, GSO_TAKEN: SEGMENTS, GSO_MORE: MORE_SEGMENTS}
 
 Key = tuple[int, int, int]      # port index, assignment, ifindex
 
@@ -57,6 +73,7 @@ class Worker:
         self._control, self._wake = start.control, descriptors["wake"]
         self._control.setblocking(False)
         self._segment = WorkerSegment(descriptors["segment"], writable=True)
+        self._header = self._segment.header.data
         self._configuration = SnapshotReader(descriptors["configuration"])
         self._ports: dict[int, Port] = {}
         self._generation = 0
@@ -68,13 +85,15 @@ class Worker:
         routes, membership = RouteReader(descriptors["routes"]), MembershipReader(descriptors["membership"])
         self._decisions = Decisions(flows, routes, membership)
         fanout = Fanout(parallel=len(os.sched_getaffinity(0)) > 1)
-        self._transmitter = Transmitter(self._attached, fanout, max(LARGEST, RingLayout().most_frames))
+        capacity = max(LARGEST, RingLayout().most_frames)
+        self._transmitter = Transmitter(self._attached, fanout, capacity, self._segment.ports)
         self._pipeline = Pipeline(self._decisions, self._transmitter)
         self._poll = select.poll()
         self._news = (self._control.fileno(), self._wake)
         for descriptor in self._news:
             self._poll.register(descriptor, select.POLLIN)
         self._by_descriptor: dict[int, int] = {}
+        self._next: int | None = None   # the descriptor that is first in the next breath
         self._profile = PROFILES["balanced"]
         self._pace = Pace(self._profile.gather)
         self._complete = False      # every port there was at the start has been lent
@@ -88,12 +107,20 @@ class Worker:
             if now >= next_beat:
                 next_beat = now + BEAT
                 self._beat(now)
-            pause = RETRY if self._decisions.behind else next_beat - now
             if self._profile.spin:
                 self._spin(next_beat)
-            self._breathe(self._poll.poll(0 if self._profile.spin else pause * 1000))
+            self._breathe(self._await(now, next_beat))
             if self._decisions.behind:
                 self._decisions.refresh()
+
+    def _await(self, now: float, next_beat: float) -> list[tuple[int, int]]:
+        """What is ready: at once, or under load when the next batch is due or there are news, whichever is sooner."""
+        if self._profile.spin:
+            return self._poll.poll(0)
+        if wait := self._pace.wait(now):
+            select.select(self._news, (), (), wait)
+            return self._poll.poll(0)
+        return self._poll.poll((RETRY if self._decisions.behind else next_beat - now) * 1000)
 
     def _spin(self, until: float) -> None:
         """Look at all rings again and again; now and then, and when `until` has come, it is time for the news."""
@@ -106,20 +133,25 @@ class Worker:
                 return
 
     def _breathe(self, ready: list[tuple[int, int]]) -> None:
-        """Attend to what is ready; when there are frames, in their own time or with the news, whichever is sooner."""
-        if not self._pace.gather:
-            for descriptor, events in ready:
-                self._attend(descriptor, events)
-            return
-        rings = [each for each in ready if each[0] in self._by_descriptor]
-        if rings and (wait := self._pace.wait(time.monotonic())):
-            select.select(self._news, (), (), wait)
-            ready = self._poll.poll(0)  # news come first: they were registered first
-        began, before = time.monotonic(), int(self._segment.header[FRAMES])
-        for descriptor, events in ready:
+        """Attend to what is ready, news first: they were registered first. Who had no turn is first the next time."""
+        began, before = time.monotonic(), self._header[FRAMES]
+        for at, (descriptor, events) in enumerate(ready := self._in_turn(ready)):
             self._attend(descriptor, events)
-        if rings:
-            self._pace.took(int(self._segment.header[FRAMES]) - before, began)
+            if time.monotonic() - began > BREATH:
+                self._next = ready[at + 1][0] if at + 1 < len(ready) else None
+                break
+        if frames := self._header[FRAMES] - before:
+            self._pace.took(frames, began)
+
+    def _in_turn(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """`ready` with what the last breath had no time for before the other rings."""
+        if self._next is None:
+            return ready
+        descriptors, first = [each[0] for each in ready], self._next
+        self._next = None
+        news = sum(each in self._news for each in descriptors)
+        at = descriptors.index(first) if first in descriptors else news
+        return ready[:news] + ready[at:] + ready[news:at]
 
     def _attend(self, descriptor: int, events: int) -> None:
         if (index := self._by_descriptor.get(descriptor)) is not None:
@@ -142,28 +174,13 @@ class Worker:
 
     def _carry(self, port: Attachment) -> int:
         """Carry one batch; how many frames the ring had."""
-        few = port.ring.few(self._profile.few)
-        if few is not None and not few:
-            return 0
-        if few and self._pipeline.forward_few(port, few, time.monotonic()):
-            port.ring.release_few()
-            self._count(len(few))
-            return len(few)
-        batch = port.ring.receive(self._pace.limit)
-        if batch is None:
-            return 0
-        try:
-            carried = self._pipeline.forward(port, batch, time.monotonic())
-        finally:
-            port.ring.release()
-        self._count(carried.frames)
-        self._pace.fit(*carried)
+        began = time.monotonic()
+        carried = self._pipeline.carry(port, self._pace.limit, self._profile.few, began)
+        if carried.frames:
+            self._header[BATCHES] += 1
+            self._header[FRAMES] += carried.frames
+            self._pace.fit(*carried, time.monotonic() - began)
         return carried.frames
-
-    def _count(self, frames: int) -> None:
-        header = self._segment.header
-        header[BATCHES] += 1
-        header[FRAMES] += frames
 
     # news
 
@@ -225,7 +242,6 @@ class Worker:
 
     def _attach(self) -> None:
         """Attach every port that configuration and descriptors agree on; let go of what was lent for an older one."""
-        self._pipeline.ports_changed()
         current = {port.index: (port.index, port.assigned, port.ifindex) for port in self._ports.values()}
         for key in [key for key, lent_at in self._lent_at.items() if lent_at <= self._generation]:
             if current.get(key[0]) != key:
@@ -235,6 +251,7 @@ class Worker:
                 self._attached[index].refresh(self._ports[index])
             elif key in self._lent:
                 self._open(index, key)
+        self._ports_changed()
 
     def _open(self, index: int, key: Key) -> None:
         layout, ring, transmit = self._lent[key]
@@ -249,12 +266,23 @@ class Worker:
         port = self._attached[index]
         port.settle_error()
         if self._complete:
-            while self._carry(port):
-                pass
+            self._drain(port)
             self._poll.unregister(port.receiving())
         del self._by_descriptor[port.receiving()], self._attached[index], self._keys[index]
-        self._pipeline.ports_changed()
+        self._ports_changed()
         port.close()
+
+    def _ports_changed(self) -> None:
+        """What we know of ports is another now; some may be up without being lent to us yet."""
+        up = (index for index, port in self._ports.items() if port.up and index not in self._attached)
+        self._pipeline.ports_changed(bitmap_of(up))
+
+    def _drain(self, port: Attachment) -> None:
+        """What the ring still holds goes out, as far as others can wait for it; more may come in as fast as we read."""
+        until = time.monotonic() + BREATH
+        while self._carry(port) and time.monotonic() < until:
+            pass
+        port.count(Reason.RING_FULL, port.ring.left())
 
     # once a second
 
@@ -263,18 +291,16 @@ class Worker:
         for port in self._attached.values():
             port.beat()
         self._decisions.tidy(now)
-        if not self._segment.header[GSO] or not self._transmitter.segmentation:
+        if not self._transmitter.segments:
             self._ask_for_segmentation()
 
     def _ask_for_segmentation(self) -> None:
         """Ask once whether the kernel takes segmentation offload; who is not asked yet may answer at the next beat."""
-        header = self._segment.header
-        for port in [] if header[GSO] else self._respondents():
-            address = port.port.addresses[0][0] if port.port.addresses else 0
+        for port in [] if self._header[GSO] else self._respondents():
             with suppress(OSError):
-                header[GSO] = 2 if probe_gso(port.sending(), port.mac, address) else 1
+                self._header[GSO] = _segmentation(port)
                 break
-        self._transmitter.segmentation = int(header[GSO]) == 2
+        self._transmitter.segments = SEGMENTS_OF[self._header[GSO]]
 
     def _respondents(self) -> list[Attachment]:
         """Ethernet ports that are up, upstream first to spare receivers; none before upstream is attached."""
@@ -283,6 +309,14 @@ class Worker:
             return []
         ready = [port for port in self._attached.values() if port.port.up and port.link_header]
         return sorted(ready, key=lambda port: port.port.role != "upstream")
+
+
+def _segmentation(port: Attachment) -> int:
+    """What the kernel takes, as the segment says it."""
+    address = port.port.addresses[0][0] if port.port.addresses else 0
+    if not probe_gso(port.sending(), port.mac, address):
+        return PLAIN
+    return GSO_MORE if probe_gso(port.sending(), port.mac, address, MORE_SEGMENTS) else GSO_TAKEN
 
 
 def _random_key() -> tuple[int, int]:

@@ -14,6 +14,8 @@ from forwarder.state.reasons import REASONS
 
 HEADER = 16
 MAX_PORTS, MAX_FLOWS, HEARTBEAT, BATCHES, FRAMES, GSO, FLOWS = 0, 1, 2, 3, 4, 5, 6
+PLAIN, GSO_TAKEN, GSO_MORE = 1, 2, 3
+"""What the kernel takes: no UDP super-frames, those of up to 64 datagrams, of up to 128; 0 before it was asked."""
 ASSIGNED, RING, POSITION, RX_PACKETS, RX_BYTES, TX_PACKETS, TX_BYTES, FIRST_REASON = range(8)
 BLOCK = FIRST_REASON + len(REASONS)
 
@@ -74,7 +76,7 @@ class WorkerReader(WorkerSegment):
     @property
     def gso(self) -> bool | None:
         """Whether the kernel takes segmentation-offloaded sends; None before it was asked."""
-        return {1: False, 2: True}.get(int(self.header[GSO]))
+        return {PLAIN: False, GSO_TAKEN: True, GSO_MORE: True}.get(int(self.header[GSO]))
 
     def port(self, index: int) -> PortCounters:
         """The counters of one port."""

@@ -1,0 +1,152 @@
+"""The messages of one steady stream: super-datagrams of equal datagrams, laid out once and pointed at each batch.
+
+Nothing about them changes from batch to batch but where the payloads lie, how many there are, and the IP ID of each
+message where a stream has one. So iovecs, lengths and header blocks stay from the batch before; an unusual last message
+is the only one that differs in length. See `transmit` for who keeps which memory alive.
+"""
+
+import struct
+
+import numpy as np
+import numpy.typing as npt
+
+from forwarder.dataplane.frame import IP_LENGTH, L4, ROW, UDP_LENGTH
+from forwarder.dataplane.paths import Way
+from forwarder.dataplane.segmentation import CSUM_OFFSET, CSUM_START, HEADERS, most_datagrams, seed_of
+from forwarder.dataplane.steady import Recognised, Stream
+from forwarder.dataplane.transmit import Queue, Sent, outcome, strided
+from forwarder.packet.tpacket import (
+    IOVEC,
+    MMSGHDR,
+    VIRTIO_NET_HDR_F_NEEDS_CSUM,
+    VIRTIO_NET_HDR_GSO_UDP_L4,
+    VNET_HDR,
+    VNET_HDR_LENGTH,
+)
+from igmp.checksum import checksum
+
+Addresses = npt.NDArray[np.uint64]
+
+BLOCK = struct.Struct("!10s14s2sHH4sH8s4sHH4x")
+"""A header block: vnet, link, IPv4 with total length, ID and checksum apart, UDP with length and seed apart."""
+HEADER_LENGTH = L4 + UDP_LENGTH
+
+
+class Payloads:
+    """Where the payloads of evenly spread frames lie, as addresses."""
+
+    def __init__(self, capacity: int) -> None:
+        self._addresses: Addresses = np.zeros(capacity, np.uint64)
+        self._ramp: Addresses = np.arange(capacity, dtype=np.uint64)
+        self._step = 0
+
+    def of(self, recognised: Recognised) -> Addresses:
+        """One address for each frame of a batch, valid until the next call."""
+        ring, at = recognised.stream.ring, 0
+        start = ring.address + ring.net + HEADERS
+        for first, step, count in recognised.spans:
+            if step != self._step and count > 1:
+                self._ramp = np.arange(len(self._addresses), dtype=np.uint64) * np.uint64(step)
+                self._step = step
+            np.add(self._ramp[:count], start + first, self._addresses[at : at + count])
+            at += count
+        return self._addresses[:at]
+
+
+class EvenMessages:
+    """Those of one thread."""
+
+    def __init__(self, capacity: int) -> None:
+        """`capacity`: datagrams in the largest batch."""
+        iovecs, headers = np.zeros(2 * capacity, IOVEC), np.zeros(capacity, MMSGHDR)
+        self._base, self._length, self._address = iovecs["base"], iovecs["len"], int(iovecs.ctypes.data)
+        self._iov, self._iovlen = headers["iov"], headers["iovlen"]
+        self._queue = Queue(headers)
+        rows = np.zeros(capacity, ROW)
+        self._blocks = rows.view(np.uint8).data
+        self._sources = rows["source"]
+        self._addresses = strided(rows.ctypes.data, ROW.itemsize, capacity)
+        self._stream: Stream | None = None
+        self._segments, self._each = 0, 1
+        self._filled = 0  # datagrams that the header blocks are for; 0: others, or numbered ones
+        self._made: dict[int, bytes] = {}
+
+    def fill(self, recognised: Recognised, payloads: Addresses, segments: int) -> None:
+        """The messages of a batch whose payloads lie at these addresses, of `segments` datagrams at most."""
+        stream, _, count, identifications = recognised
+        if stream is not self._stream or segments != self._segments:
+            self._lay_out(stream, segments)
+        if identifications is not None:
+            self._fill_blocks(stream, count, identifications[:: self._each].tolist())
+            self._filled = 0
+        elif count != self._filled:
+            self._fill_blocks(stream, count, None)
+            self._filled = count
+        self._point(payloads)
+        self._all = Sent(count, count * (HEADER_LENGTH - VNET_HDR_LENGTH + stream.size), 0, 0)
+
+    def send(self, way: Way) -> None:
+        """Send them, and count what became of them."""
+        self._sources[: self._count] = way.source_word
+        taken, error = self._queue.send(way.fd, self._count)
+        way.port.count_sent(outcome(taken, error, *self._sizes()) if error else self._all)
+
+    def _lay_out(self, stream: Stream, segments: int) -> None:
+        """Iovecs and messages for as many messages of this stream as there may be."""
+        self._stream, self._segments, self._filled, self._made = stream, segments, 0, {}
+        self._each = most_datagrams(stream.size, segments)
+        width = self._each + 1
+        most = len(self._base) // width
+        length = self._length[: most * width].reshape(most, width)
+        length[:, 0], length[:, 1:] = HEADER_LENGTH, stream.size
+        self._bases = self._base[: most * width].reshape(most, width)
+        self._bases[: len(self._addresses), 0] = self._addresses[:most]
+        self._iov[:most] = strided(self._address, width * IOVEC.itemsize, most)
+        self._iovlen[:most] = width
+        self._short = -1
+
+    def _point(self, payloads: Addresses) -> None:
+        """Each message at its payloads; the last may have fewer."""
+        full, rest = divmod(len(payloads), self._each)
+        if full:
+            self._bases[:full, 1:] = payloads[: full * self._each].reshape(full, self._each)
+        if self._short >= 0:
+            self._iovlen[self._short] = self._each + 1
+            self._short = -1
+        if rest:
+            self._bases[full, 1 : rest + 1] = payloads[full * self._each :]
+            self._iovlen[full], self._short = rest + 1, full
+        self._count = full + (rest > 0)
+
+    def _sizes(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Datagrams and bytes of each message, asked for when some could not be sent."""
+        datagrams = self._iovlen[: self._count].astype(np.int64) - 1
+        return datagrams, datagrams * (HEADER_LENGTH - VNET_HDR_LENGTH + self._stream.size if self._stream else 0)
+
+    def _fill_blocks(self, stream: Stream, count: int, identifications: list[int] | None) -> None:
+        at = 0
+        for number, left in enumerate(range(count, 0, -self._each)):
+            datagrams = min(left, self._each)
+            if identifications is None:
+                block = self._made.get(datagrams) or self._made.setdefault(datagrams, _block(stream, datagrams))
+            else:
+                block = _block(stream, datagrams, identifications[number])
+            self._blocks[at : at + ROW.itemsize] = block
+            at += ROW.itemsize
+
+
+def _block(stream: Stream, count: int, identification: int | None = None) -> bytes:
+    """The header block of a message of `count` datagrams, the first with this ID; None: with the stream's."""
+    header, size, kind, header_length, segment = stream.header, stream.size, 0, 0, 0
+    if count > 1:
+        kind, header_length, segment = VIRTIO_NET_HDR_GSO_UDP_L4, CSUM_START + UDP_LENGTH, size
+    vnet = VNET_HDR.pack(VIRTIO_NET_HDR_F_NEEDS_CSUM, kind, header_length, segment, CSUM_START, CSUM_OFFSET)
+    length = UDP_LENGTH + size * count
+    if identification is None:
+        identification = int.from_bytes(header[4:6], "big")
+    lengths = struct.pack("!HH", IP_LENGTH + length, identification)
+    value = checksum(lengths + header[:2] + header[6:10] + header[12:])
+    return BLOCK.pack(
+        vnet, stream.path.ways[0].link, header[:2], IP_LENGTH + length, identification, header[6:10], value,
+        header[12:], stream.datagram[:4], length, seed_of(header, length),
+    )  # fmt: skip

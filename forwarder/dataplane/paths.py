@@ -1,0 +1,90 @@
+"""Where flows lead: what is the same for every frame of a flow that is simply forwarded, kept until it changes.
+
+A path is known for flows that are decided and forwarded, to ports that are all attached and have no rate limit. The
+others need a look at every frame and have none. Paths are forgotten together: when something is decided anew
+(`FlowTable.changes`) and when ports change.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from forwarder.dataplane.attachment import Attachment
+from forwarder.dataplane.flows import FlowTable
+from forwarder.dataplane.frame import ETHERTYPE_IPV4, source_word
+
+MULTICAST_MAC = 0x01005E000000
+LOWEST_TTL = 2
+"""What a datagram must have to leave with a TTL of 1 (RFC 1112 section 6.1)."""
+MOST_PATHS = 4096
+"""Some 4 MB; who sends to more flows than that at a time gets them decided from the table each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One port a flow leaves by: its descriptor, the link header of the flow there, and how much longer that is."""
+
+    port: Attachment
+    fd: int
+    link: bytes
+    longer: int
+    counters: memoryview
+    source_word: np.uint64  # the last 8 bytes of `link`: source address and EtherType
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Where a flow leads: its row, its ways, the least MTU and the lowest TTL that passes all thresholds."""
+
+    row: int
+    ways: tuple[Way, ...]
+    mtu: int
+    threshold: int
+
+
+class Paths:
+    """The paths of flows in `flows` to the ports of `ports`, by index."""
+
+    def __init__(self, flows: FlowTable, ports: Mapping[int, Attachment]) -> None:
+        self.flows, self._ports = flows, ports
+        self._paths: dict[tuple[int, int], Path] = {}
+        self._decided = -1
+        self.generation = 0  # grows whenever paths are forgotten
+
+    def forget(self) -> None:
+        """Ports or what is known of them changed."""
+        self._paths.clear()
+        self.generation += 1
+
+    def current(self) -> int:
+        """The generation of paths that are still true; those of an earlier one are not."""
+        if self._decided != self.flows.changes or len(self._paths) > MOST_PATHS:
+            self._decided = self.flows.changes
+            self.forget()
+        return self.generation
+
+    def find(self, ingress: Attachment, pair: int) -> Path | None:
+        """The path of the flow source << 32 | group that comes in by `ingress`; None: look at every frame."""
+        self.current()
+        key = (ingress.port.index, pair)
+        return self._paths.get(key) or self._follow(key, ingress)
+
+    def _follow(self, key: tuple[int, int], ingress: Attachment) -> Path | None:
+        row, bitmap = self.flows.forwarded(*key)
+        ports = [port for index, port in sorted(self._ports.items()) if bitmap >> index & 1]
+        if not bitmap or len(ports) < bitmap.bit_count() or any(port.port.limited for port in ports):
+            return None
+        destination = (MULTICAST_MAC | key[1] & 0x7FFFFF).to_bytes(6, "big")
+        ways = tuple(_way(port, destination, ingress.link_header) for port in ports)
+        thresholds = [port.port.settings.threshold for port in (ingress, *ports)]
+        path = self._paths[key] = Path(
+            row, ways, min(port.port.mtu for port in ports), max(LOWEST_TTL, *thresholds)
+        )
+        return path
+
+
+def _way(port: Attachment, destination: bytes, link_header: int) -> Way:
+    link = destination + port.mac + ETHERTYPE_IPV4 if port.link_header else b""
+    longer = port.link_header - link_header
+    return Way(port, port.sending(), link, longer, port.counters.data, source_word(port.mac))
