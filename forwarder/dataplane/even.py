@@ -83,13 +83,24 @@ class EvenMessages:
             self._fill_blocks(stream, count, None)
             self._filled = count
         self._point(payloads)
-        self._all = Sent(count, count * (HEADER_LENGTH - VNET_HDR_LENGTH + stream.size), 0, 0)
+        self._size, self._all = stream.size, Sent(count, count * (HEADER_LENGTH - VNET_HDR_LENGTH + stream.size), 0, 0)
 
-    def send(self, way: Way) -> None:
-        """Send them, and count what became of them."""
-        self._sources[: self._count] = way.source_word
-        taken, error = self._queue.send(way.fd, self._count)
-        way.port.count_sent(outcome(taken, error, *self._sizes()) if error else self._all)
+    def rounds(self, burst: int) -> list[tuple[int, int]]:
+        """The messages in rounds of `burst` datagrams at most, but a message at least: first, and first of the next."""
+        each = max(burst // self._each, 1)
+        return [(first, min(first + each, self._count)) for first in range(0, self._count, each)]
+
+    def send(self, way: Way, first: int = 0, end: int | None = None) -> None:
+        """Send them, or those from `first` up to `end`, and count what became of them."""
+        end = self._count if end is None else end
+        self._sources[first:end] = way.source_word
+        taken, error = self._queue.send(way.fd, end, first)
+        if not error and end - first == self._count:
+            way.port.count_sent(self._all)
+            return
+        datagrams = self._iovlen[: self._count].astype(np.int64) - 1
+        each = HEADER_LENGTH - VNET_HDR_LENGTH + self._size
+        way.port.count_sent(outcome(taken, error, datagrams[first:end], datagrams[first:end] * each, first))
 
     def _lay_out(self, stream: Stream, segments: int) -> None:
         """Iovecs and messages for as many messages of this stream as there may be."""
@@ -117,11 +128,6 @@ class EvenMessages:
             self._bases[full, 1 : rest + 1] = payloads[full * self._each :]
             self._iovlen[full], self._short = rest + 1, full
         self._count = full + (rest > 0)
-
-    def _sizes(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Datagrams and bytes of each message, asked for when some could not be sent."""
-        datagrams = self._iovlen[: self._count].astype(np.int64) - 1
-        return datagrams, datagrams * (HEADER_LENGTH - VNET_HDR_LENGTH + self._stream.size if self._stream else 0)
 
     def _fill_blocks(self, stream: Stream, count: int, identifications: list[int] | None) -> None:
         at = 0

@@ -18,6 +18,8 @@ LANES = 4
 receivers on the same machine want more than there is (docs/performance.md, Overload)."""
 EACH = 4
 """Ports a lane that are worth waking its thread for, which costs about as much as a message to one of them."""
+WORTH = 1000
+"""Datagrams to send, all ports together, that are worth a lane whatever the number of ports: about a millisecond."""
 
 
 class Fanout:
@@ -27,14 +29,21 @@ class Fanout:
         """`parallel`: there are other processors to send from; `each`: ports a lane at least."""
         self._others = ThreadPoolExecutor(LANES - 1, thread_name_prefix="fanout") if parallel else None
         self._each = each
+        self.crowded = True  # whether processors are wanted by others too: few ports are then sent to by one thread
 
-    def share(self, ports: Sequence[T], send: Callable[[int, Iterator[T]], None]) -> None:
-        """Call `send(lane, ports still to be sent to)` in every lane; raises what a call raised, after all ended."""
+    def share(self, ports: Sequence[T], send: Callable[[int, Iterator[T]], None], work: int = 0) -> None:
+        """Call `send(lane, ports still to be sent to)` in every lane; raises what a call raised, after all ended.
+
+        `work`: datagrams to be sent, all ports together.
+        """
         rest = iter(ports)  # its next() is atomic
-        if self._others is None or len(ports) < 2 * self._each:
+        lanes = len(ports) // self._each
+        if not self.crowded:
+            lanes = max(lanes, min(work // WORTH, len(ports)))
+        if self._others is None or lanes < 2:
             send(0, rest)
             return
-        others = [self._others.submit(send, lane, rest) for lane in range(1, min(LANES, len(ports) // self._each))]
+        others = [self._others.submit(send, lane, rest) for lane in range(1, min(LANES, lanes))]
         try:
             send(0, rest)
         finally:

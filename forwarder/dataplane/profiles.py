@@ -10,12 +10,13 @@ class Profile:
     """Manners of a worker.
 
     `gather`: seconds between two batches under load; `few`: frames that are cheaper carried one by one than as
-    vectors; `spin`: never sleep.
+    vectors; `burst`: datagrams of a flow that leave back to back by a port, while there is time; `spin`: never sleep.
     """
 
     gather: float
     few: int
     spin: bool = False
+    burst: int = 64
 
 
 PROFILES: dict[ProfileName, Profile] = {
@@ -29,4 +30,4 @@ def profile_of(settings: DataplaneSettings) -> Profile:
     """The profile that is configured, with what was said beside it."""
     chosen = PROFILES[settings.profile]
     gather = chosen.gather if settings.gather_ms is None else settings.gather_ms / 1000
-    return Profile(gather, chosen.few, settings.busy_poll)
+    return Profile(gather, chosen.few, settings.busy_poll, settings.burst)

@@ -126,11 +126,15 @@ class Messages:
 
 
 def outcome(
-    taken: list[tuple[int, int]], error: int, pieces: npt.NDArray[np.int64], size: npt.NDArray[np.int64]
+    taken: list[tuple[int, int]],
+    error: int,
+    pieces: npt.NDArray[np.int64],
+    size: npt.NDArray[np.int64],
+    first: int = 0,
 ) -> Sent:
-    """What became of messages of so many pieces and bytes, of which the ranges `taken` went out."""
-    sent = sum(int(pieces[start:end].sum()) for start, end in taken)
-    octets = sum(int(size[start:end].sum()) for start, end in taken)
+    """What became of messages of so many pieces and bytes, the first is number `first`; the ranges `taken` went out."""
+    sent = sum(int(pieces[start - first : end - first].sum()) for start, end in taken)
+    octets = sum(int(size[start - first : end - first].sum()) for start, end in taken)
     return Sent(sent, octets, int(pieces.sum()) - sent, error)
 
 
@@ -141,12 +145,12 @@ class Queue:
         self.words = headers.view(np.uint64).reshape(len(headers), MMSGHDR.itemsize // 8)
         self._address = headers.ctypes.data
 
-    def send(self, fd: int, count: int) -> tuple[list[tuple[int, int]], int]:
-        """Sends the first `count` messages; the ranges that went out, and the last errno or 0.
+    def send(self, fd: int, count: int, first: int = 0) -> tuple[list[tuple[int, int]], int]:
+        """Sends the messages from `first` up to `count`; the ranges that went out, and the last errno or 0.
 
         The kernel stops at a failing message and names its errno on the next call.
         """
-        at = error = streak = 0
+        at, error, streak = first, 0, 0
         taken: list[tuple[int, int]] = []
         while at < count:
             done = _sendmmsg(fd, self._address + at * MMSGHDR.itemsize, min(count - at, UIO_MAXMESSAGES))

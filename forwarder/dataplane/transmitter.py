@@ -5,7 +5,7 @@ of one packet or several where they lie in the ring: user space copies no payloa
 the fast path and goes out in its place among the others, so that a flow stays in order.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from typing import NamedTuple
@@ -37,7 +37,7 @@ from forwarder.dataplane.rates import PortRates, ip_bytes
 from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.segmentation import Runs, gather, singles, super_blocks
 from forwarder.dataplane.steady import Recognised
-from forwarder.dataplane.transmit import Messages, Sent, send_frame, strided
+from forwarder.dataplane.transmit import Addresses, Messages, Sent, send_frame, strided
 from forwarder.state.flow_columns import Words
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
@@ -75,6 +75,8 @@ class Transmitter:
         self._payloads = Payloads(capacity)
         self._rates: dict[int, PortRates] = {}
         self.segments = 0
+        self.burst = 64
+        self.pause: Callable[[], bool] | None = None  # whether there was time for one; None: we are behind
 
     @property
     def segmentation(self) -> bool:
@@ -82,8 +84,11 @@ class Transmitter:
         return self.segments > 0
 
     def send_stream(self, recognised: Recognised) -> None:
-        """Send a batch that is all of one stream."""
-        payloads = self._payloads.of(recognised)
+        """Send a batch that is all of one stream; in bursts, as long as there is time for a `pause` between them."""
+        payloads, ways = self._payloads.of(recognised), recognised.stream.path.ways
+        if recognised.frames > self.burst and self.pause:
+            self._send_in_rounds(recognised, payloads)
+            return
 
         def send(lane: int, ways: Iterator[Way]) -> None:
             messages = self._lanes[lane].even
@@ -91,7 +96,17 @@ class Transmitter:
             for way in ways:
                 messages.send(way)
 
-        self.fanout.share(recognised.stream.path.ways, send)
+        self.fanout.share(ways, send, recognised.frames * len(ways))
+
+    def _send_in_rounds(self, recognised: Recognised, payloads: Addresses) -> None:
+        """A burst to every port, a pause in which receivers can take it, and so on."""
+        messages, time = self._lanes[0].even, True
+        messages.fill(recognised, payloads, min(self.segments, self.burst))
+        for first, end in messages.rounds(self.burst):
+            if first and time and self.pause:
+                time = self.pause()
+            for way in recognised.stream.path.ways:
+                messages.send(way, first, end)
 
     def arrange(self, header: Columns, batch: Batch, frames: Positions, flows: Positions) -> Runs:
         """The `frames` that go on, of these `flows`, as the messages in which they leave."""
@@ -133,7 +148,7 @@ class Transmitter:
             for port in some:
                 self._send_to(port, own, self._lanes[lane])
 
-        self.fanout.share(ports, send)
+        self.fanout.share(ports, send, int(load.datagrams.sum()) * len(ports))
 
     def _send_to(self, port: Attachment, load: "_Load", lane: "_Lane") -> None:
         index, settings = port.port.index, port.port.settings

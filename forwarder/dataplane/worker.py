@@ -49,6 +49,9 @@ TURN = 2                        # batches of one port before the others get thei
 BREATH = 0.010                  # seconds after which a breath begins no other batch; one takes pace.LONGEST at most
 BEAT = 1.0                      # seconds between heartbeats
 SPINS = 64                      # looks at all rings between two looks at the news, when they are polled busily
+PAUSE = 0.00015                 # seconds between two bursts of a flow: receivers wake and take 64 datagrams in it
+BUSY = 0.5                      # share of a breath's time that is ours where we have no time for pauses
+CROWDED = 0.02                  # share of a second in which we waited for a processor that others had
 RETRY = 0.01                    # seconds until a row is looked at again that was being written
 
 SEGMENTS_OF = {0: 0, PLAIN: 0, GSO_TAKEN: SEGMENTS, GSO_MORE: MORE_SEGMENTS}
@@ -84,7 +87,7 @@ class Worker:
         flows = FlowTable(self._segment.flows, _random_key())
         routes, membership = RouteReader(descriptors["routes"]), MembershipReader(descriptors["membership"])
         self._decisions = Decisions(flows, routes, membership)
-        fanout = Fanout(parallel=len(os.sched_getaffinity(0)) > 1)
+        fanout = self._fanout = Fanout(parallel=len(os.sched_getaffinity(0)) > 1)
         capacity = max(LARGEST, RingLayout().most_frames)
         self._transmitter = Transmitter(self._attached, fanout, capacity, self._segment.ports)
         self._pipeline = Pipeline(self._decisions, self._transmitter)
@@ -96,6 +99,8 @@ class Worker:
         self._next: int | None = None   # the descriptor that is first in the next breath
         self._profile = PROFILES["balanced"]
         self._pace = Pace(self._profile.gather)
+        self._began = self._worked = 0.0    # the last breath: when, and our processor time till then
+        self._waited = 0                # nanoseconds for a processor, till the last beat
         self._complete = False      # every port there was at the start has been lent
 
     def run(self) -> None:
@@ -135,6 +140,10 @@ class Worker:
     def _breathe(self, ready: list[tuple[int, int]]) -> None:
         """Attend to what is ready, news first: they were registered first. Who had no turn is first the next time."""
         began, before = time.monotonic(), self._header[FRAMES]
+        worked = time.process_time()
+        behind = worked - self._worked > BUSY * (began - self._began)
+        self._transmitter.pause = None if behind else self._pause
+        self._began, self._worked = began, worked
         for at, (descriptor, events) in enumerate(ready := self._in_turn(ready)):
             self._attend(descriptor, events)
             if time.monotonic() - began > BREATH:
@@ -142,6 +151,13 @@ class Worker:
                 break
         if frames := self._header[FRAMES] - before:
             self._pace.took(frames, began)
+
+    def _pause(self) -> bool:
+        """Let receivers take what they got, where there is time before the next batch is due; whether there was."""
+        if time.monotonic() + PAUSE > self._began + self._pace.gather:
+            return False
+        select.select(self._news, (), (), PAUSE)
+        return True
 
     def _in_turn(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """`ready` with what the last breath had no time for before the other rings."""
@@ -227,6 +243,7 @@ class Worker:
         self._generation = configuration.generation
         self._profile = profile_of(configuration.settings.dataplane)
         self._pace.gather = self._profile.gather
+        self._transmitter.burst = self._profile.burst
         self._ports = {port.index: port for port in configuration.ports}
         for index, port in self._ports.items():
             self._assign(index, port)
@@ -293,6 +310,9 @@ class Worker:
         self._decisions.tidy(now)
         if not self._transmitter.segments:
             self._ask_for_segmentation()
+        waited = _waited_for_processors()
+        self._fanout.crowded = waited - self._waited > CROWDED * BEAT * 1e9
+        self._waited = waited
 
     def _ask_for_segmentation(self) -> None:
         """Ask once whether the kernel takes segmentation offload; who is not asked yet may answer at the next beat."""
@@ -317,6 +337,15 @@ def _segmentation(port: Attachment) -> int:
     if not probe_gso(port.sending(), port.mac, address):
         return PLAIN
     return GSO_MORE if probe_gso(port.sending(), port.mac, address, MORE_SEGMENTS) else GSO_TAKEN
+
+
+def _waited_for_processors() -> int:
+    """Nanoseconds that this thread was ready to run and did not (schedstats); 0 where the kernel does not say."""
+    try:
+        with open("/proc/thread-self/schedstat", "rb") as file:
+            return int(file.read().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def _random_key() -> tuple[int, int]:

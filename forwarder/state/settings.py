@@ -100,6 +100,7 @@ class DataplaneSettings(Table):
     profile: ProfileName = "balanced"
     gather_ms: Annotated[float, Ge(0.0), Le(20.0)] | None = None
     busy_poll: bool = False
+    burst: Annotated[int, Ge(1), Le(65536)] = 64
     workers: Annotated[int, Ge(1), Le(32)] = 1
     ring_memory: Annotated[int, Ge(1 << 20)] = 160 << 20
     max_ports: Annotated[int, Ge(2), Le(4096)] = 64
