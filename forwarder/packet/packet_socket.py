@@ -94,7 +94,7 @@ def open_receive_ring(
             _raise_buffer(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, COPY_BUFFER)
         step("vnet header").setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         step("reserve").setsockopt(SOL_PACKET, PACKET_RESERVE, RESERVE)
-        _lock_filter(step("filter"), bpf.data_filter(share))
+        _lock_filter(step("filter"), bpf.data_filter(ifindex, share))
         step("ring").setsockopt(SOL_PACKET, PACKET_RX_RING, layout.request())
         _join(step("membership"), ifindex, promiscuous)
         _bind(step("bind"), ifindex, ETH_P_IP)
@@ -122,7 +122,7 @@ def open_transmit(ifindex: int, name: str) -> socket.socket:
 def open_igmp(ifindex: int, name: str, promiscuous: bool) -> socket.socket:
     """A bound socket that receives IGMP with its link header and sends frames likewise, without vnet headers."""
     with _opened(name) as (sock, step):
-        _lock_filter(step("filter"), bpf.igmp_filter())
+        _lock_filter(step("filter"), bpf.igmp_filter(ifindex))
         _raise_buffer(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, IGMP_BUFFER)
         _join(step("membership"), ifindex, promiscuous)
         _bind(step("bind"), ifindex, ETH_P_IP)
