@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from forwarder.packet import bpf
 from forwarder.packet.tpacket import (
@@ -130,11 +131,22 @@ def open_igmp(ifindex: int, name: str, promiscuous: bool) -> socket.socket:
         return sock
 
 
+class Statistics(NamedTuple):
+    """What became of frames that passed a socket's filter."""
+
+    accepted: int
+    dropped: int
+
+
+def take_statistics(sock: socket.socket) -> Statistics:
+    """The frames since the last call: PACKET_STATISTICS resets on read. OSError."""
+    packets, drops = TPACKET_STATS.unpack(sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, TPACKET_STATS.size))
+    return Statistics(packets - drops, drops)
+
+
 def take_drops(sock: socket.socket) -> int:
-    """Packets that found no room since the last call: PACKET_STATISTICS resets on read. OSError."""
-    answer = sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, TPACKET_STATS.size)
-    _packets, drops = TPACKET_STATS.unpack(answer)
-    return int(drops)
+    """Packets that found no room since the last call; OSError."""
+    return take_statistics(sock).dropped
 
 
 def take_error(sock: socket.socket) -> int:
