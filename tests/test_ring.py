@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forwarder.dataplane.ring import Batch, ReceiveRing
+from forwarder.dataplane.ring import Batch, Place, ReceiveRing
 from forwarder.packet.tpacket import NET, TP_STATUS_KERNEL, TP_STATUS_USER, RingLayout
 
 LAYOUT = RingLayout(block_size=4096, block_nr=4)
@@ -60,19 +60,27 @@ def frames_of(batch: Batch) -> list[bytes]:
     ]
 
 
+def receive(ring: ReceiveRing, limit: int = 1024) -> Batch | None:
+    return ring.batch() if ring.look(limit) else None
+
+
+def few(ring: ReceiveRing) -> list[Place] | None:
+    return ring.singly() if ring.look() else []
+
+
 def numbered(count: int, size: int = 20) -> list[bytes]:
     return [struct.pack("!I", number) + bytes(size - 4) for number in range(count)]
 
 
 def test_nothing_is_ready_in_a_fresh_ring():
-    assert ReceiveRing(Kernel().buffer, LAYOUT).receive() is None
+    assert receive(ReceiveRing(Kernel().buffer, LAYOUT)) is None
 
 
 @pytest.mark.parametrize("link_header", [0, 14])
 def test_frame_fields_are_absolute_offsets(link_header: int):
     kernel = Kernel(link_header=link_header)
     kernel.fill([b"x" * 50, b"y" * 61])
-    batch = ReceiveRing(kernel.buffer, LAYOUT).receive()
+    batch = receive(ReceiveRing(kernel.buffer, LAYOUT))
     assert batch is not None
     assert frames_of(batch) == [b"x" * 50, b"y" * 61]
     assert (batch.net - batch.frame).tolist() == [NET, NET]
@@ -88,7 +96,7 @@ def test_frame_fields_are_absolute_offsets(link_header: int):
 def test_words_and_buffer_view_the_same_memory():
     kernel = Kernel()
     kernel.fill([b"z" * 64])
-    batch = ReceiveRing(kernel.buffer, LAYOUT).receive()
+    batch = receive(ReceiveRing(kernel.buffer, LAYOUT))
     assert batch is not None
     word = int(batch.net[0]) >> 3
     assert batch.words[word : word + 1].tobytes() == b"z" * 8
@@ -101,7 +109,7 @@ def test_all_ready_blocks_make_one_batch_and_go_back_in_order():
     ring = ReceiveRing(kernel.buffer, LAYOUT)
     kernel.fill([b"a" * 30])
     kernel.fill([b"b" * 30, b"c" * 31])
-    batch = ring.receive()
+    batch = receive(ring)
     assert batch is not None
     assert [frame[:1] for frame in frames_of(batch)] == [b"a", b"b", b"c"]
     assert kernel.status() == [1, 1, 0, 0]
@@ -110,14 +118,14 @@ def test_all_ready_blocks_make_one_batch_and_go_back_in_order():
     assert kernel.status() == [0, 0, 0, 0]
     assert ring.position == 2
     assert not ring.ready()
-    assert ring.receive() is None
+    assert receive(ring) is None
 
 
 def test_position_moves_at_release_only():
     kernel = Kernel()
     ring = ReceiveRing(kernel.buffer, LAYOUT)
     kernel.fill([b"a" * 30])
-    assert ring.receive() is not None
+    assert receive(ring) is not None
     assert ring.position == 0
     ring.release()
     assert ring.position == 1
@@ -129,7 +137,7 @@ def test_limit_stops_before_a_block_that_exceeds_it():
     for _ in range(3):
         kernel.fill(numbered(10))
     sizes = []
-    while (batch := ring.receive(limit=25)) is not None:
+    while (batch := receive(ring, 25)) is not None:
         sizes.append(len(batch.frame))
         ring.release()
     assert sizes == [20, 10]
@@ -138,7 +146,7 @@ def test_limit_stops_before_a_block_that_exceeds_it():
 def test_a_block_beyond_the_limit_is_lent_whole():
     kernel = Kernel()
     kernel.fill(numbered(20))
-    batch = ReceiveRing(kernel.buffer, LAYOUT).receive(limit=5)
+    batch = receive(ReceiveRing(kernel.buffer, LAYOUT), 5)
     assert batch is not None
     assert len(batch.frame) == 20
 
@@ -147,9 +155,9 @@ def test_receiving_again_before_release_is_a_bug():
     kernel = Kernel()
     kernel.fill([b"a" * 30])
     ring = ReceiveRing(kernel.buffer, LAYOUT)
-    ring.receive()
+    receive(ring)
     with pytest.raises(RuntimeError):
-        ring.receive()
+        receive(ring)
 
 
 def test_a_full_ring_is_lent_once():
@@ -157,11 +165,11 @@ def test_a_full_ring_is_lent_once():
     for number in range(4):
         kernel.fill([b"%d" % number * 30])
     ring = ReceiveRing(kernel.buffer, LAYOUT)
-    batch = ring.receive()
+    batch = receive(ring)
     assert batch is not None
     assert [frame[:1] for frame in frames_of(batch)] == [b"0", b"1", b"2", b"3"]
     ring.release()
-    assert (ring.position, ring.receive()) == (0, None)
+    assert (ring.position, receive(ring)) == (0, None)
 
 
 @given(
@@ -190,7 +198,7 @@ def test_every_frame_is_lent_once_and_in_order(blocks: list[list[int]], limit: i
 
 def drain(ring: ReceiveRing, limit: int) -> list[bytes]:
     seen: list[bytes] = []
-    while (batch := ring.receive(limit)) is not None:
+    while (batch := receive(ring, limit)) is not None:
         seen += frames_of(batch)
         ring.release()
     return seen
@@ -201,7 +209,7 @@ def test_a_chain_that_only_begins_regular_is_walked():
     frames = [bytes([number]) * 40 for number in range(18)]
     frames[5] = b"\xff" * 80
     kernel.fill(frames)
-    batch = ReceiveRing(kernel.buffer, LAYOUT).receive()
+    batch = receive(ReceiveRing(kernel.buffer, LAYOUT))
     assert batch is not None
     assert frames_of(batch) == frames
 
@@ -212,7 +220,7 @@ def test_a_detour_that_meets_the_regular_grid_again_is_not_taken_for_regular():
     frames[3] = frames[3][:24]  # one step short, the next as much longer: middle and end lie on the grid
     frames[4] = frames[4] + bytes(16)
     kernel.fill(frames)
-    batch = ReceiveRing(kernel.buffer, LAYOUT).receive()
+    batch = receive(ReceiveRing(kernel.buffer, LAYOUT))
     assert batch is not None
     assert frames_of(batch) == frames
 
@@ -247,7 +255,7 @@ def test_noted_position_counts_in_a_ring_that_was_never_opened():
 def test_address_is_where_the_buffer_lies():
     kernel = Kernel()
     kernel.fill([b"x" * 30])
-    batch = ReceiveRing(kernel.buffer, LAYOUT).receive()
+    batch = receive(ReceiveRing(kernel.buffer, LAYOUT))
     assert batch.address == np.frombuffer(kernel.buffer, np.uint8).ctypes.data
 
 
@@ -255,7 +263,7 @@ def test_closed_ring_lets_go_of_its_buffer():
     kernel = Kernel()
     kernel.fill([b"x" * 30])
     ring = ReceiveRing(kernel.buffer, LAYOUT)
-    batch = ring.receive()
+    batch = receive(ring)
     ring.close()
     ring.close()
     with pytest.raises(BufferError):
@@ -267,10 +275,10 @@ def test_closed_ring_lets_go_of_its_buffer():
 def test_a_handful_is_lent_frame_by_frame():
     kernel = Kernel()
     ring = ReceiveRing(kernel.buffer, LAYOUT)
-    assert ring.few(3) == []
+    assert few(ring) == []
     kernel.fill([b"a" * 30])
     kernel.fill([b"b" * 30, b"c" * 31])
-    frames = ring.few(3)
+    frames = few(ring)
     assert frames is not None
     assert [bytes(ring.view[frame.mac : frame.mac + frame.snaplen]) for frame in frames] == [
         b"a" * 30,
@@ -278,10 +286,8 @@ def test_a_handful_is_lent_frame_by_frame():
         b"c" * 31,
     ]
     assert [(frame.net - frame.mac, frame.length) for frame in frames] == [(14, 30), (14, 30), (14, 32)]
-    assert ring.few(2) is None
-    ring.few(3)
     ring.release()
-    assert (kernel.status(), ring.position, ring.few(3)) == ([0, 0, 0, 0], 2, [])
+    assert (kernel.status(), ring.position, few(ring)) == ([0, 0, 0, 0], 2, [])
 
 
 def refuse(kernel: Kernel, *numbers: int) -> None:
@@ -301,25 +307,25 @@ def test_what_the_kernel_could_not_fill_is_no_frame(numbers: tuple[int, ...]):
     kernel.fill(frames)
     refuse(kernel, *numbers)
     ring = ReceiveRing(kernel.buffer, LAYOUT)
-    assert ring.few(20) is None
-    batch = ring.receive()
-    assert batch is not None
+    assert few(ring) is None
+    batch = ring.batch()
     assert frames_of(batch) == [frame for number, frame in enumerate(frames) if number not in numbers]
-    assert (ring.frame(FIRST) is None) == (0 in numbers)
+    assert (ring.place(FIRST) is None) == (0 in numbers)
 
 
 def test_spans_are_offered_where_frames_may_lie_evenly():
     kernel = Kernel()
     ring = ReceiveRing(kernel.buffer, LAYOUT)
-    assert ring.evenly() == []
     kernel.fill([b"a" * 30] * 3)
     kernel.fill([b"b" * 30])
     kernel.fill([b"c" * 30] * 4)
     assert ring.left() == 8
-    assert ring.evenly(5) == [(48, 128, 3), (4096 + 48, 0, 1)]
+    assert ring.look(5) == 4
+    assert ring.evenly() == [(48, 128, 3), (4096 + 48, 0, 1)]
     ring.release()
     assert (ring.position, ring.left()) == (2, 4)
     struct.pack_into("=I", kernel.buffer, 2 * 4096 + 48, 1 << 20)  # a step out of the block
+    assert ring.look() == 4
     assert ring.evenly() is None
 
 
@@ -335,11 +341,11 @@ def test_whatever_a_block_says_nothing_outside_it_is_lent(words: list[int], coun
     struct.pack_into("=3I", buffer, 8, TP_STATUS_USER, count, first)
     ring = ReceiveRing(buffer, LAYOUT, 0)
     ring.position = 0
-    for frame in ring.few(1000) or []:
+    assert ring.look(1000) == count
+    for frame in ring.singly() or []:
         assert 0 <= frame.mac <= frame.mac + frame.snaplen <= 4096
-    for span in ring.evenly(1000) or []:
+    for span in ring.evenly() or []:
         assert span.first + span.step * (span.frames - 1) + NET + 24 <= 4096
-    batch = ring.receive(1000)
-    assert batch is not None
+    batch = ring.batch()
     assert (batch.net - batch.frame == NET).all()
     assert (batch.mac + batch.snaplen <= 4096).all()

@@ -1,5 +1,6 @@
 import struct
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,7 @@ from test_segmentation import A, G, World, by_flow, datagram, forwarded, mixes, 
 from forwarder.dataplane.fib import Decision
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.paths import Paths
-from forwarder.dataplane.ring import Batch
-from forwarder.dataplane.ring import Frame as Lent
+from forwarder.dataplane.ring import Batch, Place
 from forwarder.dataplane.scalar import Scalar
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.ports import Port
@@ -30,15 +30,16 @@ class Ingress:
     link_header: int = 14
     threshold: int = 1
     counters: np.ndarray = field(default_factory=lambda: np.zeros(BLOCK, np.uint64))
+    ring: SimpleNamespace | None = None
 
     @property
     def port(self) -> Port:
         return Port(0, 1, "up", "upstream", InterfaceSettings(name="up", threshold=self.threshold))
 
 
-def lent(batch: Batch) -> list[Lent]:
+def lent(batch: Batch) -> list[Place]:
     columns = (batch.mac, batch.net, batch.snaplen, batch.length)
-    return [Lent(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    return [Place(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def flows_of(frames: list[Frame], decision: Decision) -> FlowTable:
@@ -52,9 +53,10 @@ def carry(frames: list[Frame], ports: dict, ingress: Ingress, decision: Decision
           own: frozenset[bytes] = frozenset(), segmentation: bool = False) -> tuple[bool, FlowTable]:  # fmt: skip
     batch = batch_of([on_link(frame, ingress.link_header) for frame in frames])
     flows = flows_of(frames, decision or Decision(Reason.FORWARD, sum(1 << index for index in ports)))
-    scalar = Scalar(Paths(flows, ports))
+    scalar = Scalar(Paths(flows, ports), lambda _: own)
     scalar.segmentation = segmentation
-    return scalar.forward(ingress, memoryview(batch.buffer), lent(batch), own, 2.0), flows
+    ingress.ring = SimpleNamespace(view=memoryview(batch.buffer))
+    return scalar.forward(ingress, lent(batch), 2.0), flows
 
 
 @settings(deadline=None, max_examples=300)
@@ -128,8 +130,9 @@ def test_flows_that_are_not_simply_forwarded_are_refused():
         assert not carry([datagram(ttl=9)], {1: port}, Ingress(threshold=10))[0]
         assert not carry([datagram()], {1: port}, Ingress(), Decision(Reason.FORWARD, 0b110))[0]  # one is not there yet
         batch = batch_of([datagram()])
-        scalar = Scalar(Paths(FlowTable(FlowColumns.allocate(8, 1), KEY), {1: port}))
-        assert not scalar.forward(Ingress(), memoryview(batch.buffer), lent(batch), frozenset(), 1.0)
+        scalar = Scalar(Paths(FlowTable(FlowColumns.allocate(8, 1), KEY), {1: port}), lambda _: ())
+        ingress = Ingress(ring=SimpleNamespace(view=memoryview(batch.buffer)))
+        assert not scalar.forward(ingress, lent(batch), 1.0)
         flows = flows_of([datagram()], Decision(Reason.FORWARD, 2))
         flows.mark_group(G)
         assert flows.forwarded(0, A << 32 | G)[1] == 0
@@ -147,8 +150,8 @@ def test_what_is_decided_anew_is_noticed():
     with egress_port(1) as port:
         batch = batch_of([datagram()])
         flows = flows_of([datagram()], Decision(Reason.FORWARD, 2))
-        scalar = Scalar(Paths(flows, {1: port}))
-        arguments = (Ingress(), memoryview(batch.buffer), lent(batch), frozenset(), 2.0)
+        scalar = Scalar(Paths(flows, {1: port}), lambda _: ())
+        arguments = (Ingress(ring=SimpleNamespace(view=memoryview(batch.buffer))), lent(batch), 2.0)
         assert scalar.forward(*arguments)
         flows.decide(0, Decision(Reason.NOT_QUERIER))
         assert not scalar.forward(*arguments)

@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,6 @@ from test_segmentation import World as Reference
 from forwarder.dataplane.fanout import Fanout
 from forwarder.dataplane.fib import Decision
 from forwarder.dataplane.paths import Paths
-from forwarder.dataplane.ring import ReceiveRing
 from forwarder.dataplane.scalar import Scalar
 from forwarder.dataplane.steady import Steady
 from forwarder.dataplane.transmitter import Transmitter
@@ -25,32 +24,22 @@ DF = 0x4000
 OWN = frozenset([b"\2\0\0\0\0\7"])
 
 
-@dataclass
-class Upstream(Ingress):
-    """An ingress with a ring."""
-
-    kernel: Kernel = field(default_factory=Kernel)
-
-    @property
-    def ring(self) -> ReceiveRing:
-        return self.kernel.ring
-
-
 class World:
     """Flows, the ways to `ports`, and what recognises streams in the ring of `ingress`."""
 
     def __init__(self, frames: list[Frame], ports: dict, fanout: Fanout = ALONE, link_header: int = 14) -> None:
-        self.ingress = Upstream(link_header)
+        self.kernel = Kernel()
+        self.ingress = Ingress(link_header, ring=self.kernel.ring)
         paths = Paths(flows_of(frames, Decision(Reason.FORWARD, sum(1 << index for index in ports))), ports)
-        self.steady = Steady(Scalar(paths), 1024)
+        self.steady = Steady(Scalar(paths, lambda _: OWN), 1024)
         self.transmitter = Transmitter(ports, fanout, 1024)
         self.transmitter.segments = 64
 
     def carry(self, frames: list[Frame]) -> bool:
         """Whether the frames, put into the ring, were one stream and sent."""
-        self.ingress.kernel.fill([on_link(frame, self.ingress.link_header) for frame in frames])
-        spans = self.ingress.ring.evenly(1024)
-        recognised = self.steady.recognise(self.ingress, spans, OWN) if spans else None
+        self.kernel.fill([on_link(frame, self.ingress.link_header) for frame in frames])
+        spans = self.ingress.ring.evenly() if self.ingress.ring.look() else None
+        recognised = self.steady.recognise(self.ingress, spans) if spans else None
         if recognised:
             assert recognised.frames == len(frames)
             self.transmitter.send_stream(recognised)

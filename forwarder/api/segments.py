@@ -43,14 +43,15 @@ class Segments:
 
     def interfaces(self) -> list[Row]:
         """Ports with what agent and workers say of them."""
-        ports = self.configuration.ports
+        configuration = self.configuration
+        ports, profile = configuration.ports, configuration.settings.dataplane.profile
         memberships = {port.index: self._membership.port(port.index) for port in ports}
         counters = {
             port.index: views.total([worker.port(port.index) for worker in self._workers.values()], port.assigned)
             for port in ports
         }
         answers = {worker.gso for worker in self._workers.values()} - {None}
-        return views.interfaces(ports, memberships, counters, all(answers) if answers else None)
+        return views.interfaces(ports, memberships, counters, all(answers) if answers else None, profile)
 
     def routes(self) -> list[Row]:
         """Who wants what."""

@@ -20,19 +20,37 @@ Row = dict[str, Any]
 # if_arp.h; the words are those of ip-link(8)
 LINK_TYPES = {1: "ether", 512: "ppp", 519: "rawip", 768: "ipip", 772: "loopback", 776: "sit", 778: "gre", 65534: "none"}
 
+RINGS = {1: "slots", 2: "blocks"}  # TPACKET_V2, TPACKET_V3 (linux/if_packet.h)
+RING_REASONS = {
+    "latency": "profile latency: every frame shows at once",
+    "upstream": "streams come in here: many frames a wake-up",
+    "downstream": "streams rarely come in here: no timer that never rests",
+    "refused": "the kernel refuses UDP super-frames (Linux before 6.2), after which a ring of slots gets nothing more",
+}
+
 
 def interfaces(
     ports: Iterable[Port],
     memberships: Mapping[int, PortMembership],
     counters: Mapping[int, PortCounters],
     segmentation: bool | None = None,
+    profile: str = DataplaneSettings().profile,
 ) -> list[Row]:
     """One row a port; `memberships` and `counters` by port index, a port without them counts zero.
 
     `segmentation`: whether the kernel takes UDP segmentation offload; None before it was asked.
     """
     offload = _segmentation(segmentation)
-    return [_interface(port, memberships.get(port.index), counters.get(port.index), offload) for port in ports]
+
+    def row(port: Port) -> Row:
+        counted = counters.get(port.index)
+        return {
+            **_interface(port, memberships.get(port.index), counted),
+            **offload,
+            **_ring(port, counted, profile, segmentation),
+        }
+
+    return [row(port) for port in ports]
 
 
 def _segmentation(taken: bool | None) -> Row:
@@ -46,9 +64,21 @@ def _segmentation(taken: bool | None) -> Row:
     return {"segmentation": how, "segmentation_reason": why}
 
 
-def _interface(
-    port: Port, membership: PortMembership | None, counters: PortCounters | None, segmentation: Row
-) -> Row:
+def _ring(port: Port, counters: PortCounters | None, profile: str, segmentation: bool | None) -> Row:
+    """How frames come in, and why so; how often a ring that the kernel filled no more was replaced."""
+    kind = RINGS.get(counters.ring or 0) if counters and port.ifindex else None
+    inward = port.role == "upstream" and profile != "latency"
+    why = "opened when the interface had another role"
+    if kind is None:
+        why = "no ring is open"
+    elif (kind == "blocks") == inward:
+        why = RING_REASONS["latency" if profile == "latency" else port.role]
+    elif kind == "blocks" and not segmentation:
+        why = RING_REASONS["refused"]
+    return {"ring": kind, "ring_reason": why, "ring_replacements": counters.ring_replacements if counters else 0}
+
+
+def _interface(port: Port, membership: PortMembership | None, counters: PortCounters | None) -> Row:
     return {
         "name": port.name,
         "index": port.index,
@@ -60,7 +90,6 @@ def _interface(
         "link_type": LINK_TYPES.get(port.link_type, str(port.link_type)),
         **_membership(port, membership),
         **_traffic(counters),
-        **segmentation,
     }
 
 
@@ -98,7 +127,8 @@ def total(parts: Sequence[PortCounters], assigned: int) -> PortCounters:
     drops = {reason: sum(part.drops[reason] for part in own) for reason in REASONS}
     rx = sum(part.rx_packets for part in own), sum(part.rx_bytes for part in own)
     tx = sum(part.tx_packets for part in own), sum(part.tx_bytes for part in own)
-    return PortCounters(assigned, *rx, *tx, drops)
+    ring = max((part.ring or 0 for part in own), default=0) or None
+    return PortCounters(assigned, *rx, *tx, drops, ring, sum(part.ring_replacements for part in own))
 
 
 def groups(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:

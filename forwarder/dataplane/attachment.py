@@ -5,15 +5,26 @@ import os
 import socket
 from contextlib import suppress
 
+import numpy as np
+
 from forwarder.dataplane.ring import ReceiveRing, Ring
 from forwarder.dataplane.slot_ring import LONGEST, SlotRing
 from forwarder.dataplane.transmit import Sent
-from forwarder.packet.packet_socket import link_header_length, map_ring, take_drops, take_error
+from forwarder.packet.packet_socket import link_header_length, map_ring, take_error, take_statistics
 from forwarder.packet.tpacket import TPACKET_V2, RingLayout
 from forwarder.state.flow_columns import Words
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
-from forwarder.state.worker_segment import FIRST_REASON, POSITION, TX_BYTES, TX_PACKETS
+from forwarder.state.worker_segment import (
+    DEAF,
+    FIRST_REASON,
+    KIND,
+    POSITION,
+    REPLACED,
+    RING,
+    TX_BYTES,
+    TX_PACKETS,
+)
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +39,12 @@ class Attachment:
         self._receive = socket.socket(fileno=os.dup(ring))
         self._transmit = socket.socket(fileno=os.dup(transmit))
         self._memory = map_ring(self._receive, layout)
-        position = int(counters[POSITION]) % layout.units
+        self._take_over(layout)
         self.ring: Ring
         if layout.version == TPACKET_V2:
-            self.ring = SlotRing(self._memory, layout, position, self._queued)
+            self.ring = SlotRing(self._memory, layout, counters[POSITION : POSITION + 1], self._queued)
         else:
-            self.ring = ReceiveRing(self._memory, layout, position)
+            self.ring = ReceiveRing(self._memory, layout, int(counters[POSITION]) % layout.units)
         self.refresh(port)
 
     def refresh(self, port: Port) -> None:
@@ -61,10 +72,13 @@ class Attachment:
             self.count(Reason.TRANSMIT_FAILED, sent.failed)
 
     def beat(self) -> None:
-        """Note what the kernel dropped and where we are in the ring."""
+        """Note where we are in the ring, what the kernel dropped, and whether it fills the ring no more."""
         self.counters[POSITION] = self.ring.position
         with suppress(OSError):
-            self.count(Reason.RING_FULL, take_drops(self._receive))
+            accepted, dropped = take_statistics(self._receive)
+            self.count(Reason.RING_FULL, dropped)
+            if isinstance(self.ring, SlotRing) and self.ring.deaf(accepted, dropped):
+                self.counters[DEAF] = self.counters[RING]
 
     def settle_error(self) -> None:
         """Read the pending error of a link that went down, or poll would report it for ever."""
@@ -72,12 +86,24 @@ class Attachment:
         if error:
             log.info("%s: %s", self.port.name, os.strerror(error))
 
+    def _take_over(self, layout: RingLayout) -> None:
+        """What the row says of another ring is not so of this one, where the kernel begins at the beginning."""
+        ring, row = os.fstat(self._receive.fileno()).st_ino, self.counters
+        if row[RING] != ring:
+            row[REPLACED] += np.uint64(row[RING] != 0 and row[RING] == row[DEAF])
+            row[POSITION], row[RING] = 0, ring
+        row[KIND] = layout.version
+
     def _queued(self) -> bytes:
         """The next frame that did not fit its slot, behind its vnet header; nothing where the queue was full."""
-        try:
-            return self._receive.recv(LONGEST)
-        except OSError:
-            return b""
+        for _ in range(2):  # that a link went down is said once, ahead of what is queued
+            try:
+                return self._receive.recv(LONGEST)
+            except BlockingIOError:
+                break
+            except OSError:
+                continue
+        return b""
 
     def close(self) -> None:
         """Drop views, map and descriptors; no batch may be lent."""

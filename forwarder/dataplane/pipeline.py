@@ -10,10 +10,10 @@ from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.forwarding import verdicts
 from forwarder.dataplane.frame import NONE, Columns, Positions, columns
 from forwarder.dataplane.paths import Paths
-from forwarder.dataplane.ring import Batch, Frame, Span
+from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.scalar import Scalar
 from forwarder.dataplane.segmentation import HEADERS
-from forwarder.dataplane.steady import Steady
+from forwarder.dataplane.steady import Recognised, Steady
 from forwarder.dataplane.transmitter import Going, Transmitter
 from forwarder.state.flow_columns import Words
 from forwarder.state.reasons import REASONS, Reason
@@ -40,52 +40,35 @@ class Pipeline:
     def __init__(self, decisions: Decisions, transmitter: Transmitter) -> None:
         self._decisions, self._transmitter = decisions, transmitter
         self._paths = Paths(decisions.flows, transmitter.ports)
-        self._scalar = Scalar(self._paths)
+        self._scalar = Scalar(self._paths, lambda ingress: decisions.own.others(ingress))
         self._steady = Steady(self._scalar, transmitter.capacity)
         self.ports_changed()
 
     def carry(self, ingress: Attachment, limit: int, few: int, now: float) -> Carried:
-        """Carry what the ring of `ingress` has ready, `limit` frames or so; `few` frames are carried singly.
-
-        What is carried is decided by the routes there are when the ring has been read.
-        """
-        ring = ingress.ring
-        if self._decisions.listens(ingress.port.index):  # every frame may move its flow to another upstream
-            return self._receive(ingress, limit, now)
-        frames = ring.few(few)
-        if frames is not None:
-            if not frames or self.forward_few(ingress, frames, now):
-                ring.release()
-                return Carried(len(frames))
-        elif self._transmitter.segmentation and (spans := ring.evenly(limit)):
-            carried = self.forward_stream(ingress, spans, now)
-            if carried.frames:
-                ring.release()
-                return carried
-        return self._receive(ingress, limit, now)
-
-    def _receive(self, ingress: Attachment, limit: int, now: float) -> Carried:
-        batch = ingress.ring.receive(limit)
-        if batch is None:
+        """Carry what the ring of `ingress` has ready, `limit` frames or so; `few` frames are carried singly."""
+        frames = ingress.ring.look(limit)
+        if not frames:
             return NOTHING
         try:
-            return self.forward(ingress, batch, now)
+            return self._carry(ingress, frames, few, now)
         finally:
             ingress.ring.release()
 
-    def forward_few(self, ingress: Attachment, frames: list[Frame], now: float) -> bool:
-        """Carry a handful of frames one by one, or none of them: False when one needs `forward`."""
-        self._refresh()
-        self._scalar.segmentation = self._transmitter.segmentation
-        own = self._decisions.own.others(ingress.port.index)
-        return self._scalar.forward(ingress, ingress.ring.view, frames, own, now)
+    def _carry(self, ingress: Attachment, frames: int, few: int, now: float) -> Carried:
+        """In the cheapest way that suits; decided by the routes there are now that the ring has been read."""
+        if self._decisions.behind:
+            self._decisions.refresh()
+        if not self._decisions.listens(ingress.port.index):  # else every frame may move its flow to another upstream
+            if frames <= few:
+                if (places := ingress.ring.singly()) and self._scalar.forward(ingress, places, now):
+                    return Carried(frames)
+            elif self._transmitter.segments and (spans := ingress.ring.evenly()):
+                recognised = self._steady.recognise(ingress, spans)
+                if recognised is not None:
+                    return self._forward_stream(recognised, now)
+        return self.forward(ingress, ingress.ring.batch(), now)
 
-    def forward_stream(self, ingress: Attachment, spans: list[Span], now: float) -> Carried:
-        """Carry the frames of `spans`, or none of them: when they are not all of one stream."""
-        self._refresh()
-        recognised = self._steady.recognise(ingress, spans, self._decisions.own.others(ingress.port.index))
-        if recognised is None:
-            return NOTHING
+    def _forward_stream(self, recognised: Recognised, now: float) -> Carried:
         self._transmitter.send_stream(recognised)
         stream, count = recognised.stream, recognised.frames
         stream.counters[RX_PACKETS] += count
@@ -93,13 +76,8 @@ class Pipeline:
         self._decisions.flows.account_one(stream.path.row, count, count * (stream.size + HEADERS), now)
         return Carried(count, ports=len(stream.path.ways))
 
-    def _refresh(self) -> None:
-        if self._decisions.behind:
-            self._decisions.refresh()
-
     def forward(self, ingress: Attachment, batch: Batch, now: float) -> Carried:
-        """Decide on every frame and send what is wanted."""
-        self._refresh()
+        """Decide on every frame of a batch and send what is wanted."""
         header = columns(batch, ingress.link_header)
         rows, decided = self._decisions.of(ingress.port.index, header, now)
         reasons = self._verdicts(ingress, header, decided)
@@ -114,6 +92,15 @@ class Pipeline:
             ports = self._transmitter.send(header, batch, runs, going)
             return Carried(len(rows), runs.flows, ports)
         return Carried(len(rows))
+
+    @property
+    def segments(self) -> int:
+        """Datagrams that the kernel takes in a UDP super-frame; 0: it takes none."""
+        return self._transmitter.segments
+
+    @segments.setter
+    def segments(self, segments: int) -> None:
+        self._transmitter.segments, self._scalar.segmentation = segments, segments > 0
 
     def ports_changed(self, missing: int = 0) -> None:
         """Ports came, went, or are no longer what they were; those of the bitmap `missing` are up, but not attached."""

@@ -1,21 +1,23 @@
 """A TPACKET_V3 receive ring over any writable buffer: knows blocks and frames, not sockets and not IPv4.
 
-Ownership: `few`, `evenly` and `receive` lend what is ready, `release` ends the loan; what is kept longer is copied. The
-kernel fills blocks in ring order and waits for the block it needs, so they are read and given back in that order.
-`position` moves at `release`, never before: a successor that starts there repeats at most what was lent.
+Ownership: `look` lends what is ready, `release` ends the loan; what is kept longer is copied. What is lent can be had
+in three ways (`singly`, `evenly`, `batch`), from the cheapest for a few frames to the one that suits any. The kernel
+fills blocks in ring order and waits for the block it needs, so they are read and given back in that order. `position`
+moves at `release`, never before: a successor that starts there repeats at most what was lent.
 
 The ring is the boundary of trust: what leaves it as a Batch lies within its block, with the IP header where it belongs.
 A frame whose vnet header the kernel could not make is counted in its block, but never filled: it has no
 TP_STATUS_USER, and the rest of its header is an older frame's. The kernel has counted it as dropped; it is skipped.
 
 Per frame there is Python only in the walk of `next_offset`, and not even there when all frames of a block are the
-same distance apart. Processors that reorder loads need a fence between a block's status and its frames; taking a
-lock is the fence Python has.
+same distance apart.
+
+**Order.** The kernel fills a block, then a write barrier, then its status. We read statuses, then `fence.acquire`, then
+what the blocks hold; when all of that has been read (sendmmsg has returned), `fence.release`, then statuses are stored.
 """
 
 import mmap
 import struct
-import threading
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -23,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forwarder.packet.tpacket import NET, TP_STATUS_KERNEL, TP_STATUS_USER, TPACKET_BLOCK_DESC, RingLayout
+from forwarder.state import fence
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Words: TypeAlias = npt.NDArray[np.uint64]
@@ -64,8 +67,8 @@ class Batch:
         return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
 
 
-class Frame(NamedTuple):
-    """One frame lent by a ring, for whoever takes them singly; see Batch."""
+class Place(NamedTuple):
+    """Where one frame lies in a ring, for whoever takes them singly; see Batch."""
 
     mac: int
     net: int
@@ -82,7 +85,7 @@ class Span(NamedTuple):
 
 
 class Ring(Protocol):
-    """What a worker asks of a ring, whatever its version. What the last call lent is lent until `release`."""
+    """What a worker asks of a ring, whatever its version: `look`, then one of three ways to have it, then `release`."""
 
     position: int
     view: memoryview  # the ring's bytes
@@ -95,29 +98,33 @@ class Ring(Protocol):
     def ready(self) -> bool:
         """Whether there is anything to be had."""
 
-    def few(self, most: int) -> list[Frame] | None:
-        """All frames that are ready, where these are at most `most` and whole; None where there are more, or others."""
+    def look(self, limit: int = ...) -> int:
+        """Lends frames that are ready, `limit` at most or so: how many. RuntimeError while others are lent."""
 
-    def frame(self, first: int) -> Frame | None:
-        """The frame whose tpacket header lies at byte `first`; None where it is not filled, or lies elsewhere."""
+    def singly(self) -> list[Place] | None:
+        """What was lent, one by one; None where a frame is not whole or not where it should be."""
+
+    def evenly(self) -> list[Span] | None:
+        """What was lent, where it seems to lie at equal distances.
+
+        It does where the first words of all frames are alike under `head_mask` (`chained`: but for the first of the
+        last).
+        """
+
+    def batch(self) -> Batch:
+        """What was lent, with all columns; frames that are not there are left out."""
+
+    def place(self, first: int) -> Place | None:
+        """Of the frame whose tpacket header lies at byte `first`; None where it is not filled, or lies elsewhere."""
 
     def status(self, first: int) -> int:
         """Its tp_status."""
-
-    def evenly(self, limit: int = ...) -> list[Span] | None:
-        """The frames that `receive` would lend, where they seem to lie at equal distances.
-
-        They do where the first words of all are alike under `head_mask` (`chained`: but for the first of the last).
-        """
-
-    def receive(self, limit: int = ...) -> Batch | None:
-        """Lends frames that are ready, `limit` at most or so; None if none is ready."""
 
     def left(self) -> int:
         """How many frames are ready."""
 
     def release(self) -> None:
-        """Gives back what the last call lent."""
+        """Gives back what was lent."""
 
     def close(self) -> None:
         """Drops all views."""
@@ -138,9 +145,8 @@ class ReceiveRing:
         self.address = int(self._buffer.ctypes.data)
         self.words = self._buffer.view(np.uint64)
         self._halves = self._buffer.view(np.uint32)
-        self._fence = threading.Lock()
         self._header_words = np.array(HEADER_WORDS)[:, None]
-        self._held, self._lent = 0, False
+        self._blocks: list[tuple[int, int]] = []  # those that are lent: byte of the first frame, frames
         found = self._find_position()
         self.position = (position or 0) if found is None else found
 
@@ -148,64 +154,74 @@ class ReceiveRing:
         """Whether there is a block to be had."""
         return bool(self._fields[self.position * self._stride + BLOCK_STATUS] & TP_STATUS_USER)
 
-    def few(self, most: int) -> list[Frame] | None:
-        """All frames that are ready, where these are at most `most`; None where there are more, or odd ones."""
-        frames: list[Frame] = []
-        for first, count in self._blocks_ready(most):
-            at = first
-            if len(frames) + count > most:
-                return None
+    def look(self, limit: int = 1024) -> int:
+        """Lends ready blocks of `limit` frames at most together, but one block at least: how many frames."""
+        if self._blocks:
+            raise RuntimeError("what was lent last was not released")
+        fields, total, room = self._fields, 0, self._layout.block_size - LEAST
+        for number in range(self.position, self.position + self._layout.block_nr):
+            block = number % self._layout.block_nr * self._stride
+            if not fields[block + BLOCK_STATUS] & TP_STATUS_USER:
+                break
+            fence.acquire()
+            count = fields[block + NUM_PKTS]
+            if self._blocks and total + count > limit:
+                break
+            total += count
+            self._blocks.append((block * 4 + min(fields[block + OFFSET_TO_FIRST_PKT] & ~7, room), count))
+        return total
+
+    def singly(self) -> list[Place] | None:
+        """What was lent, one by one; None where a frame is not whole or not where it should be."""
+        places: list[Place] = []
+        for at, count in self._blocks:
             for _ in range(count):
-                if (frame := self.frame(at)) is None:
+                if (place := self.place(at)) is None:
                     return None
-                frames.append(frame)
+                places.append(place)
                 at += self._fields[at // 4]
-        return None if self._is_more() else frames
+        return places
 
-    def frame(self, first: int) -> Frame | None:
-        """The frame whose tpacket header lies at byte `first`; None where it is not filled or not in its block."""
-        room = self._layout.block_size - first % self._layout.block_size
-        if first & 7 or room < LEAST:
-            return None
-        snaplen, length, status, mac, net = FRAME.unpack_from(self.view, first + FRAME_START)
-        if not status & TP_STATUS_USER or net != NET or mac + snaplen > room:
-            return None
-        return Frame(first + mac, first + net, snaplen, length)
-
-    def status(self, first: int) -> int:
-        """The tp_status of the frame whose tpacket header lies at byte `first`."""
-        return self._fields[first // 4 + 5]
-
-    def evenly(self, limit: int = 1024) -> list[Span] | None:
-        """The spans that `receive` would lend; None where a block cannot be one."""
+    def evenly(self) -> list[Span] | None:
+        """What was lent as spans; None where a block cannot be one."""
         spans, size = [], self._layout.block_size
-        for first, count in self._blocks_ready(limit):
+        for first, count in self._blocks:
             step = self._fields[first // 4] if count > 1 else 0
             if count < 1 or step & 7 or first % size + step * (count - 1) > size - LEAST:
                 return None
             spans.append(Span(first, step, count))
         return spans
 
-    def receive(self, limit: int = 1024) -> Batch | None:
-        """Lends ready blocks of `limit` frames at most together, but one block at least; None if none is ready."""
-        if self._lent:
-            raise RuntimeError("the last batch was not released")
-        frames = [self._walk(first // 4, count) for first, count in self._blocks_ready(limit)]
-        self._lent = bool(frames)
-        return self._batch(np.concatenate(frames)) if frames else None
+    def batch(self) -> Batch:
+        """What was lent, with all columns; frames that the kernel could not fill are left out."""
+        return self._batch(np.concatenate([self._walk(first // 4, count) for first, count in self._blocks]))
+
+    def place(self, first: int) -> Place | None:
+        """Of the frame whose tpacket header lies at byte `first`; None where it is not filled or not in its block."""
+        room = self._layout.block_size - first % self._layout.block_size
+        if first & 7 or room < LEAST:
+            return None
+        snaplen, length, status, mac, net = FRAME.unpack_from(self.view, first + FRAME_START)
+        if not status & TP_STATUS_USER or net != NET or mac + snaplen > room:
+            return None
+        return Place(first + mac, first + net, snaplen, length)
+
+    def status(self, first: int) -> int:
+        """The tp_status of the frame whose tpacket header lies at byte `first`."""
+        return self._fields[first // 4 + 5]
 
     def left(self) -> int:
         """Frames in the blocks that are ready."""
-        descriptors = self._blocks()
+        descriptors = self._descriptors()
         return int(descriptors["num_pkts"][descriptors["block_status"] & TP_STATUS_USER != 0].sum())
 
     def release(self) -> None:
-        """Gives the blocks of the last call back, in ring order; a batch is dead then."""
-        with self._fence:
-            for _ in range(self._held):
-                self._fields[self.position * self._stride + BLOCK_STATUS] = TP_STATUS_KERNEL
-                self.position = (self.position + 1) % self._layout.block_nr
-        self._held, self._lent = 0, False
+        """Gives the blocks that were lent back, in ring order; a batch of them is dead then."""
+        fence.release()
+        for _ in self._blocks:
+            self._fields[self.position * self._stride + BLOCK_STATUS] = TP_STATUS_KERNEL
+            self.position = (self.position + 1) % self._layout.block_nr
+        self._blocks.clear()
 
     def close(self) -> None:
         """Drops the views, so that the map can be closed once the batches are gone too; idempotent."""
@@ -214,33 +230,6 @@ class ReceiveRing:
         self._halves = self._buffer.view(np.uint32)
         self._fields.release()
         self.view.release()
-
-    def _blocks_ready(self, limit: int) -> list[tuple[int, int]]:
-        """First frame (byte offset, a multiple of 8) and number of frames of the ready blocks, which are held.
-
-        As many blocks as have `limit` frames at most, but one at least.
-        """
-        fields, total, held, room = self._fields, 0, 0, self._layout.block_size - LEAST
-        ready: list[tuple[int, int]] = []
-        while held < self._layout.block_nr:
-            block = (self.position + held) % self._layout.block_nr * self._stride
-            if not fields[block + BLOCK_STATUS] & TP_STATUS_USER:
-                break
-            with self._fence:
-                count = fields[block + NUM_PKTS]
-            total += count
-            if ready and total > limit:
-                break
-            ready.append((block * 4 + min(fields[block + OFFSET_TO_FIRST_PKT] & ~7, room), count))
-            held += 1
-        self._held = held
-        return ready
-
-    def _is_more(self) -> bool:
-        """Whether the block after those that are held is ready."""
-        following = (self.position + self._held) % self._layout.block_nr
-        ready = self._fields[following * self._stride + BLOCK_STATUS] & TP_STATUS_USER
-        return self._held < self._layout.block_nr and bool(ready)
 
     def _walk(self, first: int, count: int) -> Offsets:
         """Offsets in bytes of `count` chained frames, the first at 32-bit word `first`; of those within the block."""
@@ -287,17 +276,17 @@ class ReceiveRing:
 
     def _find_position(self) -> int | None:
         """The block to read next, found in the ring: the oldest in user state, else the open one; None if neither."""
-        opened = self._blocks()["seq_num"].copy()  # before the status: a block retired in between then shows as ready
+        opened = self._descriptors()["seq_num"].copy()  # before the status: what is retired in between shows as ready
         if not len(self._ready()):
             return int(opened.argmax()) if opened.any() else None
         ready = self._ready()  # again: now all that were retired before one seen above are in
-        return int(ready[self._blocks()["seq_num"][ready].argmin()])
+        return int(ready[self._descriptors()["seq_num"][ready].argmin()])
 
-    def _blocks(self) -> npt.NDArray[np.void]:
+    def _descriptors(self) -> npt.NDArray[np.void]:
         """The block descriptors, shape (block_nr,)."""
         rows = self._buffer[: self._layout.size].reshape(self._layout.block_nr, self._layout.block_size)
         return rows[:, : TPACKET_BLOCK_DESC.itemsize].view(TPACKET_BLOCK_DESC)[:, 0]
 
     def _ready(self) -> Offsets:
         """Indexes of the blocks in user state."""
-        return np.flatnonzero(self._blocks()["block_status"] & TP_STATUS_USER)
+        return np.flatnonzero(self._descriptors()["block_status"] & TP_STATUS_USER)

@@ -7,13 +7,13 @@ the way of all batches; what is carried here is counted and looks on the wire as
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.frame import IGMP, IP_LENGTH, NO_OPTIONS, UDP
 from forwarder.dataplane.paths import Path, Paths, Way
-from forwarder.dataplane.ring import Frame
+from forwarder.dataplane.ring import Place
 from forwarder.dataplane.segmentation import CSUM_OFFSET, HEADERS
 from forwarder.packet.tpacket import (
     VIRTIO_NET_HDR_F_NEEDS_CSUM,
@@ -46,23 +46,19 @@ class Plain(NamedTuple):
 class Scalar:
     """Carries frames along `paths`; `segmentation`: the kernel takes UDP super-frames."""
 
-    def __init__(self, paths: Paths) -> None:
-        self.paths = paths
+    def __init__(self, paths: Paths, others: Callable[[int], Collection[bytes]]) -> None:
+        """`others`: the hardware addresses of our ports, but for the one of this index."""
+        self.paths, self._others = paths, others
         self.segmentation = False
 
-    def forward(
-        self, ingress: Attachment, view: memoryview, frames: Sequence[Frame], own: frozenset[bytes], now: float
-    ) -> bool:
-        """Carry all `frames`, which lie in `view`, or none: False when one of them is not plain.
-
-        `own`: hardware addresses of our other ports.
-        """
+    def forward(self, ingress: Attachment, places: Sequence[Place], now: float) -> bool:
+        """Carry all frames, which lie at `places` in the ring, or none: False when one of them is not plain."""
         plain = []
-        for frame in frames:
-            found = self.plain(ingress, view, frame, own)
+        for place in places:
+            found = self.plain(ingress, place)
             if found is None:
                 return False
-            plain.append((found, frame.length))
+            plain.append((found, place.length))
         counters = ingress.counters
         for each, length in plain:
             for way in each.path.ways:
@@ -72,10 +68,10 @@ class Scalar:
             counters[RX_BYTES] += length + (each.datagrams - 1) * (ingress.link_header + HEADERS)
         return True
 
-    def plain(self, ingress: Attachment, view: memoryview, frame: Frame, own: frozenset[bytes]) -> Plain | None:
+    def plain(self, ingress: Attachment, place: Place) -> Plain | None:
         """What is sent of a frame; None: not plain."""
-        mac, net, snaplen, length = frame
-        link_header = ingress.link_header
+        mac, net, snaplen, length = place
+        view, link_header = ingress.ring.view, ingress.link_header
         if net - mac != link_header or snaplen < length or length < link_header + IP_LENGTH:
             return None
         header = bytes(view[net : net + IP_LENGTH])
@@ -86,7 +82,7 @@ class Scalar:
         path = self.paths.find(ingress, source << 32 | group)
         if path is None or ttl < path.threshold:
             return None
-        if own and bytes(view[mac + 6 : mac + 12]) in own:
+        if link_header and bytes(view[mac + 6 : mac + 12]) in self._others(ingress.port.index):
             return None
         vnet = bytes(view[mac - VNET_HDR_LENGTH : mac])
         datagrams, longest = 1, total

@@ -1,34 +1,67 @@
 """A TPACKET_V2 receive ring over any writable buffer: slots of a fixed size, each shown as soon as it is filled.
 
-The same loan as in `ring`: slots are read and given back in order. Frames that do not fit a slot (super-frames, jumbo
-frames) are queued whole at the socket too, in the order of their slots; such a frame is a batch of its own, over a
-private buffer. Where the queue was full there is only the beginning of the frame, and it counts as truncated.
+The same loan as in `ring`: slots are read and given back in order, and count with TP_STATUS_USER only.
+
+**Order.** The kernel writes a slot, then a full barrier, then its status. We read statuses, then `fence.acquire`, then
+what the slots hold; when all of that has been read (sendmmsg has returned), `fence.release`, then statuses are stored.
+
+**Position.** The kernel fills slots in ring order and knows where it is; we note where we are, in a word that outlives
+the process (`note`), because neither an empty ring nor its stamps, which are wall-clock time, tell it. `release` marks
+the first slot of the batch (GIVING: not filled, but not free either, so the kernel cannot pass it), notes the new
+position, frees the other slots, and the marked one last. So a process that is killed leaves one of these:
+
+* no mark: the note is right. If the batch had been sent, its successor repeats it;
+* a mark at the note, which is still the old one, as no batch is the whole ring: the successor goes on behind the mark,
+  and repeats the rest of the batch;
+* a mark elsewhere: what is still filled from there to the note has been sent and is newer than nothing, since the
+  kernel did not get past the mark. The successor frees it and goes on at the note.
+
+Nothing is lost, only the batch in hand can repeat, and whatever the clock does changes nothing.
+
+**Frames longer than their slot** (super-frames, jumbo frames) are queued whole at the socket too, in the order of their
+slots; such a frame is a batch of its own, over a private buffer. The slot holds its beginning, by which it is known
+again: what a predecessor took from the queue is missing there, what an error kept us from taking is left over. Where
+it is not found (the queue was full, too) or is too long for an IPv4 packet, it counts as truncated.
+
+**Deafness.** Where the kernel cannot describe a frame in a vnet header (`virtio_net_hdr_from_skb`: a tap user's UFO
+frame, before Linux 6.2 every UDP super-frame) it drops it and leaves its slot reserved for ever: nothing comes in any
+more, everything is counted as dropped. See `deaf`.
 """
 
 import mmap
 import struct
-import threading
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from forwarder.dataplane.ring import Batch, Bytes, Frame, Offsets, Span, Words
+from forwarder.dataplane.ring import Batch, Bytes, Offsets, Place, Span, Words
 from forwarder.packet.tpacket import (
     FRAME_SIZE,
     NET_V2,
     TP_STATUS_COPY,
     TP_STATUS_KERNEL,
+    TP_STATUS_LOSING,
     TP_STATUS_USER,
     TPACKET2_HDR,
     VNET_HDR_LENGTH,
     RingLayout,
 )
+from forwarder.state import fence
 
 HEADER = struct.Struct("=3I2H")  # status, len, snaplen, mac, net of a tpacket2_hdr
-LONGEST = 65536 + 64
 STRIDE = FRAME_SIZE // 4
-HEAD_MASK = np.full(2, ~0).astype(np.uint64)  # status, len, snaplen, mac, net
+WHOLE = TP_STATUS_USER | TP_STATUS_COPY  # of a filled slot: whether it holds its frame
+GIVING = 1 << 16
+"""The status of a slot behind which slots are being given back; a bit that is nobody else's (linux/if_packet.h)."""
+LONGEST_PACKET = 65535  # of IPv4, whose length field has 16 bits
+LONGEST = VNET_HDR_LENGTH + NET_V2 + LONGEST_PACKET
+"""Most octets to take of a queued frame: more than any that fits, so that one that does not is seen to be longer."""
+SPARE = 64  # octets behind a private frame: whoever gathers headers reads 64 at once
+HEAD_MASK = np.array([~TP_STATUS_LOSING, ~0]).astype(np.uint64)
+"""Of status, len, snaplen, mac and net: LOSING says something of the ring, not of the frame."""
+A_FEW = 8  # slots that are looked at one by one before the others are as a vector
 
 
 class SlotRing:
@@ -40,10 +73,13 @@ class SlotRing:
         self,
         buffer: bytearray | mmap.mmap,
         layout: RingLayout,
-        position: int | None = None,
+        note: Words | None = None,
         queued: Callable[[], bytes] = bytes,
     ) -> None:
-        """`position`: where to read on when the ring is empty; `queued`: the next frame of the socket's queue."""
+        """`note[0]`: the position, kept for a successor; `queued`: the next frame of the socket's queue, b"" for none.
+
+        Queued frames begin with their vnet header.
+        """
         self.view = memoryview(buffer)
         self._slots = layout.frame_nr
         self._fields = self.view.cast("I")
@@ -53,43 +89,54 @@ class SlotRing:
         slots = self._buffer[: self._slots * FRAME_SIZE].reshape(self._slots, FRAME_SIZE)
         self._headers: npt.NDArray[np.void] = slots[:, : TPACKET2_HDR.itemsize].view(TPACKET2_HDR)[:, 0]
         self._status: npt.NDArray[np.uint32] = self._headers["status"]
-        self._queued = queued
-        self._fence = threading.Lock()
-        self._held, self._lent = 0, False
-        self.position = self._find_position(position or 0)
+        self._queued, self._beside = queued, deque[bytes]()
+        self._note: Words = np.zeros(1, np.uint64) if note is None else note
+        self._held, self._beyond, self._free = 0, False, False
+        self.position = self._recover(int(self._note[0]) % self._slots)
 
     def ready(self) -> bool:
         """Whether there is a filled slot to be had."""
         return bool(self._fields[self.position * STRIDE] & TP_STATUS_USER)
 
-    def receive(self, limit: int = 1024) -> Batch | None:
-        """Lends up to `limit` ready frames, as far as they lie in a row; None if none is ready."""
-        if self._lent:
-            raise RuntimeError("the last batch was not released")
-        self._held = self._in_a_row(limit)
+    def look(self, limit: int = 1024) -> int:
+        """Lends filled slots, `limit` at most, that lie in a row and hold their frames; else one that does not."""
         if self._held:
-            self._lent = True
-            return self._batch(self.position, self._held)
-        if not self.ready():
-            return None
-        self._held, self._lent = 1, True
-        return self._long(self.position, self._queued())
+            raise RuntimeError("what was lent last was not released")
+        most = min(limit, self._slots - 1, self._slots - self.position)  # never the whole ring: `_recover`
+        count, fields, at = 0, self._fields, self.position * STRIDE
+        while count < min(most, A_FEW) and fields[at + count * STRIDE] & WHOLE == TP_STATUS_USER:
+            count += 1
+        if count == A_FEW < most:
+            count += _run(self._status[self.position + A_FEW : self.position + most])
+        fence.acquire()
+        self._held = count or int(self.ready())
+        self._beyond = not count
+        return self._held
 
-    def frame(self, first: int) -> Frame | None:
-        """The frame in the slot at byte `first`; None where it does not fit or is not there."""
+    def singly(self) -> list[Place] | None:
+        """What was lent, one by one; None where a frame does not lie where it should."""
+        first, count = self.position * FRAME_SIZE, self._held
+        places = [self.place(at) for at in range(first, first + count * FRAME_SIZE, FRAME_SIZE)]
+        return None if None in places else places  # type: ignore[return-value]
+
+    def evenly(self) -> list[Span] | None:
+        """What was lent as a span; None where the frame is too long for its slot."""
+        return None if self._beyond else [Span(self.position * FRAME_SIZE, FRAME_SIZE, self._held)]
+
+    def batch(self) -> Batch:
+        """What was lent."""
+        return self._long(self.position) if self._beyond else self._batch(self.position, self._held)
+
+    def place(self, first: int) -> Place | None:
+        """Where the frame in the slot at byte `first` lies; None where it does not fit or is not there."""
         status, length, snaplen, mac, net = HEADER.unpack_from(self.view, first)
-        if status & (TP_STATUS_USER | TP_STATUS_COPY) != TP_STATUS_USER or net != NET_V2 or mac + snaplen > FRAME_SIZE:
+        if status & WHOLE != TP_STATUS_USER or net != NET_V2 or mac + snaplen > FRAME_SIZE:
             return None
-        return Frame(first + mac, first + net, snaplen, length)
+        return Place(first + mac, first + net, snaplen, length)
 
     def status(self, first: int) -> int:
         """The tp_status of the frame in the slot at byte `first`."""
         return self._fields[first // 4]
-
-    def evenly(self, limit: int = 1024) -> list[Span] | None:
-        """The slots that `receive` would lend; None where a frame is too long for its slot."""
-        self._held = self._in_a_row(limit)
-        return [Span(self.position * FRAME_SIZE, FRAME_SIZE, self._held)] if self._held else None
 
     def left(self) -> int:
         """Frames in the slots that are filled."""
@@ -97,25 +144,23 @@ class SlotRing:
 
     def release(self) -> None:
         """Gives the slots of the last batch back; the batch is dead."""
-        with self._fence:
-            self._status[self.position : self.position + self._held] = TP_STATUS_KERNEL
-            self.position = (self.position + self._held) % self._slots
-        self._held, self._lent = 0, False
+        if not self._held:
+            return
+        first, end = self.position, self.position + self._held
+        fence.release()
+        self._fields[first * STRIDE] = GIVING
+        self.position = self._note[0] = end % self._slots
+        self._free_slots(first, end)
+        self._held = 0
 
-    def few(self, most: int) -> list[Frame] | None:
-        """All frames that are ready, where these are at most `most` and fit their slots; None otherwise."""
-        frames: list[Frame] = []
-        slot = self.position
-        while (status := self._fields[slot * STRIDE]) & TP_STATUS_USER:
-            if status & TP_STATUS_COPY or len(frames) == most or (frames and slot == 0):
-                return None
-            with self._fence:
-                at = slot * FRAME_SIZE
-            _, length, snaplen, mac, net = HEADER.unpack_from(self.view, at)
-            frames.append(Frame(at + mac, at + net, snaplen, length))
-            slot = (slot + 1) % self._slots
-        self._held = len(frames)
-        return frames
+    def deaf(self, accepted: int, dropped: int) -> bool:
+        """Whether the kernel fills this ring no more, told what it took and what it dropped since the last call.
+
+        It dropped something although the ring was empty all the time: empty then and now, and nothing came in between.
+        However late we are, that is never so: then the ring is full.
+        """
+        was_free, self._free = self._free, not self.ready()
+        return was_free and self._free and dropped > 0 and not accepted
 
     def close(self) -> None:
         """Drops the views, so that the map can be closed once the batches are gone too; idempotent."""
@@ -126,13 +171,9 @@ class SlotRing:
         self._fields.release()
         self.view.release()
 
-    def _in_a_row(self, limit: int) -> int:
-        """How many filled slots there are from the position on, of frames that fit theirs."""
-        end = min(self.position + limit, self._slots)
-        with self._fence:
-            status = self._status[self.position : end].copy()
-        usable = status & (TP_STATUS_USER | TP_STATUS_COPY) == TP_STATUS_USER
-        return len(status) if usable.all() else int(usable.argmin())
+    def _shown(self, at: int) -> Place:
+        _, length, snaplen, mac, net = HEADER.unpack_from(self.view, at)
+        return Place(at + mac, at + net, snaplen, length)
 
     def _batch(self, first: int, count: int) -> Batch:
         frame: Offsets = np.arange(first, first + count) * FRAME_SIZE
@@ -148,32 +189,66 @@ class SlotRing:
             status=header["status"],
         )
 
-    def _long(self, slot: int, queued: bytes) -> Batch:
-        """The frame of a slot that was too short for it, from the socket's queue; truncated when it is not there."""
-        header = self._headers[slot]
-        length, link_header = int(header["len"]), int(header["net"]) - int(header["mac"])
-        if len(queued) != VNET_HDR_LENGTH + length:
+    def _long(self, slot: int) -> Batch:
+        """The frame of a slot that was too short for it, whole where that can be, else truncated."""
+        shown = self._shown(slot * FRAME_SIZE)
+        link_header = shown.net - shown.mac
+        queued = self._whole(shown)
+        if not queued or shown.length > link_header + LONGEST_PACKET or link_header + VNET_HDR_LENGTH > NET_V2:
             return self._batch(slot, 1)
-        buffer = np.zeros(LONGEST // 8, np.uint64)
+        words = np.empty(-(-(NET_V2 + LONGEST_PACKET + SPARE) // 8), np.uint64)
+        octets = words.view(np.uint8)
         start = NET_V2 - link_header - VNET_HDR_LENGTH
-        octets = buffer.view(np.uint8)
         octets[start : start + len(queued)] = np.frombuffer(queued, np.uint8)
         return Batch(
             buffer=octets,
-            words=buffer,
+            words=words,
             frame=np.array([0]),
             mac=np.array([NET_V2 - link_header]),
             net=np.array([NET_V2]),
-            snaplen=np.array([length]),
-            length=np.array([length]),
-            status=np.array([header["status"]], np.uint32),
+            snaplen=np.array([shown.length]),
+            length=np.array([shown.length]),
+            status=self._status[slot : slot + 1].copy(),
         )
 
-    def _find_position(self, otherwise: int) -> int:
-        """The slot to read next: the oldest filled one; in an empty ring the one after that which was filled last."""
-        filled = self._status & TP_STATUS_USER != 0
-        age = self._headers["sec"].astype(np.uint64) << np.uint64(32) | self._headers["nsec"]
-        if filled.any():
-            ready = np.flatnonzero(filled)
-            return int(ready[age[ready].argmin()])
-        return (int(age.argmax()) + 1) % self._slots if age.any() else otherwise % self._slots
+    def _whole(self, shown: Place) -> bytes:
+        """What was queued for a slot, behind its vnet header; empty where it is not there.
+
+        Most often the first of the queue. What was queued before it will never be asked for; what comes after it is
+        kept for its own slot.
+        """
+        beginning = bytes(self.view[shown.mac : shown.mac + shown.snaplen])
+        size, passed = min(VNET_HDR_LENGTH + shown.length, LONGEST), 0
+        while passed < len(self._beside) or self._take():
+            queued = self._beside[passed]
+            passed += 1
+            if len(queued) == size and queued.startswith(beginning, VNET_HDR_LENGTH):
+                for _ in range(passed):
+                    self._beside.popleft()
+                return queued
+        return b""
+
+    def _take(self) -> bool:
+        """Take one more frame from the queue."""
+        if queued := self._queued():
+            self._beside.append(queued)
+        return bool(queued)
+
+    def _free_slots(self, first: int, end: int) -> None:
+        """Free slots of which the first is marked."""
+        self._status[first + 1 : end] = TP_STATUS_KERNEL
+        self._fields[first * STRIDE] = TP_STATUS_KERNEL
+
+    def _recover(self, noted: int) -> int:
+        """The slot to begin with, after finishing what a predecessor had begun to give back."""
+        for first in np.flatnonzero(self._status == GIVING).tolist():
+            if first == noted:
+                noted = self._note[0] = (first + 1) % self._slots
+            self._free_slots(first, noted or self._slots)
+        return noted
+
+
+def _run(status: npt.NDArray[np.uint32]) -> int:
+    """How many filled slots there are before the first that is not, or does not hold its frame."""
+    usable = status & WHOLE == TP_STATUS_USER
+    return len(status) if usable.all() else int(usable.argmin())

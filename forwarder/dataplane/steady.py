@@ -82,16 +82,18 @@ class Steady:
         self._difference = np.zeros((capacity, 20), np.uint64)
         self._masked = np.zeros((capacity, 20), np.uint64)
 
-    def recognise(self, ingress: Attachment, spans: list[Span], own: frozenset[bytes]) -> Recognised | None:
-        """What the frames of `spans` in the ring of `ingress` are; None: anything else. `own`: as in `scalar`."""
-        ring, count = ingress.ring, sum(span.frames for span in spans)
+    def recognise(self, ingress: Attachment, spans: list[Span]) -> Recognised | None:
+        """What the frames of `spans` in the ring of `ingress` are; None: anything else."""
+        ring, count = ingress.ring, 0
+        for span in spans:
+            count += span.frames
         if count < 2 or ingress.link_header != ETHERNET_LENGTH or not _look_like_one(ring, spans):
             return None
         stream = self._streams.get(ingress.port.index)
         known = stream is not None and stream.ring is ring and stream.generation == self._paths.current()
         if stream and known and (recognised := self._compare(stream, spans, count)):
             return recognised
-        stream = self._begin(ingress, spans[0], own)
+        stream = self._begin(ingress, spans[0])
         if stream is None:
             return None
         self._streams[ingress.port.index] = stream
@@ -101,12 +103,12 @@ class Steady:
         """Ports came, went, or are no longer what they were."""
         self._streams.clear()
 
-    def _begin(self, ingress: Attachment, span: Span, own: frozenset[bytes]) -> Stream | None:
+    def _begin(self, ingress: Attachment, span: Span) -> Stream | None:
         """The stream of which the first frame of a span may be one, if it is fit for a super-datagram."""
         ring = ingress.ring
-        frame = ring.frame(span.first)
-        plain = self._scalar.plain(ingress, ring.view, frame, own) if frame else None
-        if frame is None or plain is None:
+        place = ring.place(span.first)
+        plain = self._scalar.plain(ingress, place) if place else None
+        if place is None or plain is None:
             return None
         datagram = bytes(plain.rest[:UDP_LENGTH])
         trusted = _has_right_seed(plain, datagram) or _is_vouched_for(ring, span, plain, datagram)
@@ -121,9 +123,9 @@ class Steady:
             counters=ingress.counters.data,
             header=plain.header,
             datagram=datagram,
-            length=frame.length,
+            length=place.length,
             size=len(plain.rest) - UDP_LENGTH,
-            header_sum=_folded(*struct.unpack_from("!4xH4xH", ring.view, frame.net)),
+            header_sum=_folded(*struct.unpack_from("!4xH4xH", ring.view, place.net)),
             reference=ring.words[span.first // 8 : span.first // 8 + words].copy(),
             mask=_mask(ring, _ALL * 2, _ALL * 2, udp_checksum),
             loose=_mask(ring, bytes(2), bytes(2), udp_checksum),

@@ -78,11 +78,6 @@ class Transmitter:
         self.burst = 64
         self.pause: Callable[[], bool] | None = None  # whether there was time for one; None: we are behind
 
-    @property
-    def segmentation(self) -> bool:
-        """Whether the kernel takes UDP super-frames."""
-        return self.segments > 0
-
     def send_stream(self, recognised: Recognised) -> None:
         """Send a batch that is all of one stream; in bursts, as long as there is time for a `pause` between them."""
         payloads, ways = self._payloads.of(recognised), recognised.stream.path.ways
@@ -152,7 +147,7 @@ class Transmitter:
 
     def _send_to(self, port: Attachment, load: "_Load", lane: "_Lane") -> None:
         index, settings = port.port.index, port.port.settings
-        chosen = egress(load.leaving, index, settings.threshold, port.port.mtu, self.segmentation)
+        chosen = egress(load.leaving, index, settings.threshold, port.port.mtu, self.segments > 0)
         if chosen.mtu.size:
             port.count(Reason.MTU, int(load.datagrams[chosen.mtu].sum()))
         if chosen.threshold.size:

@@ -308,7 +308,7 @@ class Worker:
         for port in self._attached.values():
             port.beat()
         self._decisions.tidy(now)
-        if not self._transmitter.segments:
+        if not self._pipeline.segments:
             self._ask_for_segmentation()
         waited = _waited_for_processors()
         self._fanout.crowded = waited - self._waited > CROWDED * BEAT * 1e9
@@ -320,7 +320,7 @@ class Worker:
             with suppress(OSError):
                 self._header[GSO] = _segmentation(port)
                 break
-        self._transmitter.segments = SEGMENTS_OF[self._header[GSO]]
+        self._pipeline.segments = SEGMENTS_OF[self._header[GSO]]
 
     def _respondents(self) -> list[Attachment]:
         """Ethernet ports that are up, upstream first to spare receivers; none before upstream is attached."""

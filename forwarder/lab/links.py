@@ -18,7 +18,7 @@ from forwarder.lab.wait import wait_for
 T = TypeVar("T")
 
 TUNSETIFF = 0x400454CA  # if_tun.h
-IFF_TUN, IFF_TAP, IFF_NO_PI = 0x0001, 0x0002, 0x1000
+IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x0002, 0x1000, 0x4000
 
 
 def netlink(namespace: Namespace, operation: Callable[[Any], T]) -> T:
@@ -95,12 +95,15 @@ def macvlan(namespace: Namespace, name: str, parent: str, mode: str = "bridge") 
     netlink(namespace, make)
 
 
-def tun(namespace: Namespace, name: str, *, ethernet: bool = False) -> int:
-    """A tun (tap when `ethernet`) link; the descriptor that carries its packets, whose close deletes it."""
+def tun(namespace: Namespace, name: str, *, ethernet: bool = False, vnet_header: bool = False) -> int:
+    """A tun (tap when `ethernet`) link; the descriptor that carries its packets, whose close deletes it.
+
+    `vnet_header`: a virtio_net_hdr goes before each packet, as it does for virtual machines.
+    """
 
     def make() -> int:
         fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-        flags = (IFF_TAP if ethernet else IFF_TUN) | IFF_NO_PI
+        flags = (IFF_TAP if ethernet else IFF_TUN) | IFF_NO_PI | (IFF_VNET_HDR if vnet_header else 0)
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
         return fd
 

@@ -23,6 +23,7 @@ TAX = 0x07
 
 NET_OFF = 0xFFF00000  # SKF_NET_OFF
 PKTTYPE = 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PKTTYPE
+IFINDEX = 0xFFFFF008  # SKF_AD_OFF + SKF_AD_IFINDEX
 ALL = 0xFFFFFFFF
 
 IP_PROTOCOL, IP_SOURCE, IP_DESTINATION = NET_OFF + 9, NET_OFF + 12, NET_OFF + 16
@@ -53,9 +54,16 @@ class Share(NamedTuple):
 WHOLE = Share()
 
 
-def _not_ours(otherwise: Filter) -> list[Instruction]:
-    """Drops frames for other hosts (VLANs of a trunk show as such) and outgoing ones, then goes on."""
+def _ours(ifindex: int, otherwise: Filter) -> list[Instruction]:
+    """Drops what is not for us by this link, then goes on.
+
+    That is frames for other hosts and outgoing ones; and frames of VLANs, which the kernel shows, without their tag, to
+    sockets of the trunk for IPv4 too. Where the VLAN has a link of its own (it may be another port) they are of that
+    link by then, else they count as for another host; that there was a tag shows in neither case.
+    """
     return [
+        Instruction(LD_W_ABS, IFINDEX),
+        Instruction(JEQ, ifindex, 0, 3),
         Instruction(LD_W_ABS, PKTTYPE),
         Instruction(JEQ, PACKET_OTHERHOST, 1, 0),
         Instruction(JEQ, PACKET_OUTGOING, 0, 1),
@@ -82,9 +90,10 @@ def _share(share: Share) -> list[Instruction]:
     ]
 
 
-def data_filter(share: Share = WHOLE) -> list[Instruction]:
+def data_filter(ifindex: int, share: Share = WHOLE) -> list[Instruction]:
     """IPv4 multicast that may be forwarded: 224.0.0.0/4 without 224.0.0.0/24 and without IGMP (RFC 5771 section 4)."""
-    return _not_ours(
+    return _ours(
+        ifindex,
         [
             Instruction(LD_B_ABS, IP_PROTOCOL),
             Instruction(JEQ, IPPROTO_IGMP, 3, 0),
@@ -93,13 +102,13 @@ def data_filter(share: Share = WHOLE) -> list[Instruction]:
             Instruction(JGT, MULTICAST_END, 0, 1),
             REJECT,
             *_share(share),
-        ]
+        ],
     )
 
 
-def igmp_filter() -> list[Instruction]:
+def igmp_filter(ifindex: int) -> list[Instruction]:
     """IPv4 packets that carry IGMP."""
-    return _not_ours([Instruction(LD_B_ABS, IP_PROTOCOL), Instruction(JEQ, IPPROTO_IGMP, 0, 1), ACCEPT, REJECT])
+    return _ours(ifindex, [Instruction(LD_B_ABS, IP_PROTOCOL), Instruction(JEQ, IPPROTO_IGMP, 0, 1), ACCEPT, REJECT])
 
 
 def reject_filter() -> list[Instruction]:

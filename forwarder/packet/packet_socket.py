@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from forwarder.packet import bpf
 from forwarder.packet.tpacket import (
@@ -94,7 +95,7 @@ def open_receive_ring(
             _raise_buffer(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, COPY_BUFFER)
         step("vnet header").setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         step("reserve").setsockopt(SOL_PACKET, PACKET_RESERVE, RESERVE)
-        _lock_filter(step("filter"), bpf.data_filter(share))
+        _lock_filter(step("filter"), bpf.data_filter(ifindex, share))
         step("ring").setsockopt(SOL_PACKET, PACKET_RX_RING, layout.request())
         _join(step("membership"), ifindex, promiscuous)
         _bind(step("bind"), ifindex, ETH_P_IP)
@@ -122,7 +123,7 @@ def open_transmit(ifindex: int, name: str) -> socket.socket:
 def open_igmp(ifindex: int, name: str, promiscuous: bool) -> socket.socket:
     """A bound socket that receives IGMP with its link header and sends frames likewise, without vnet headers."""
     with _opened(name) as (sock, step):
-        _lock_filter(step("filter"), bpf.igmp_filter())
+        _lock_filter(step("filter"), bpf.igmp_filter(ifindex))
         _raise_buffer(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, IGMP_BUFFER)
         _join(step("membership"), ifindex, promiscuous)
         _bind(step("bind"), ifindex, ETH_P_IP)
@@ -130,11 +131,22 @@ def open_igmp(ifindex: int, name: str, promiscuous: bool) -> socket.socket:
         return sock
 
 
+class Statistics(NamedTuple):
+    """What became of frames that passed a socket's filter."""
+
+    accepted: int
+    dropped: int
+
+
+def take_statistics(sock: socket.socket) -> Statistics:
+    """The frames since the last call: PACKET_STATISTICS resets on read. OSError."""
+    packets, drops = TPACKET_STATS.unpack(sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, TPACKET_STATS.size))
+    return Statistics(packets - drops, drops)
+
+
 def take_drops(sock: socket.socket) -> int:
-    """Packets that found no room since the last call: PACKET_STATISTICS resets on read. OSError."""
-    answer = sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, TPACKET_STATS.size)
-    _packets, drops = TPACKET_STATS.unpack(answer)
-    return int(drops)
+    """Packets that found no room since the last call; OSError."""
+    return take_statistics(sock).dropped
 
 
 def take_error(sock: socket.socket) -> int:

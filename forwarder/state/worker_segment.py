@@ -16,13 +16,15 @@ HEADER = 16
 MAX_PORTS, MAX_FLOWS, HEARTBEAT, BATCHES, FRAMES, GSO, FLOWS = 0, 1, 2, 3, 4, 5, 6
 PLAIN, GSO_TAKEN, GSO_MORE = 1, 2, 3
 """What the kernel takes: no UDP super-frames, those of up to 64 datagrams, of up to 128; 0 before it was asked."""
-ASSIGNED, RING, POSITION, RX_PACKETS, RX_BYTES, TX_PACKETS, TX_BYTES, FIRST_REASON = range(8)
+# Of a port's ring: the inode of its socket, the position in it, its TPACKET version (0: none yet), the inode of the
+# last one that the kernel filled no more, and how many of those were replaced.
+ASSIGNED, RING, POSITION, KIND, DEAF, REPLACED, RX_PACKETS, RX_BYTES, TX_PACKETS, TX_BYTES, FIRST_REASON = range(11)
 BLOCK = FIRST_REASON + len(REASONS)
 
 
 @dataclass(frozen=True, slots=True)
 class PortCounters:
-    """One port's row, dropped frames by reason."""
+    """One port's row, dropped frames by reason; `ring` is the TPACKET version of its ring, None before it has one."""
 
     assigned: int
     rx_packets: int
@@ -30,6 +32,8 @@ class PortCounters:
     tx_packets: int
     tx_bytes: int
     drops: dict[str, int]
+    ring: int | None = None
+    ring_replacements: int = 0
 
 
 def create(index: int, max_ports: int, max_flows: int) -> int:
@@ -82,4 +86,5 @@ class WorkerReader(WorkerSegment):
         """The counters of one port."""
         row = self.ports[index].tolist()
         drops = dict(zip(REASONS, row[FIRST_REASON:], strict=True))
-        return PortCounters(row[ASSIGNED], row[RX_PACKETS], row[RX_BYTES], row[TX_PACKETS], row[TX_BYTES], drops)
+        traffic = row[RX_PACKETS], row[RX_BYTES], row[TX_PACKETS], row[TX_BYTES]
+        return PortCounters(row[ASSIGNED], *traffic, drops, row[KIND] or None, row[REPLACED])

@@ -11,10 +11,12 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from forwarder.packet.packet_socket import PortError
+from forwarder.packet.super_frames import super_frames_taken
 from forwarder.state.ports import Added, Configuration, Port
 from forwarder.state.settings import Settings
 from forwarder.state.snapshot import SnapshotWriter
 from forwarder.supervisor.assignment import Assignment
+from forwarder.supervisor.deafness import DeafRings
 from forwarder.supervisor.links import Link, LinkWatch
 from forwarder.supervisor.shared import Shared
 from forwarder.supervisor.sockets import PortOpener, PortSockets, key_of
@@ -40,7 +42,8 @@ class Ports:
         self._snapshot = SnapshotWriter(shared.configuration)
         self._assignment = Assignment(settings.dataplane.max_ports)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._opener = PortOpener(settings.dataplane, self._bell)
+        self._opener = PortOpener(settings.dataplane, self._bell, super_frames_taken())
+        self._deaf = DeafRings(shared.workers)
         self._sockets: dict[int, PortSockets] = {}
         self._failures: dict[str, str] = {}
         self._retry = 0.0
@@ -109,6 +112,30 @@ class Ports:
             self._open_sockets()
         return opened
 
+    def replaced(self) -> list[tuple[int, int]]:
+        """Index and worker of the rings that were replaced since the last call."""
+        taken = []
+        for key, worker, ring in self._opener.replaced():
+            sockets = self._sockets.get(key[0])
+            if sockets is None or sockets.key != key:
+                self._opener.close_ring(ring)
+                continue
+            self._opener.close_ring(sockets.rings[worker])
+            self._sockets[key[0]] = sockets.with_ring(worker, ring)
+            taken.append((key[0], worker))
+        return taken
+
+    def replace_deaf(self, now: float) -> None:
+        """Begin to replace the rings that are deaf, each port's when it is time."""
+        for index, worker in self._deaf.due(now, self._ring_number):
+            sockets = self._sockets[index]
+            port = next(port for port in self.ports if key_of(port) == sockets.key)
+            log.warning(
+                "%s: the kernel fills the ring of worker %d no more, after a frame that it cannot describe there "
+                "(such as one of a tap's user with UDP fragmentation offload); replacing the ring", port.name, worker,
+            )
+            self._opener.replace_ring(port, sockets.layout, self._promiscuous(port), worker)
+
     def retry(self, now: float) -> None:
         """Try again what could not be opened, when it is time."""
         if self._retry and now >= self._retry:
@@ -141,9 +168,17 @@ class Ports:
 
     def _open_sockets(self) -> None:
         for port in self.ports:
-            link = self.links.get(port.name)
-            if link is not None and port.ifindex and port.index not in self._sockets:
-                self._opener.open(port, promiscuous=link.kind == "bridge")
+            if port.name in self.links and port.ifindex and port.index not in self._sockets:
+                self._opener.open(port, self._promiscuous(port))
+
+    def _promiscuous(self, port: Port) -> bool:
+        """Whether a port has to ask for everything to get all multicast."""
+        link = self.links.get(port.name)
+        return link is not None and link.kind == "bridge"
+
+    def _ring_number(self, index: int, worker: int) -> int | None:
+        sockets = self._sockets.get(index)
+        return None if sockets is None else sockets.ring_number(worker)
 
     def _failed(self, error: PortError) -> None:
         """Try again soon, but say only once what is wrong with a port."""

@@ -79,9 +79,11 @@ class Staff:
         """Whether the data path is ready."""
         return all(child.ready for child in self._borrowers())
 
-    def owe(self, index: int) -> None:
-        """A port has got its sockets: lend them."""
+    def owe(self, index: int, worker: int | None = None) -> None:
+        """A port has got its sockets, or one worker's other ones: lend them."""
         for child in self._borrowers():
+            if worker is not None and child.arguments.get("index") != worker:
+                continue
             child.owed.append(index)
             self._pay(child)
 

@@ -121,10 +121,13 @@ class Supervisor:
     def _ports_opened(self) -> None:
         for index in self._ports.opened():
             self._staff.owe(index)
+        for index, worker in self._ports.replaced():
+            self._staff.owe(index, worker)
 
     def _tick(self, now: float) -> None:
         self._staff.keep(now)
         self._ports.retry(now)
+        self._ports.replace_deaf(now)
         if self._data_path_ready(now):
             self._staff.open_doors()
         if not self._announced and self._staff.complete:

@@ -304,7 +304,8 @@ def test_a_source_behind_a_downstream_port_reaches_other_members_but_not_its_own
 
 INTERFACE_KEYS = (
     "name index role state address mac mtu link_type querier querier_address igmp_version "
-    "rx_packets rx_bytes tx_packets tx_bytes groups segmentation segmentation_reason drops igmp"
+    "rx_packets rx_bytes tx_packets tx_bytes groups segmentation segmentation_reason ring ring_reason "
+    "ring_replacements drops igmp"
 )
 DROP_REASONS = (
     "malformed truncated ttl_expired ttl_threshold wrong_interface source_not_allowed bad_source boundary "

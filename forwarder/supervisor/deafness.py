@@ -1,0 +1,32 @@
+"""Rings that their workers have found deaf (`dataplane.slot_ring`): whose turn it is to be replaced."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from forwarder.state.worker_segment import DEAF, WorkerSegment
+
+APART = 5.0
+"""Least seconds between two replacements at a port: whoever deafens a ring on purpose costs us 100 ms of a thread."""
+
+
+class DeafRings:
+    """What the workers' segments say; `workers` are their descriptors."""
+
+    def __init__(self, workers: Sequence[int]) -> None:
+        self._rows = [WorkerSegment(descriptor).ports for descriptor in workers]
+        self._not_before: dict[int, float] = {}
+
+    def due(self, now: float, ring: Callable[[int, int], int | None]) -> list[tuple[int, int]]:
+        """(Port index, worker) of each ring to be replaced now: all of a port's that are deaf, if it is its time.
+
+        `ring(index, worker)` is the number of the ring that a worker is lent now: a worker may speak of a former one.
+        """
+        found = [
+            (index, worker)
+            for worker, rows in enumerate(self._rows)
+            for index in np.flatnonzero(rows[:, DEAF]).tolist()
+            if now >= self._not_before.get(index, now) and rows[index, DEAF] == (ring(index, worker) or 0)
+        ]
+        self._not_before |= {index: now + APART for index, _ in found}
+        return found
