@@ -11,6 +11,7 @@ import numpy as np
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.fanout import Fanout
 from forwarder.dataplane.fragmentation import cut, finish_checksum
+from forwarder.dataplane.frame import source_word
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
 from forwarder.state.settings import InterfaceSettings
@@ -32,6 +33,10 @@ class Egress:
     mac: bytes = MAC
     counters: "np.ndarray" = field(default_factory=lambda: np.zeros(BLOCK, np.uint64))
     messages: int = 0
+
+    @property
+    def source(self) -> "np.uint64":
+        return source_word(self.mac)
 
     def sending(self) -> int:
         return self.near.fileno()

@@ -12,7 +12,7 @@ from forwarder.dataplane.frame import (
     headerless,
     packet,
     set_destination_mac,
-    set_source_mac,
+    source_word,
 )
 from forwarder.state.reasons import Reason
 
@@ -99,7 +99,7 @@ def test_outgoing_frame():
     header = columns(batch, 14)
     decrement_ttl(header.rows)
     set_destination_mac(header.rows, header.group)
-    set_source_mac(header.rows, bytes.fromhex("020000000101"))
+    header.rows["source"] = source_word(bytes.fromhex("020000000101"))
     assert header.rows[0].tobytes()[10:24].hex() == "01005e010101" + "020000000101" + "0800"
     assert packet(batch, header, 0) == ip_packet(A, G, b"payload", tos=0x20, ttl=63)
 

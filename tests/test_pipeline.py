@@ -16,6 +16,7 @@ from test_segmentation import datagram, seeded
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.flows import FlowTable
+from forwarder.dataplane.frame import source_word
 from forwarder.dataplane.pipeline import Pipeline
 from forwarder.dataplane.standby import GAP, HOLD_DOWN
 from forwarder.dataplane.transmitter import Transmitter
@@ -57,6 +58,7 @@ class Wire:
 
     def refresh(self, owner: Port) -> None:
         self.port, self.mac = owner, bytes.fromhex(owner.mac.replace(":", ""))
+        self.source = source_word(self.mac)
 
     def sending(self) -> int:
         return self.near.fileno()
@@ -257,7 +259,7 @@ STEADY = [datagram(number, flow=(S, G), fragment=0x4000) for number in range(20)
 def test_a_steady_stream_is_limited_like_any_other(plane):
     limited = port(D1, "downstream", rate_limit=80_000)
     world = plane(port(UP, "upstream"), limited, port(D2, "downstream"))
-    world.pipeline.segments = 64
+    world.pipeline.use_segments(64)
     world.join(D1, D2)
     sent = [world.carry(UP, STEADY, 1.0 + number / 1000) for number in range(4)]
     assert [counts[2] for counts in sent] == [1, 1, 1, 1]       # whole
@@ -267,7 +269,7 @@ def test_a_steady_stream_is_limited_like_any_other(plane):
 
 def test_a_steady_stream_of_two_upstreams_is_watched_like_any_other(plane):
     world = plane(*two_upstreams(priority=2))
-    world.pipeline.segments = 64
+    world.pipeline.use_segments(64)
     world.join(D1)
     for number in range(12):
         now = 10.0 + number / 4
@@ -400,7 +402,7 @@ SUPER = Frame(ip_packet(S, G, seeded(S, G, bytes(2500)), fragment=0x4000), vnet=
 def test_super_frames_count_as_their_datagrams(plane):
     """Interfaces, flows and drops: what a second forwarder in a row says is what the first says it has sent."""
     world = plane(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
-    world.pipeline.segments = 64
+    world.pipeline.use_segments(64)
     world.join(D1)
     expired = replace(SUPER, packet=ip_packet(S, G, SUPER.packet[20:], ttl=1, fragment=0x4000))
     unwanted = replace(SUPER, packet=ip_packet(S, G + 1, seeded(S, G + 1, bytes(2500)), fragment=0x4000))
@@ -451,7 +453,7 @@ def test_what_the_kernel_could_not_fill_is_neither_forwarded_nor_counted(plane):
 def test_the_longest_datagrams_of_a_stream(plane, size):
     up, down = port(UP, "upstream"), replace(port(D1, "downstream"), mtu=65535)
     world = plane(up, down)
-    world.pipeline.segments = 64
+    world.pipeline.use_segments(64)
     world.join(D1)
     frames = [datagram(number, size, flow=(S, G), fragment=0x4000) for number in range(2)]
     world.carry(UP, frames, 1.0)
@@ -461,7 +463,7 @@ def test_the_longest_datagrams_of_a_stream(plane, size):
 
 def test_a_datagram_without_checksum_in_the_middle_of_a_stream_stays_without(plane):
     world = plane(port(UP, "upstream"), port(D1, "downstream"))
-    world.pipeline.segments = 64
+    world.pipeline.use_segments(64)
     world.join(D1)
     frames = [datagram(number, 100, flow=(S, G), fragment=0x4000, how="valid") for number in range(20)]
     world.carry(UP, frames, 1.0)

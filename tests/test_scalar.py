@@ -11,6 +11,7 @@ from test_segmentation import A, G, World, by_flow, datagram, forwarded, mixes, 
 
 from forwarder.dataplane.fib import Decision
 from forwarder.dataplane.flows import FlowTable
+from forwarder.dataplane.loops import OwnAddresses
 from forwarder.dataplane.paths import Paths
 from forwarder.dataplane.ring import Batch, Place
 from forwarder.dataplane.scalar import Scalar
@@ -49,11 +50,18 @@ def flows_of(frames: list[Frame], decision: Decision) -> FlowTable:
     return flows
 
 
+def scalar_of(paths: Paths, own: bytes = b"") -> Scalar:
+    """One whose port 9 has the hardware address `own`."""
+    scalar = Scalar(paths)
+    scalar.own = OwnAddresses({0: bytes(6), 9: own} if own else {0: bytes(6)})
+    return scalar
+
+
 def carry(frames: list[Frame], ports: dict, ingress: Ingress, decision: Decision | None = None,
-          own: frozenset[bytes] = frozenset(), segmentation: bool = False) -> tuple[bool, FlowTable]:  # fmt: skip
+          own: bytes = b"", segmentation: bool = False) -> tuple[bool, FlowTable]:  # fmt: skip
     batch = batch_of([on_link(frame, ingress.link_header) for frame in frames])
     flows = flows_of(frames, decision or Decision(Reason.FORWARD, sum(1 << index for index in ports)))
-    scalar = Scalar(Paths(flows, ports), lambda _: own)
+    scalar = scalar_of(Paths(flows, ports), own)
     scalar.segmentation = segmentation
     ingress.ring = SimpleNamespace(view=memoryview(batch.buffer))
     return scalar.forward(ingress, lent(batch), 2.0), flows
@@ -126,11 +134,11 @@ def test_anything_unusual_is_refused_before_anything_was_sent(frame):
 def test_flows_that_are_not_simply_forwarded_are_refused():
     with egress_port(1) as port:
         assert not carry([datagram()], {1: port}, Ingress(), Decision(Reason.NO_MEMBERS))[0]
-        assert not carry([datagram()], {1: port}, Ingress(), own=frozenset([datagram().link[6:12]]))[0]
+        assert not carry([datagram()], {1: port}, Ingress(), own=datagram().link[6:12])[0]
         assert not carry([datagram(ttl=9)], {1: port}, Ingress(threshold=10))[0]
         assert not carry([datagram()], {1: port}, Ingress(), Decision(Reason.FORWARD, 0b110))[0]  # one is not there yet
         batch = batch_of([datagram()])
-        scalar = Scalar(Paths(FlowTable(FlowColumns.allocate(8, 1), KEY), {1: port}), lambda _: ())
+        scalar = Scalar(Paths(FlowTable(FlowColumns.allocate(8, 1), KEY), {1: port}))
         ingress = Ingress(ring=SimpleNamespace(view=memoryview(batch.buffer)))
         assert not scalar.forward(ingress, lent(batch), 1.0)
         flows = flows_of([datagram()], Decision(Reason.FORWARD, 2))
@@ -150,7 +158,7 @@ def test_what_is_decided_anew_is_noticed():
     with egress_port(1) as port:
         batch = batch_of([datagram()])
         flows = flows_of([datagram()], Decision(Reason.FORWARD, 2))
-        scalar = Scalar(Paths(flows, {1: port}), lambda _: ())
+        scalar = Scalar(Paths(flows, {1: port}))
         arguments = (Ingress(ring=SimpleNamespace(view=memoryview(batch.buffer))), lent(batch), 2.0)
         assert scalar.forward(*arguments)
         flows.decide(0, Decision(Reason.NOT_QUERIER))

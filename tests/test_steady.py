@@ -7,21 +7,20 @@ from egress import ALONE, TOGETHER, egress_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rings import Kernel
-from test_scalar import Ingress, flows_of
+from test_scalar import Ingress, flows_of, scalar_of
 from test_segmentation import A, G, by_flow, datagram, forwarded, mixes, on_link
 from test_segmentation import World as Reference
 
 from forwarder.dataplane.fanout import Fanout
 from forwarder.dataplane.fib import Decision
 from forwarder.dataplane.paths import Paths
-from forwarder.dataplane.scalar import Scalar
 from forwarder.dataplane.steady import Steady
 from forwarder.dataplane.transmitter import Transmitter
 from forwarder.state.reasons import Reason
 from forwarder.state.worker_segment import TX_BYTES, TX_PACKETS
 
 DF = 0x4000
-OWN = frozenset([b"\2\0\0\0\0\7"])
+OWN = b"\2\0\0\0\0\7"
 
 
 class World:
@@ -31,7 +30,7 @@ class World:
         self.kernel = Kernel()
         self.ingress = Ingress(link_header, ring=self.kernel.ring)
         paths = Paths(flows_of(frames, Decision(Reason.FORWARD, sum(1 << index for index in ports))), ports)
-        self.steady = Steady(Scalar(paths, lambda _: OWN), 1024)
+        self.steady = Steady(scalar_of(paths, OWN), 1024)
         self.transmitter = Transmitter(ports, fanout, 1024)
         self.transmitter.segments = 64
 

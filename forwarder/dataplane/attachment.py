@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from forwarder.dataplane.frame import source_word
 from forwarder.dataplane.ring import ReceiveRing, Ring
 from forwarder.dataplane.slot_ring import LONGEST, SlotRing
 from forwarder.dataplane.transmit import Sent
@@ -51,6 +52,7 @@ class Attachment:
         """Take over what may change while a port stays: name, MAC, MTU, addresses, threshold."""
         self.port = port
         self.mac = bytes.fromhex(port.mac.replace(":", "")) if self.link_header else bytes(6)
+        self.source = source_word(self.mac)
 
     def receiving(self) -> int:
         """The descriptor to poll."""

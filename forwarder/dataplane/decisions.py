@@ -42,6 +42,7 @@ class Decisions:
         self.flows, self._routes, self._membership = flows, routes, membership
         self.own = OwnAddresses({})
         self._fib, self._standby = Fib(), Standby(flows.capacity)
+        self.listening = frozenset[int]()  # ports whose frames may move flows from one upstream to another (`heard`)
         self._ports: tuple[Port, ...] = ()
         self._limit = 0
         self._everywhere = False
@@ -74,6 +75,7 @@ class Decisions:
         upstreams = [port for port in policies if port.role == "upstream"]
         priorities = {port.index: port.priority for port in upstreams}
         self._standby.configure(priorities, [port.index for port in upstreams if port.up], failover_time)
+        self.listening = frozenset(priorities) if self._standby.several else frozenset[int]()
         if first and self._standby.several:
             for row, ingress, pair, reason, seen in self.flows.live():
                 if self._standby.concerns(ingress) and reason in (Reason.FORWARD, Reason.STANDBY_DUPLICATE):
@@ -129,10 +131,6 @@ class Decisions:
         verdicts = self.flows.reasons(rows)
         verdicts[unknown] = reasons[which]
         return rows, verdicts
-
-    def listens(self, ingress: int) -> bool:
-        """Whether frames of this port may move flows from one upstream to another (`heard`)."""
-        return self._standby.concerns(ingress)
 
     def heard(
         self, ingress: int, rows: Positions, decided: npt.NDArray[np.uint8], reasons: npt.NDArray[np.uint8], now: float

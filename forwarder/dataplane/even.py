@@ -27,8 +27,8 @@ from igmp.checksum import checksum
 
 Addresses = npt.NDArray[np.uint64]
 
-BLOCK = struct.Struct("!10s14s2sHH4sH8s4sHH4x")
-"""A header block: vnet, link, IPv4 with total length, ID and checksum apart, UDP with length and seed apart."""
+FIELD = struct.Struct("!H")
+IDENTIFICATION, CHECKSUM = (ROW.fields[name][1] for name in ("identification", "checksum"))  # type: ignore[index]
 HEADER_LENGTH = L4 + UDP_LENGTH
 
 
@@ -69,7 +69,7 @@ class EvenMessages:
         self._stream: Stream | None = None
         self._segments, self._each = 0, 1
         self._filled = 0  # datagrams that the header blocks are for; 0: others, or numbered ones
-        self._made: dict[int, bytes] = {}
+        self._made: dict[int, tuple[bytes, int]] = {}  # header blocks by number of datagrams
 
     def fill(self, recognised: Recognised, payloads: Addresses, segments: int) -> None:
         """The messages of a batch whose payloads lie at these addresses, of `segments` datagrams at most."""
@@ -93,7 +93,7 @@ class EvenMessages:
     def send(self, way: Way, first: int = 0, end: int | None = None) -> None:
         """Send them, or those from `first` up to `end`, and count what became of them."""
         end = self._count if end is None else end
-        self._sources[first:end] = way.source_word
+        self._sources[first:end] = way.port.source
         taken, error = self._queue.send(way.fd, end, first)
         if not error and end - first == self._count:
             way.port.count_sent(self._all)
@@ -130,29 +130,29 @@ class EvenMessages:
         self._count = full + (rest > 0)
 
     def _fill_blocks(self, stream: Stream, count: int, identifications: list[int] | None) -> None:
-        at = 0
+        """A header block for each message, with the stream's ID or one of `identifications` (of each datagram)."""
+        at, identification = 0, int.from_bytes(stream.header[4:6], "big")
         for number, left in enumerate(range(count, 0, -self._each)):
             datagrams = min(left, self._each)
-            if identifications is None:
-                block = self._made.get(datagrams) or self._made.setdefault(datagrams, _block(stream, datagrams))
-            else:
-                block = _block(stream, datagrams, identifications[number])
-            self._blocks[at : at + ROW.itemsize] = block
-            at += ROW.itemsize
+            if datagrams not in self._made:
+                self._made[datagrams] = _block(stream, datagrams)
+            block, total = self._made[datagrams]
+            if identifications is not None:
+                identification = identifications[number]
+            total += identification
+            self._blocks[at : at + len(block)] = block
+            FIELD.pack_into(self._blocks, at + IDENTIFICATION, identification)
+            FIELD.pack_into(self._blocks, at + CHECKSUM, 0xFFFF ^ (total & 0xFFFF) + (total >> 16))
+            at += len(block)
 
 
-def _block(stream: Stream, count: int, identification: int | None = None) -> bytes:
-    """The header block of a message of `count` datagrams, the first with this ID; None: with the stream's."""
+def _block(stream: Stream, count: int) -> tuple[bytes, int]:
+    """The header block of a message of `count` datagrams, and the sum of its IPv4 header; without ID and checksum."""
     header, size, kind, header_length, segment = stream.header, stream.size, 0, 0, 0
     if count > 1:
         kind, header_length, segment = VIRTIO_NET_HDR_GSO_UDP_L4, CSUM_START + UDP_LENGTH, size
     vnet = VNET_HDR.pack(VIRTIO_NET_HDR_F_NEEDS_CSUM, kind, header_length, segment, CSUM_START, CSUM_OFFSET)
     length = UDP_LENGTH + size * count
-    if identification is None:
-        identification = int.from_bytes(header[4:6], "big")
-    lengths = struct.pack("!HH", IP_LENGTH + length, identification)
-    value = checksum(lengths + header[:2] + header[6:10] + header[12:])
-    return BLOCK.pack(
-        vnet, stream.path.ways[0].link, header[:2], IP_LENGTH + length, identification, header[6:10], value,
-        header[12:], stream.datagram[:4], length, seed_of(header, length),
-    )  # fmt: skip
+    ip = header[:2] + FIELD.pack(IP_LENGTH + length) + bytes(2) + header[6:10] + bytes(2) + header[12:]
+    udp = stream.datagram[:4] + FIELD.pack(length) + FIELD.pack(seed_of(header, length))
+    return vnet + stream.path.ways[0].link + ip + udp + bytes(4), 0xFFFF ^ checksum(ip)

@@ -69,7 +69,7 @@ class FlowTable:
         cells = self._cells
         cells["packets"][row] += packets
         cells["bytes"][row] += octets
-        cells["last_seen"][row] = _nanoseconds(now)
+        cells["last_seen"][row] = int(now * 1e9)
 
     def stale(self, rows: Positions) -> Positions:
         """Those of `rows`, each once, whose decision must be made again (`decide`) before it is used."""

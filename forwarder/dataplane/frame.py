@@ -199,11 +199,6 @@ def source_word(mac: bytes) -> np.uint64:
     return np.uint64(np.frombuffer(mac + ETHERTYPE_IPV4, np.uint64)[0])
 
 
-def set_source_mac(rows: Rows, mac: bytes) -> None:
-    """Ethernet source `mac` (6 bytes) and EtherType IPv4, in place."""
-    rows["source"] = source_word(mac)
-
-
 def headerless(rows: Rows) -> Rows:
     """A copy of the rows for an egress without link header: its messages start with the vnet header at byte 14."""
     lowered = rows.copy()

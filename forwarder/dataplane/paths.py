@@ -8,11 +8,9 @@ others need a look at every frame and have none. Paths are forgotten together: w
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.flows import FlowTable
-from forwarder.dataplane.frame import ETHERTYPE_IPV4, source_word
+from forwarder.dataplane.frame import ETHERTYPE_IPV4
 
 MULTICAST_MAC = 0x01005E000000
 LOWEST_TTL = 2
@@ -30,7 +28,6 @@ class Way:
     link: bytes
     longer: int
     counters: memoryview
-    source_word: np.uint64  # the last 8 bytes of `link`: source address and EtherType
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +54,15 @@ class Paths:
         self._paths.clear()
         self.generation += 1
 
-    def current(self) -> int:
-        """The generation of paths that are still true; those of an earlier one are not."""
-        if self._decided != self.flows.changes or len(self._paths) > MOST_PATHS:
-            self._decided = self.flows.changes
-            self.forget()
-        return self.generation
+    def holds(self, generation: int) -> bool:
+        """Whether paths of this generation are still true."""
+        return self.generation == generation and self._decided == self.flows.changes
 
     def find(self, ingress: Attachment, pair: int) -> Path | None:
         """The path of the flow source << 32 | group that comes in by `ingress`; None: look at every frame."""
-        self.current()
+        if self._decided != self.flows.changes or len(self._paths) > MOST_PATHS:
+            self._decided = self.flows.changes
+            self.forget()
         key = (ingress.port.index, pair)
         return self._paths.get(key) or self._follow(key, ingress)
 
@@ -86,5 +82,4 @@ class Paths:
 
 def _way(port: Attachment, destination: bytes, link_header: int) -> Way:
     link = destination + port.mac + ETHERTYPE_IPV4 if port.link_header else b""
-    longer = port.link_header - link_header
-    return Way(port, port.sending(), link, longer, port.counters.data, source_word(port.mac))
+    return Way(port, port.sending(), link, port.link_header - link_header, port.counters.data)

@@ -40,33 +40,33 @@ class Pipeline:
     def __init__(self, decisions: Decisions, transmitter: Transmitter) -> None:
         self._decisions, self._transmitter = decisions, transmitter
         self._paths = Paths(decisions.flows, transmitter.ports)
-        self._scalar = Scalar(self._paths, lambda ingress: decisions.own.others(ingress))
+        self._scalar = Scalar(self._paths)
         self._steady = Steady(self._scalar, transmitter.capacity)
+        self.use_segments(transmitter.segments)
         self.ports_changed()
 
     def carry(self, ingress: Attachment, limit: int, few: int, now: float) -> Carried:
-        """Carry what the ring of `ingress` has ready, `limit` frames or so; `few` frames are carried singly."""
-        frames = ingress.ring.look(limit)
+        """Carry what the ring of `ingress` has ready, `limit` frames or so, in the cheapest way that suits.
+
+        `few` frames are carried singly.
+        """
+        ring = ingress.ring
+        frames = ring.look(limit)
         if not frames:
             return NOTHING
         try:
-            return self._carry(ingress, frames, few, now)
-        finally:
-            ingress.ring.release()
-
-    def _carry(self, ingress: Attachment, frames: int, few: int, now: float) -> Carried:
-        """In the cheapest way that suits; decided by the routes there are now that the ring has been read."""
-        if self._decisions.behind:
-            self._decisions.refresh()
-        if not self._decisions.listens(ingress.port.index):  # else every frame may move its flow to another upstream
+            if self._decisions.behind:  # what is carried is decided by the routes there are when the ring has been read
+                self._decisions.refresh()
+            if ingress.port.index in self._decisions.listening:  # every frame may move its flow to another upstream
+                return self.forward(ingress, ring.batch(), now)
             if frames <= few:
-                if (places := ingress.ring.singly()) and self._scalar.forward(ingress, places, now):
+                if (places := ring.singly()) and self._scalar.forward(ingress, places, now):
                     return Carried(frames)
-            elif self._transmitter.segments and (spans := ingress.ring.evenly()):
-                recognised = self._steady.recognise(ingress, spans)
-                if recognised is not None:
-                    return self._forward_stream(recognised, now)
-        return self.forward(ingress, ingress.ring.batch(), now)
+            elif self.segments and (spans := ring.evenly()) and (found := self._steady.recognise(ingress, spans)):
+                return self._forward_stream(found, now)
+            return self.forward(ingress, ring.batch(), now)
+        finally:
+            ring.release()
 
     def _forward_stream(self, recognised: Recognised, now: float) -> Carried:
         self._transmitter.send_stream(recognised)
@@ -93,14 +93,10 @@ class Pipeline:
             return Carried(len(rows), runs.flows, ports)
         return Carried(len(rows))
 
-    @property
-    def segments(self) -> int:
-        """Datagrams that the kernel takes in a UDP super-frame; 0: it takes none."""
-        return self._transmitter.segments
-
-    @segments.setter
-    def segments(self, segments: int) -> None:
-        self._transmitter.segments, self._scalar.segmentation = segments, segments > 0
+    def use_segments(self, segments: int) -> None:
+        """The kernel takes so many datagrams in a UDP super-frame; 0: it takes none."""
+        self.segments = self._transmitter.segments = segments
+        self._scalar.segmentation = segments > 0
 
     def ports_changed(self, missing: int = 0) -> None:
         """Ports came, went, or are no longer what they were; those of the bitmap `missing` are up, but not attached."""
@@ -108,6 +104,7 @@ class Pipeline:
         self._missing = np.array(split_bitmap(missing, words), np.uint64)
         self._paths.forget()
         self._steady.forget()
+        self._scalar.own = self._decisions.own
 
     def _verdicts(self, ingress: Attachment, header: Columns, decided: Reasons) -> Reasons:
         """Reason of each frame; what a loop in the network brings back to us has us as its source."""

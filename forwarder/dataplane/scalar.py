@@ -7,11 +7,12 @@ the way of all batches; what is carried here is counted and looks on the wire as
 
 import os
 import struct
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.frame import IGMP, IP_LENGTH, NO_OPTIONS, UDP
+from forwarder.dataplane.loops import OwnAddresses
 from forwarder.dataplane.paths import Path, Paths, Way
 from forwarder.dataplane.ring import Place
 from forwarder.dataplane.segmentation import CSUM_OFFSET, HEADERS
@@ -35,20 +36,15 @@ class Plain(NamedTuple):
     vnet: bytes
     header: bytes  # IPv4, one hop older
     rest: memoryview  # of the packet
-    datagrams: int = 1
-
-    @property
-    def octets(self) -> int:
-        """IPv4 bytes on the wire: a super-frame has headers for each of its datagrams."""
-        return IP_LENGTH + len(self.rest) + (self.datagrams - 1) * HEADERS
+    datagrams: int
+    octets: int  # of IPv4 on the wire: a super-frame has headers for each of its datagrams
 
 
 class Scalar:
-    """Carries frames along `paths`; `segmentation`: the kernel takes UDP super-frames."""
+    """Carries frames along `paths`; `own`: our ports' addresses; `segmentation`: the kernel takes UDP super-frames."""
 
-    def __init__(self, paths: Paths, others: Callable[[int], Collection[bytes]]) -> None:
-        """`others`: the hardware addresses of our ports, but for the one of this index."""
-        self.paths, self._others = paths, others
+    def __init__(self, paths: Paths) -> None:
+        self.paths, self.own = paths, OwnAddresses({})
         self.segmentation = False
 
     def forward(self, ingress: Attachment, places: Sequence[Place], now: float) -> bool:
@@ -82,7 +78,7 @@ class Scalar:
         path = self.paths.find(ingress, source << 32 | group)
         if path is None or ttl < path.threshold:
             return None
-        if link_header and bytes(view[mac + 6 : mac + 12]) in self._others(ingress.port.index):
+        if link_header and bytes(view[mac + 6 : mac + 12]) in self.own.others(ingress.port.index):
             return None
         vnet = bytes(view[mac - VNET_HDR_LENGTH : mac])
         datagrams, longest = 1, total
@@ -95,7 +91,8 @@ class Scalar:
             return None
         checksum = checksum + 0x0100 + (checksum >= 0xFEFF) & 0xFFFF
         older = header[:8] + TTL_AND_CHECKSUM.pack(ttl - 1, protocol, checksum) + header[12:]
-        return Plain(path, vnet, older, view[net + IP_LENGTH : net + total], datagrams)
+        octets = total + (datagrams - 1) * HEADERS
+        return Plain(path, vnet, older, view[net + IP_LENGTH : net + total], datagrams, octets)
 
     def _segments(self, vnet: bytes, header: bytes, total: int, link_header: int) -> tuple[int, int]:
         """Datagrams in a super-frame and the payload of each; 0 datagrams where it cannot be passed on."""

@@ -76,21 +76,17 @@ class Runs:
     first: Positions  # (m,) index into `frames` of each run's first
     size: Positions  # (m,) frames in each run
     flows: int = 1  # among them, where they can be gathered
+    gathered: bool = True  # whether any run has more than one frame
 
     @property
     def heads(self) -> Positions:
         """Position in the batch of each run's first frame, (m,)."""
-        return self.frames[self.first]
-
-    @property
-    def gathered(self) -> bool:
-        """Whether any run has more than one frame."""
-        return len(self.first) < len(self.frames)
+        return self.frames[self.first] if self.gathered else self.frames
 
 
 def singles(frames: Positions) -> Runs:
     """Every frame by itself, in the order given."""
-    return Runs(frames, np.arange(len(frames)), np.ones(len(frames), np.int64))
+    return Runs(frames, np.arange(len(frames)), np.ones(len(frames), np.int64), gathered=False)
 
 
 def gather(
@@ -117,7 +113,7 @@ def gather(
     if not np.count_nonzero(joined):
         return singles(frames)
     runs = _limited(ordered, np.flatnonzero(~joined), header.total_length[ordered], segments)
-    runs.flows = count
+    runs.flows, runs.gathered = count, len(runs.first) < len(frames)
     return runs
 
 

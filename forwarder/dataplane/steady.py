@@ -60,6 +60,7 @@ class Stream:
     mask: Words  # where IDs do not vary
     loose: Words  # where they do
     numbered: bool  # whether they vary: without DF they must
+    finished: bool  # whether UDP checksums are, each a number of its own
 
 
 
@@ -90,7 +91,7 @@ class Steady:
         if count < 2 or ingress.link_header != ETHERNET_LENGTH or not _look_like_one(ring, spans):
             return None
         stream = self._streams.get(ingress.port.index)
-        known = stream is not None and stream.ring is ring and stream.generation == self._paths.current()
+        known = stream is not None and stream.ring is ring and self._paths.holds(stream.generation)
         if stream and known and (recognised := self._compare(stream, spans, count)):
             return recognised
         stream = self._begin(ingress, spans[0])
@@ -130,27 +131,25 @@ class Steady:
             mask=_mask(ring, _ALL * 2, _ALL * 2, udp_checksum),
             loose=_mask(ring, bytes(2), bytes(2), udp_checksum),
             numbered=not plain.header[6] & DONT_FRAGMENT >> 8,
+            finished=not plain.vnet[0],
         )
 
     def _compare(self, stream: Stream, spans: list[Span], count: int) -> Recognised | None:
         """Every frame with the reference."""
         different = self._differences(stream, spans, count)
         masked = self._masked[:count, : different.shape[1]]
+        if not stream.numbered:
+            stream.numbered = bool(np.count_nonzero(np.bitwise_and(different, stream.mask, masked)))
         identifications = None
-        if stream.numbered or not self._alike(different, stream.mask, masked):
-            if not self._alike(different, stream.loose, masked):
+        if stream.numbered:
+            if np.count_nonzero(np.bitwise_and(different, stream.loose, masked)):
                 return None
             identifications = self._identifications(stream, different)
             if identifications is None:
                 return None
-            stream.numbered = True
-        if not self._has_checksums(stream, different):
+        if stream.finished and not self._have_checksums(stream, different):
             return None
         return Recognised(stream, spans, count, identifications)
-
-    @staticmethod
-    def _alike(different: Words, mask: Words, masked: Words) -> bool:
-        return not np.count_nonzero(np.bitwise_and(different, mask, masked))
 
     def _differences(self, stream: Stream, spans: list[Span], count: int) -> Words:
         """The first words of each frame, exclusive-or the reference, (count, words)."""
@@ -179,11 +178,9 @@ class Steady:
         ascending = ascending or not np.count_nonzero(identifications[1:] - identifications[:-1] != 1)
         return identifications if ascending else None
 
-    def _has_checksums(self, stream: Stream, different: Words) -> bool:
+    def _have_checksums(self, stream: Stream, different: Words) -> bool:
         """Whether every datagram has a UDP checksum; one without would get one by offload."""
         at = (stream.ring.net + IP_LENGTH + CSUM_OFFSET) // 2
-        if stream.mask.view(np.uint16)[at]:  # the same in all
-            return True
         return not np.count_nonzero(different.view(np.uint16)[:, at] == stream.reference.view(np.uint16)[at])
 
 

@@ -8,12 +8,13 @@ batch, a link that is down likewise, so a slow port holds nobody else up.
 
 import ctypes
 import errno
+import functools
 import os
 import platform
 import socket
 import struct
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ from forwarder.packet.tpacket import (
 from igmp.checksum import checksum
 
 Addresses: TypeAlias = npt.NDArray[np.uint64]
-SendMessages: TypeAlias = Callable[[int, int, int], int]
+SendMessages: TypeAlias = Callable[[int, int, int, int], int]
 
 CONGESTED = 64
 """Consecutive ENOBUFS (queue full, no carrier) after which the rest of a batch is given up, not tried one by one."""
@@ -153,7 +154,8 @@ class Queue:
         at, error, streak = first, 0, 0
         taken: list[tuple[int, int]] = []
         while at < count:
-            done = _sendmmsg(fd, self._address + at * MMSGHDR.itemsize, min(count - at, UIO_MAXMESSAGES))
+            address = self._address + at * MMSGHDR.itemsize
+            done = _sendmmsg(fd, address, min(count - at, UIO_MAXMESSAGES), socket.MSG_DONTWAIT)
             if done > 0:
                 taken.append((at, at + done))
                 at, streak = at + done, 0
@@ -218,17 +220,17 @@ def _probe(mac: bytes, address: int, segments: int) -> bytes:
 
 
 def _system_call() -> SendMessages:
-    """sendmmsg(2) as f(fd, address, count); musl's is a loop of sendmsg, so there the kernel is called by number."""
+    """sendmmsg(2); musl's is a loop of sendmsg, so there the kernel is called by number."""
     libc = ctypes.CDLL(None, use_errno=True)
     if "glibc" in platform.libc_ver() or platform.machine() not in SENDMMSG_NUMBERS:
         call = libc.sendmmsg
         call.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
-        return lambda fd, address, count: int(call(fd, address, count, socket.MSG_DONTWAIT))
+        return cast(SendMessages, call)
     number = SENDMMSG_NUMBERS[platform.machine()]
     call = libc.syscall
     call.restype = ctypes.c_long
     call.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
-    return lambda fd, address, count: int(call(number, fd, address, count, socket.MSG_DONTWAIT))
+    return cast(SendMessages, functools.partial(call, number))
 
 
 _sendmmsg: Final = _system_call()

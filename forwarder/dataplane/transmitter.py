@@ -30,7 +30,6 @@ from forwarder.dataplane.frame import (
     decrement_ttl,
     headerless,
     set_destination_mac,
-    set_source_mac,
 )
 from forwarder.dataplane.paths import Way
 from forwarder.dataplane.rates import PortRates, ip_bytes
@@ -209,9 +208,8 @@ class _Load:
 
     def __init__(self, header: Columns, batch: Batch, runs: Runs, going: Going) -> None:
         self.header, self.batch, self.runs, self.going = header, batch, runs, going
-        heads = runs.heads if runs.gathered else runs.frames
+        heads = runs.heads
         self.leaving = outgoing(header, heads, going.bitmaps)
-        self._address = batch.address
         as_they_lie = len(heads) == len(header.rows) and not np.count_nonzero(heads[1:] < heads[:-1])
         self._blocks = header.rows if not runs.gathered else header.rows[heads]
         self._chosen = None if runs.gathered or as_they_lie else heads
@@ -253,7 +251,7 @@ class _Load:
                 self._bare_blocks = headerless(self._blocks)
                 self._fill(messages, self._bare_blocks, ETHERNET_LENGTH)
         if has_header:
-            set_source_mac(self._blocks, port.mac)
+            self._blocks["source"] = port.source
         return messages
 
     def _fill(self, messages: Messages, blocks: Rows, start: int) -> None:
@@ -262,7 +260,7 @@ class _Load:
         addresses = strided(blocks.ctypes.data + start, ROW.itemsize, len(blocks))
         if self._chosen is not None:
             addresses = addresses[self._chosen]
-        payload = self.batch.net[frames] + (self._address + IP_LENGTH)
+        payload = self.batch.net[frames] + (self.batch.address + IP_LENGTH)
         length = self.header.total_length[frames] - IP_LENGTH
         if not runs.gathered:
             messages.fill(addresses, L4 - start, payload.view(np.uint64), length.view(np.uint64))

@@ -144,7 +144,9 @@ class Worker:
         behind = worked - self._worked > BUSY * (began - self._began)
         self._transmitter.pause = None if behind else self._pause
         self._began, self._worked = began, worked
-        for at, (descriptor, events) in enumerate(ready := self._in_turn(ready)):
+        if self._next is not None:
+            ready = self._in_turn(ready)
+        for at, (descriptor, events) in enumerate(ready):
             self._attend(descriptor, events)
             if time.monotonic() - began > BREATH:
                 self._next = ready[at + 1][0] if at + 1 < len(ready) else None
@@ -161,8 +163,6 @@ class Worker:
 
     def _in_turn(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """`ready` with what the last breath had no time for before the other rings."""
-        if self._next is None:
-            return ready
         descriptors, first = [each[0] for each in ready], self._next
         self._next = None
         news = sum(each in self._news for each in descriptors)
@@ -320,7 +320,7 @@ class Worker:
             with suppress(OSError):
                 self._header[GSO] = _segmentation(port)
                 break
-        self._pipeline.segments = SEGMENTS_OF[self._header[GSO]]
+        self._pipeline.use_segments(SEGMENTS_OF[self._header[GSO]])
 
     def _respondents(self) -> list[Attachment]:
         """Ethernet ports that are up, upstream first to spare receivers; none before upstream is attached."""

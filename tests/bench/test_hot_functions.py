@@ -8,7 +8,7 @@ import pytest
 from forwarder.dataplane.fib import Decision, Fib, PortPolicy
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.forwarding import verdicts
-from forwarder.dataplane.frame import columns, decrement_ttl, set_destination_mac, set_source_mac
+from forwarder.dataplane.frame import columns, decrement_ttl, set_destination_mac, source_word
 from forwarder.dataplane.segmentation import gather
 from forwarder.dataplane.transmit import Messages
 from forwarder.state.flow_columns import FlowColumns
@@ -88,7 +88,7 @@ def test_rewrite(benchmark, header):
     def rewrite():
         decrement_ttl(header.rows)
         set_destination_mac(header.rows, header.group)
-        set_source_mac(header.rows, b"\2\0\0\0\0\1")
+        header.rows["source"] = source_word(b"\2\0\0\0\0\1")
 
     benchmark(rewrite)
 
