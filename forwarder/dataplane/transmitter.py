@@ -30,7 +30,8 @@ from forwarder.dataplane.frame import (
     set_destination_mac,
     set_source_mac,
 )
-from forwarder.dataplane.rates import PortRates, ip_bytes
+from forwarder.dataplane.ledger import Ledger
+from forwarder.dataplane.rates import PortRates, datagrams, ip_bytes
 from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.segmentation import Runs, gather, singles, super_blocks
 from forwarder.dataplane.transmit import Messages, Sent, send_frame, strided
@@ -58,9 +59,11 @@ class Going(NamedTuple):
 class Transmitter:
     """Sends to the ports of `ports`, by index; `segmentation`: the kernel takes UDP super-frames."""
 
-    def __init__(self, ports: Mapping[int, Attachment], fanout: Fanout, capacity: int) -> None:
-        """`capacity`: frames in the largest batch."""
-        self.ports, self.fanout, self.capacity = ports, fanout, capacity
+    def __init__(
+        self, ports: Mapping[int, Attachment], fanout: Fanout, capacity: int, ledger: Ledger | None = None
+    ) -> None:
+        """`capacity`: frames in the largest batch; `ledger`: of rate limits that other workers share."""
+        self.ports, self.fanout, self.capacity, self._ledger = ports, fanout, capacity, ledger
         self._lanes = [_Lane(Messages(capacity), Messages(capacity)) for _ in range(LANES)]
         self._rates: dict[int, PortRates] = {}
         self.segmentation = False
@@ -109,7 +112,8 @@ class Transmitter:
             port.count(Reason.TTL_THRESHOLD, int(load.runs.size[chosen.threshold].sum()))
         if port.port.limited:
             chosen = self._rates_of(port.port).within(chosen, load.going.rows, load.ip_bytes, load.going.now)
-            port.count(Reason.RATE_LIMITED, len(chosen.limited))
+            limited = load.runs.frames[chosen.limited]
+            port.count(Reason.RATE_LIMITED, int(datagrams(load.header, limited).sum()))
         messages = load.messages(lane, port)
         if not chosen.fragment.size and not chosen.cut.size:
             everything = len(chosen.whole) == messages.count
@@ -122,7 +126,8 @@ class Transmitter:
         rates = self._rates.get(port.index)
         limits = port.settings.rate_limit, port.settings.flow_rate_limit, port.mtu
         if rates is None or rates.limits != limits:
-            rates = self._rates[port.index] = PortRates(*limits)
+            account = self._ledger.account(port.index) if self._ledger else None
+            rates = self._rates[port.index] = PortRates(*limits, account)
         return rates
 
     def _send_mixed(self, port: Attachment, chosen: Egress, messages: Messages, load: "_Load") -> None:

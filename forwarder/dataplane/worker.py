@@ -16,6 +16,7 @@ from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.fanout import Fanout
 from forwarder.dataplane.flows import FlowTable
+from forwarder.dataplane.ledger import Ledger
 from forwarder.dataplane.pace import LARGEST, Pace
 from forwarder.dataplane.pipeline import Pipeline
 from forwarder.dataplane.profiles import PROFILES, profile_of
@@ -28,7 +29,7 @@ from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.routes import RouteReader
 from forwarder.state.snapshot import SnapshotReader
-from forwarder.state.worker_segment import ASSIGNED, BATCHES, FRAMES, GSO, HEARTBEAT, WorkerSegment
+from forwarder.state.worker_segment import ASSIGNED, BATCHES, FRAMES, GSO, HEARTBEAT, WorkerReader, WorkerSegment
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,9 @@ class Worker:
         routes, membership = RouteReader(descriptors["routes"]), MembershipReader(descriptors["membership"])
         self._decisions = Decisions(flows, routes, membership)
         fanout = Fanout(parallel=len(os.sched_getaffinity(0)) > 1)
-        self._transmitter = Transmitter(self._attached, fanout, max(LARGEST, RingLayout().most_frames))
+        others = [WorkerReader(fd).ports for name, fd in descriptors.items() if name.startswith("worker-")]
+        ledger = Ledger(self._segment.ports, others)
+        self._transmitter = Transmitter(self._attached, fanout, max(LARGEST, RingLayout().most_frames), ledger)
         self._pipeline = Pipeline(self._decisions, self._transmitter)
         self._poll = select.poll()
         self._news = (self._control.fileno(), self._wake)

@@ -14,7 +14,8 @@ from forwarder.state.reasons import REASONS
 
 HEADER = 16
 MAX_PORTS, MAX_FLOWS, HEARTBEAT, BATCHES, FRAMES, GSO, FLOWS = 0, 1, 2, 3, 4, 5, 6
-ASSIGNED, RING, POSITION, RX_PACKETS, RX_BYTES, TX_PACKETS, TX_BYTES, FIRST_REASON = range(8)
+ASSIGNED, RING, POSITION, RX_PACKETS, RX_BYTES, TX_PACKETS, TX_BYTES, CHARGED, USED_UNTIL, FIRST_REASON = range(10)
+"""CHARGED and USED_UNTIL are for the other workers, where a port has a rate limit (`dataplane/ledger.py`)."""
 BLOCK = FIRST_REASON + len(REASONS)
 
 
