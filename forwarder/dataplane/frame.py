@@ -127,21 +127,28 @@ class Columns:
 
     @cached_property
     def datagrams(self) -> Positions:
-        """How many datagrams each frame is on the wire: super-frames are several. Only asked where there are any."""
-        payload = self.total_length - self.header_length - UDP_LENGTH
-        size = self.rows["gso_size"].astype(np.int64)
-        several = self._is_super & (payload > size)
-        return np.where(several, -(-payload // np.maximum(size, 1)), 1)
+        """How many datagrams each frame is on the wire: super-frames are several."""
+        return np.where(self._is_super, self._packets(self.header_length + UDP_LENGTH), 1)
 
     @cached_property
     def repeated_headers(self) -> Positions:
-        """Bytes of IPv4 and UDP headers that each frame has on the wire besides those in its row."""
-        return (self.datagrams - 1) * (self.header_length + UDP_LENGTH)
+        """Bytes of headers that each frame has on the wire besides those in its row: of its other packets."""
+        repeated = self.header_length + UDP_LENGTH * self._is_super
+        return (self._packets(repeated) - 1) * repeated
 
     @property
     def _is_super(self) -> npt.NDArray[np.bool_]:
         is_super: npt.NDArray[np.bool_] = (self.rows["gso_type"] == VIRTIO_NET_HDR_GSO_UDP_L4) & (self.defect == 0)
         return is_super
+
+    def _packets(self, repeated: Positions) -> Positions:
+        """How many packets the kernel makes of each frame, each of which begins with `repeated` bytes of header.
+
+        UDP_L4 makes datagrams of `gso_size` bytes of payload, UFO fragments of one datagram.
+        """
+        payload, size = self.total_length - repeated, self.rows["gso_size"].astype(np.int64)
+        packets = np.maximum(-(-payload // np.maximum(size, 1)), 1)
+        return np.where((self.rows["gso_type"] == VIRTIO_NET_HDR_GSO_NONE) | (self.defect != 0), 1, packets)
 
 
 def columns(batch: Batch, link_header: int) -> Columns:

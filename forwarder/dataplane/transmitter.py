@@ -16,10 +16,8 @@ from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.even import EvenMessages, Payloads
 from forwarder.dataplane.fanout import LANES, Fanout
 from forwarder.dataplane.forwarding import Egress, egress, outgoing
-from forwarder.dataplane.fragmentation import divide
 from forwarder.dataplane.frame import (
     ETHERNET_LENGTH,
-    ETHERTYPE_IPV4,
     IP_LENGTH,
     L4,
     ROW,
@@ -31,19 +29,18 @@ from forwarder.dataplane.frame import (
     headerless,
     set_destination_mac,
 )
+from forwarder.dataplane.ledger import Ledger
 from forwarder.dataplane.paths import Way
 from forwarder.dataplane.rates import PortRates, ip_bytes
 from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.segmentation import Runs, gather, singles, super_blocks
+from forwarder.dataplane.slow_path import Divided, Divider
 from forwarder.dataplane.steady import Recognised
-from forwarder.dataplane.transmit import Addresses, Messages, Sent, send_frame, strided
+from forwarder.dataplane.transmit import Addresses, Messages, strided
 from forwarder.state.flow_columns import Words
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
 from forwarder.state.worker_segment import FIRST_REASON
-from igmp.link import group_mac
-
-NO_OFFLOAD = bytes(10)
 
 
 class Going(NamedTuple):
@@ -66,11 +63,17 @@ class Transmitter:
     """
 
     def __init__(
-        self, ports: Mapping[int, Attachment], fanout: Fanout, capacity: int, counters: Words | None = None
+        self,
+        ports: Mapping[int, Attachment],
+        fanout: Fanout,
+        capacity: int,
+        counters: Words | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
-        """`capacity`: frames in the largest batch."""
-        self.ports, self.fanout, self.capacity, self._counters = ports, fanout, capacity, counters
-        self._lanes = [_Lane(Messages(capacity), Messages(capacity), EvenMessages(capacity)) for _ in range(LANES)]
+        """`capacity`: frames in the largest batch; `ledger`: of rate limits that other workers share."""
+        self.ports, self.fanout, self.capacity = ports, fanout, capacity
+        self._counters, self._ledger = counters, ledger
+        self._lanes = [_Lane(capacity) for _ in range(LANES)]
         self._payloads = Payloads(capacity)
         self._rates: dict[int, PortRates] = {}
         self.segments = 0
@@ -159,48 +162,30 @@ class Transmitter:
             everything = len(chosen.whole) == messages.count
             port.count_sent(messages.send(port.sending(), None if everything else chosen.whole))
             return
-        self._send_mixed(port, chosen, messages, load)
+        self._send_mixed(port, chosen, load, lane)
 
     def _rates_of(self, port: Port) -> PortRates:
         """The state of a port's limits; it starts over when they change."""
         rates = self._rates.get(port.index)
         limits = port.settings.rate_limit, port.settings.flow_rate_limit, port.mtu
         if rates is None or rates.limits != limits:
-            rates = self._rates[port.index] = PortRates(*limits)
+            account = self._ledger.account(port.index) if self._ledger else None
+            rates = self._rates[port.index] = PortRates(*limits, account)
         return rates
 
-    def _send_mixed(self, port: Attachment, chosen: Egress, messages: Messages, load: "_Load") -> None:
+    def _send_mixed(self, port: Attachment, chosen: Egress, load: "_Load", lane: "_Lane") -> None:
         """Whole frames and divided ones in their order."""
-        slow = np.sort(np.concatenate((chosen.fragment, chosen.cut)))
-        runs = np.split(chosen.whole, np.searchsorted(chosen.whole, slow))
-        for run, frame in zip(runs, [*slow.tolist(), None], strict=True):
-            if run.size:
-                port.count_sent(messages.send(port.sending(), run))
-            if frame is not None:
-                self._send_divided(port, load, frame)
-
-    def _send_divided(self, port: Attachment, load: "_Load", frame: int) -> None:
-        try:
-            packets, forbidden = divide(load.batch, load.header, int(load.runs.frames[frame]), port.port.mtu)
-        except ValueError:  # an MTU that holds no fragment, a checksum outside the packet
-            port.count(Reason.MTU)
-            return
-        port.count(Reason.MTU, forbidden)
-        for packet in packets:
-            link_header = b""
-            if port.link_header:
-                link_header = group_mac(int.from_bytes(packet[16:20])).to_bytes(6) + port.mac + ETHERTYPE_IPV4
-            error = send_frame(port.sending(), NO_OFFLOAD + link_header + packet)
-            size = len(link_header) + len(packet)
-            port.count_sent(Sent(int(not error), 0 if error else size, int(bool(error)), error))
+        share = load.divided.share(self.ports, self.segments > 0)
+        lane.divider.send(port, load.divided.pieces(port.port.mtu, share, self.segments > 0), share, chosen)
 
 
-class _Lane(NamedTuple):
-    """Messages of one thread: for links with a link header and without, and of steady streams."""
+class _Lane:
+    """Messages of one thread."""
 
-    ethernet: Messages
-    bare: Messages
-    even: EvenMessages
+    def __init__(self, capacity: int) -> None:
+        self.ethernet, self.bare = Messages(capacity), Messages(capacity)  # for links with a link header, and without
+        self.divider = Divider(capacity)  # for links that not everything fits
+        self.even = EvenMessages(capacity)  # of steady streams
 
 
 class _Load:
@@ -210,6 +195,7 @@ class _Load:
         self.header, self.batch, self.runs, self.going = header, batch, runs, going
         heads = runs.heads
         self.leaving = outgoing(header, heads, going.bitmaps)
+        self.divided = Divided(header, batch, runs.frames, self.leaving, going.bitmaps)
         as_they_lie = len(heads) == len(header.rows) and not np.count_nonzero(heads[1:] < heads[:-1])
         self._blocks = header.rows if not runs.gathered else header.rows[heads]
         self._chosen = None if runs.gathered or as_they_lie else heads

@@ -17,6 +17,7 @@ from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.fanout import Fanout
 from forwarder.dataplane.flows import FlowTable
+from forwarder.dataplane.ledger import Ledger
 from forwarder.dataplane.pace import LARGEST, Pace
 from forwarder.dataplane.pipeline import Pipeline
 from forwarder.dataplane.profiles import PROFILES, profile_of
@@ -40,6 +41,7 @@ from forwarder.state.worker_segment import (
     GSO_TAKEN,
     HEARTBEAT,
     PLAIN,
+    WorkerReader,
     WorkerSegment,
 )
 
@@ -88,8 +90,10 @@ class Worker:
         routes, membership = RouteReader(descriptors["routes"]), MembershipReader(descriptors["membership"])
         self._decisions = Decisions(flows, routes, membership)
         fanout = self._fanout = Fanout(parallel=len(os.sched_getaffinity(0)) > 1)
+        others = [WorkerReader(fd).ports for name, fd in descriptors.items() if name.startswith("worker-")]
+        ledger = Ledger(self._segment.ports, others)
         capacity = max(LARGEST, RingLayout().most_frames)
-        self._transmitter = Transmitter(self._attached, fanout, capacity, self._segment.ports)
+        self._transmitter = Transmitter(self._attached, fanout, capacity, self._segment.ports, ledger)
         self._pipeline = Pipeline(self._decisions, self._transmitter)
         self._poll = select.poll()
         self._news = (self._control.fileno(), self._wake)

@@ -18,7 +18,9 @@ PLAIN, GSO_TAKEN, GSO_MORE = 1, 2, 3
 """What the kernel takes: no UDP super-frames, those of up to 64 datagrams, of up to 128; 0 before it was asked."""
 # Of a port's ring: the inode of its socket, the position in it, its TPACKET version (0: none yet), the inode of the
 # last one that the kernel filled no more, and how many of those were replaced.
-ASSIGNED, RING, POSITION, KIND, DEAF, REPLACED, RX_PACKETS, RX_BYTES, TX_PACKETS, TX_BYTES, FIRST_REASON = range(11)
+ASSIGNED, RING, POSITION, KIND, DEAF, REPLACED, RX_PACKETS, RX_BYTES, TX_PACKETS, TX_BYTES = range(10)
+CHARGED, USED_UNTIL, FIRST_REASON = range(10, 13)
+"""The first two are for the other workers, where a port has a rate limit (`dataplane/ledger.py`)."""
 BLOCK = FIRST_REASON + len(REASONS)
 
 

@@ -33,8 +33,8 @@ class Shared:
             os.eventfd_write(bell, 1)
 
     def for_worker(self, number: int) -> dict[str, int]:
-        """The descriptors of a worker."""
-        return {**self._common(f"{WORKER}{number}"), "segment": self.workers[number]}
+        """The descriptors of a worker; the other workers' segments are there to be read."""
+        return {**self._common(f"{WORKER}{number}"), **self._segments(number), "segment": self.workers[number]}
 
     def for_agent(self) -> dict[str, int]:
         """The descriptors of the agent."""
@@ -44,8 +44,11 @@ class Shared:
     def for_api(self, listener: int) -> dict[str, int]:
         """The descriptors of the API process."""
         own = {"listener": listener, "processes": self.processes, "segment": self.api}
-        workers = {f"worker-{number}": fd for number, fd in enumerate(self.workers)}
-        return {**self._common(API), **own, **workers, "agent": self._rpc[1].fileno()}
+        return {**self._common(API), **own, **self._segments(), "agent": self._rpc[1].fileno()}
+
+    def _segments(self, but: int | None = None) -> dict[str, int]:
+        """Those of all workers, or of all `but` one."""
+        return {f"worker-{number}": fd for number, fd in enumerate(self.workers) if number != but}
 
     def _common(self, name: str) -> dict[str, int]:
         state = {"configuration": self.configuration, "routes": self.routes, "membership": self.membership}

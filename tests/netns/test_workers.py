@@ -1,4 +1,7 @@
-"""Several workers: each carries its share of the flows, in order, and none notices the death of another."""
+"""Several workers: each carries its share of the flows, in order, and none notices the death of another.
+
+What is limited is limited for all of them together.
+"""
 
 import pytest
 
@@ -65,3 +68,19 @@ def test_a_killed_worker_of_the_latency_profile_loses_nothing(lab, start_mcfwd, 
     for receiver in receivers:
         wait_for(lambda receiver=receiver: receiver.report().total("received") >= 8000, SOON, "all of them")
         assert [receiver.settle().total(what) for what in ("received", "lost", "altered")] == [8000, 0, 0]
+
+
+@pytest.mark.parametrize("groups", [1, len(GROUPS)])
+def test_a_rate_limit_holds_for_all_workers_together(lab, start_mcfwd, stack, tmp_path, groups):
+    """8 Mbit/s, of which twice as much is offered; 16 flows are on both workers, one has it all for itself."""
+    file = tmp_path / "mcfwd.toml"
+    file.write_text('[[interface]]\nname = "down1"\nrate_limit = "8mbit"\n')
+    mcfwd = start_mcfwd(lab, "--workers", "2", "-c", str(file))
+    limited = stack.enter_context(Receiver(lab.receivers[1], *GROUPS[:groups]))
+    mcfwd.wait_for(lambda asked: asked.interface("down1")["groups"] == groups, SOON, "members")
+    seconds, size = 3.0, 1000
+    with Sender(lab.source, *GROUPS[:groups], seconds=seconds, rate=2_000, size=size - 28, burst=16) as sender:
+        seconds = sender.wait(SOON).seconds
+    allowed = 1_000_000 * seconds / size
+    received = limited.settle().total("received")
+    assert 0.7 * allowed <= received <= 1.10 * allowed + 50  # what a sender that stands still does not offer is lost
