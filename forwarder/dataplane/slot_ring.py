@@ -13,15 +13,13 @@ position, frees the other slots, and the marked one last. So a process that is k
 * no mark: the note is right. If the batch had been sent, its successor repeats it;
 * a mark at the note, which is still the old one, as no batch is the whole ring: the successor goes on behind the mark,
   and repeats the rest of the batch;
-* a mark elsewhere: what is still filled from there to the note has been sent and is newer than nothing, since the
-  kernel did not get past the mark. The successor frees it and goes on at the note.
+* a mark elsewhere: what is still filled from there to the note has been sent, and is not newer frames, since the kernel
+  did not get past the mark. The successor frees it and goes on at the note.
 
 Nothing is lost, only the batch in hand can repeat, and whatever the clock does changes nothing.
 
-**Frames longer than their slot** (super-frames, jumbo frames) are queued whole at the socket too, in the order of their
-slots; such a frame is a batch of its own, over a private buffer. The slot holds its beginning, by which it is known
-again: what a predecessor took from the queue is missing there, what an error kept us from taking is left over. Where
-it is not found (the queue was full, too) or is too long for an IPv4 packet, it counts as truncated.
+**Frames longer than their slot** (super-frames, jumbo frames) are queued whole at the socket too; such a frame is a
+batch of its own (`long_frames`).
 
 **Deafness.** Where the kernel cannot describe a frame in a vnet header (`virtio_net_hdr_from_skb`: a tap user's UFO
 frame, before Linux 6.2 every UDP super-frame) it drops it and leaves its slot reserved for ever: nothing comes in any
@@ -30,21 +28,19 @@ more, everything is counted as dropped. See `deaf`.
 
 import mmap
 import struct
-from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
+from forwarder.dataplane.long_frames import LongFrames
 from forwarder.dataplane.ring import Batch, Bytes, Frame, Offsets, Words
 from forwarder.packet.tpacket import (
     FRAME_SIZE,
-    NET_V2,
     TP_STATUS_COPY,
     TP_STATUS_KERNEL,
     TP_STATUS_USER,
     TPACKET2_HDR,
-    VNET_HDR_LENGTH,
     RingLayout,
 )
 from forwarder.state import fence
@@ -53,10 +49,6 @@ HEADER = struct.Struct("=3I2H")  # status, len, snaplen, mac, net of a tpacket2_
 STRIDE = FRAME_SIZE // 4
 GIVING = 1 << 16
 """The status of a slot behind which slots are being given back; a bit that is nobody else's (linux/if_packet.h)."""
-LONGEST_PACKET = 65535  # of IPv4, whose length field has 16 bits
-LONGEST = VNET_HDR_LENGTH + NET_V2 + LONGEST_PACKET
-"""Most octets to take of a queued frame: more than any that fits, so that one that does not is seen to be longer."""
-SPARE = 64  # octets behind a private frame: whoever gathers headers reads 64 at once
 
 
 class SlotRing:
@@ -81,7 +73,7 @@ class SlotRing:
         slots = self._buffer[: self._slots * FRAME_SIZE].reshape(self._slots, FRAME_SIZE)
         self._headers: npt.NDArray[np.void] = slots[:, : TPACKET2_HDR.itemsize].view(TPACKET2_HDR)[:, 0]
         self._status: npt.NDArray[np.uint32] = self._headers["status"]
-        self._queued, self._beside = queued, deque[bytes]()
+        self._long = LongFrames(queued)
         self._note: Words = np.zeros(1, np.uint64) if note is None else note
         self._held = self._seen = 0
         self._free = False
@@ -106,7 +98,9 @@ class SlotRing:
         if not status[0] & TP_STATUS_USER:
             return None
         self._held = 1
-        return self._long(self.position)
+        shown = self._frame(self.position * FRAME_SIZE)
+        beginning = bytes(self.view[shown.mac : shown.mac + shown.snaplen])
+        return self._long.batch(shown, beginning, int(status[0])) or self._batch(self.position, 1)
 
     def release(self) -> None:
         """Gives the slots of the last batch back; the batch is dead."""
@@ -170,51 +164,6 @@ class SlotRing:
             length=header["len"].astype(np.int64),
             status=header["status"],
         )
-
-    def _long(self, slot: int) -> Batch:
-        """The frame of a slot that was too short for it, whole where that can be, else truncated."""
-        shown = self._frame(slot * FRAME_SIZE)
-        link_header = shown.net - shown.mac
-        queued = self._whole(shown)
-        if not queued or shown.length > link_header + LONGEST_PACKET or link_header + VNET_HDR_LENGTH > NET_V2:
-            return self._batch(slot, 1)
-        words = np.empty(-(-(NET_V2 + LONGEST_PACKET + SPARE) // 8), np.uint64)
-        octets = words.view(np.uint8)
-        start = NET_V2 - link_header - VNET_HDR_LENGTH
-        octets[start : start + len(queued)] = np.frombuffer(queued, np.uint8)
-        return Batch(
-            buffer=octets,
-            words=words,
-            frame=np.array([0]),
-            mac=np.array([NET_V2 - link_header]),
-            net=np.array([NET_V2]),
-            snaplen=np.array([shown.length]),
-            length=np.array([shown.length]),
-            status=self._status[slot : slot + 1].copy(),
-        )
-
-    def _whole(self, shown: Frame) -> bytes:
-        """What was queued for a slot, behind its vnet header; empty where it is not there.
-
-        Most often the first of the queue. What was queued before it will never be asked for; what comes after it is
-        kept for its own slot.
-        """
-        beginning = bytes(self.view[shown.mac : shown.mac + shown.snaplen])
-        size, passed = min(VNET_HDR_LENGTH + shown.length, LONGEST), 0
-        while passed < len(self._beside) or self._take():
-            queued = self._beside[passed]
-            passed += 1
-            if len(queued) == size and queued.startswith(beginning, VNET_HDR_LENGTH):
-                for _ in range(passed):
-                    self._beside.popleft()
-                return queued
-        return b""
-
-    def _take(self) -> bool:
-        """Take one more frame from the queue."""
-        if queued := self._queued():
-            self._beside.append(queued)
-        return bool(queued)
 
     def _free_slots(self, first: int, end: int) -> None:
         """Free slots of which the first is marked."""
