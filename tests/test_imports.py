@@ -40,6 +40,7 @@ PURE = {
     "forwarder.dataplane.checksums": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.pace": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.slot_ring": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.long_frames": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.ring": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.frame": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.fib": {"socket", "time", "random", "asyncio", "logging"},

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from forwarder.dataplane.long_frames import LONGEST, LONGEST_PACKET, SPARE
 from forwarder.dataplane.ring import Batch
-from forwarder.dataplane.slot_ring import A_FEW, LONGEST, LONGEST_PACKET, SPARE, SlotRing
+from forwarder.dataplane.slot_ring import A_FEW, SlotRing
 from forwarder.packet.tpacket import (
     FRAME_SIZE,
     NET_V2,

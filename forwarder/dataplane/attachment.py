@@ -8,8 +8,9 @@ from contextlib import suppress
 import numpy as np
 
 from forwarder.dataplane.frame import source_word
+from forwarder.dataplane.long_frames import LONGEST
 from forwarder.dataplane.ring import ReceiveRing, Ring
-from forwarder.dataplane.slot_ring import LONGEST, SlotRing
+from forwarder.dataplane.slot_ring import SlotRing
 from forwarder.dataplane.transmit import Sent
 from forwarder.packet.packet_socket import link_header_length, map_ring, take_error, take_statistics
 from forwarder.packet.tpacket import TPACKET_V2, RingLayout

@@ -13,15 +13,13 @@ position, frees the other slots, and the marked one last. So a process that is k
 * no mark: the note is right. If the batch had been sent, its successor repeats it;
 * a mark at the note, which is still the old one, as no batch is the whole ring: the successor goes on behind the mark,
   and repeats the rest of the batch;
-* a mark elsewhere: what is still filled from there to the note has been sent and is newer than nothing, since the
-  kernel did not get past the mark. The successor frees it and goes on at the note.
+* a mark elsewhere: what is still filled from there to the note has been sent, and is not newer frames, since the kernel
+  did not get past the mark. The successor frees it and goes on at the note.
 
 Nothing is lost, only the batch in hand can repeat, and whatever the clock does changes nothing.
 
-**Frames longer than their slot** (super-frames, jumbo frames) are queued whole at the socket too, in the order of their
-slots; such a frame is a batch of its own, over a private buffer. The slot holds its beginning, by which it is known
-again: what a predecessor took from the queue is missing there, what an error kept us from taking is left over. Where
-it is not found (the queue was full, too) or is too long for an IPv4 packet, it counts as truncated.
+**Frames longer than their slot** (super-frames, jumbo frames) are queued whole at the socket too; such a frame is a
+batch of its own (`long_frames`).
 
 **Deafness.** Where the kernel cannot describe a frame in a vnet header (`virtio_net_hdr_from_skb`: a tap user's UFO
 frame, before Linux 6.2 every UDP super-frame) it drops it and leaves its slot reserved for ever: nothing comes in any
@@ -30,12 +28,12 @@ more, everything is counted as dropped. See `deaf`.
 
 import mmap
 import struct
-from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
+from forwarder.dataplane.long_frames import LongFrames
 from forwarder.dataplane.ring import Batch, Bytes, Offsets, Place, Span, Words
 from forwarder.packet.tpacket import (
     FRAME_SIZE,
@@ -45,7 +43,6 @@ from forwarder.packet.tpacket import (
     TP_STATUS_LOSING,
     TP_STATUS_USER,
     TPACKET2_HDR,
-    VNET_HDR_LENGTH,
     RingLayout,
 )
 from forwarder.state import fence
@@ -55,10 +52,6 @@ STRIDE = FRAME_SIZE // 4
 WHOLE = TP_STATUS_USER | TP_STATUS_COPY  # of a filled slot: whether it holds its frame
 GIVING = 1 << 16
 """The status of a slot behind which slots are being given back; a bit that is nobody else's (linux/if_packet.h)."""
-LONGEST_PACKET = 65535  # of IPv4, whose length field has 16 bits
-LONGEST = VNET_HDR_LENGTH + NET_V2 + LONGEST_PACKET
-"""Most octets to take of a queued frame: more than any that fits, so that one that does not is seen to be longer."""
-SPARE = 64  # octets behind a private frame: whoever gathers headers reads 64 at once
 HEAD_MASK = np.array([~TP_STATUS_LOSING, ~0]).astype(np.uint64)
 """Of status, len, snaplen, mac and net: LOSING says something of the ring, not of the frame."""
 A_FEW = 8  # slots that are looked at one by one before the others are as a vector
@@ -89,7 +82,7 @@ class SlotRing:
         slots = self._buffer[: self._slots * FRAME_SIZE].reshape(self._slots, FRAME_SIZE)
         self._headers: npt.NDArray[np.void] = slots[:, : TPACKET2_HDR.itemsize].view(TPACKET2_HDR)[:, 0]
         self._status: npt.NDArray[np.uint32] = self._headers["status"]
-        self._queued, self._beside = queued, deque[bytes]()
+        self._long = LongFrames(queued)
         self._note: Words = np.zeros(1, np.uint64) if note is None else note
         self._held, self._beyond, self._free = 0, False, False
         self.position = self._recover(int(self._note[0]) % self._slots)
@@ -104,13 +97,16 @@ class SlotRing:
             raise RuntimeError("what was lent last was not released")
         most = min(limit, self._slots - 1, self._slots - self.position)  # never the whole ring: `_recover`
         count, fields, at = 0, self._fields, self.position * STRIDE
-        while count < min(most, A_FEW) and fields[at + count * STRIDE] & WHOLE == TP_STATUS_USER:
+        while (status := fields[at + count * STRIDE]) & WHOLE == TP_STATUS_USER:
             count += 1
-        if count == A_FEW < most:
-            count += _run(self._status[self.position + A_FEW : self.position + most])
+            if count == most:
+                break
+            if count == A_FEW:
+                count += _run(self._status[self.position + A_FEW : self.position + most])
+                break
         fence.acquire()
-        self._held = count or int(self.ready())
-        self._beyond = not count
+        self._beyond = not count and status & WHOLE == WHOLE
+        self._held = int(self._beyond) or count
         return self._held
 
     def singly(self) -> list[Place] | None:
@@ -125,7 +121,13 @@ class SlotRing:
 
     def batch(self) -> Batch:
         """What was lent."""
-        return self._long(self.position) if self._beyond else self._batch(self.position, self._held)
+        if not self._beyond:
+            return self._batch(self.position, self._held)
+        at = self.position * FRAME_SIZE
+        _, length, snaplen, mac, net = HEADER.unpack_from(self.view, at)
+        beginning = bytes(self.view[at + mac : at + mac + snaplen])
+        shown = Place(at + mac, at + net, snaplen, length)
+        return self._long.batch(shown, beginning, self._fields[at // 4]) or self._batch(self.position, 1)
 
     def place(self, first: int) -> Place | None:
         """Where the frame in the slot at byte `first` lies; None where it does not fit or is not there."""
@@ -171,68 +173,21 @@ class SlotRing:
         self._fields.release()
         self.view.release()
 
-    def _shown(self, at: int) -> Place:
-        _, length, snaplen, mac, net = HEADER.unpack_from(self.view, at)
-        return Place(at + mac, at + net, snaplen, length)
-
     def _batch(self, first: int, count: int) -> Batch:
         frame: Offsets = np.arange(first, first + count) * FRAME_SIZE
         header = self._headers[first : first + count].copy()
-        return Batch(
+        batch = Batch(
             buffer=self._buffer,
             words=self.words,
             frame=frame,
             mac=frame + header["mac"],
-            net=frame + header["net"],
+            net=frame + NET_V2,
             snaplen=header["snaplen"].astype(np.int64),
             length=header["len"].astype(np.int64),
             status=header["status"],
         )
-
-    def _long(self, slot: int) -> Batch:
-        """The frame of a slot that was too short for it, whole where that can be, else truncated."""
-        shown = self._shown(slot * FRAME_SIZE)
-        link_header = shown.net - shown.mac
-        queued = self._whole(shown)
-        if not queued or shown.length > link_header + LONGEST_PACKET or link_header + VNET_HDR_LENGTH > NET_V2:
-            return self._batch(slot, 1)
-        words = np.empty(-(-(NET_V2 + LONGEST_PACKET + SPARE) // 8), np.uint64)
-        octets = words.view(np.uint8)
-        start = NET_V2 - link_header - VNET_HDR_LENGTH
-        octets[start : start + len(queued)] = np.frombuffer(queued, np.uint8)
-        return Batch(
-            buffer=octets,
-            words=words,
-            frame=np.array([0]),
-            mac=np.array([NET_V2 - link_header]),
-            net=np.array([NET_V2]),
-            snaplen=np.array([shown.length]),
-            length=np.array([shown.length]),
-            status=self._status[slot : slot + 1].copy(),
-        )
-
-    def _whole(self, shown: Place) -> bytes:
-        """What was queued for a slot, behind its vnet header; empty where it is not there.
-
-        Most often the first of the queue. What was queued before it will never be asked for; what comes after it is
-        kept for its own slot.
-        """
-        beginning = bytes(self.view[shown.mac : shown.mac + shown.snaplen])
-        size, passed = min(VNET_HDR_LENGTH + shown.length, LONGEST), 0
-        while passed < len(self._beside) or self._take():
-            queued = self._beside[passed]
-            passed += 1
-            if len(queued) == size and queued.startswith(beginning, VNET_HDR_LENGTH):
-                for _ in range(passed):
-                    self._beside.popleft()
-                return queued
-        return b""
-
-    def _take(self) -> bool:
-        """Take one more frame from the queue."""
-        if queued := self._queued():
-            self._beside.append(queued)
-        return bool(queued)
+        unsound = (header["net"] != NET_V2) | (header["mac"] + batch.snaplen > FRAME_SIZE)
+        return batch.only(np.flatnonzero(~unsound)) if np.count_nonzero(unsound) else batch
 
     def _free_slots(self, first: int, end: int) -> None:
         """Free slots of which the first is marked."""
