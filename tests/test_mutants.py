@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from mutants.covering import Covering, importing, module_of
 from mutants.operators import OPERATORS, faults
+from mutants.recorder import IMPORTED
 
 SOURCE = b'''"""Says nothing."""
 
@@ -60,17 +61,20 @@ def test_what_is_said_to_people_is_left_alone():
 
 
 def test_a_fault_is_tried_with_the_tests_that_take_its_line_those_of_the_module_first():
-    lines = {"forwarder/it.py": {11: ["tests/test_a.py::one", "tests/test_it.py::two"], 15: ["tests/test_a.py::sick"]}}
-    seconds = {"tests/test_a.py::one": 1.0, "tests/test_it.py::two": 2.0, "tests/test_a.py::sick": 1.0}
-    covering = Covering(lines, seconds, ["tests/test_a.py::sick"])
+    one, two, sick = "tests/test_a.py::one", "tests/test_it.py::two", "tests/test_a.py::sick"
+    covering = Covering({"forwarder/it.py": {11: {one, two}, 15: {sick}}}, {one: 1.0, two: 2.0, sick: 1.0}, [sick])
     at = {fault.line: fault for fault in FOUND}
-    assert covering.tests(at[11]) == ["tests/test_it.py::two", "tests/test_a.py::one"]
+    assert covering.tests(at[11]) == [two, one]
     assert covering.tests(at[15]) == []
     assert covering.tests(at[9]) == []
 
 
-def test_what_happens_at_import_concerns_all_that_import_it():
-    assert {"tests/test_checksum.py", "tests/test_packet.py"} & importing("igmp.checksum") == {"tests/test_packet.py"}
+def test_what_happens_at_import_concerns_all_that_use_what_imports_it():
+    [fault] = [each for each in faults("igmp/checksum.py", b"MOST = 0\n") if each.text == "1"]
+    lines = {"igmp/checksum.py": {1: {IMPORTED}}, "igmp/packet.py": {9: {"tests/test_host.py::a"}},
+             "igmp/proxy.py": {9: {"tests/test_proxy.py::a"}}}
+    assert Covering(lines, {"tests/test_host.py::a": 1.0}, []).tests(fault) == ["tests/test_host.py::a"]
+    assert {"igmp/packet.py", "tests/egress.py"} <= importing("igmp.checksum")
     assert module_of("igmp/__init__.py") == "igmp"
 
 

@@ -13,6 +13,7 @@ import coverage
 import pytest
 
 PACKAGES = ["forwarder", "igmp"]
+IMPORTED = ""               # instead of a test: outside of all tests, that is when modules are imported
 
 
 class Recorder:
@@ -36,7 +37,7 @@ class Recorder:
             return (yield)
         finally:
             self._seconds[test] = self._seconds.get(test, 0.0) + time.monotonic() - begun
-            self._coverage.switch_context("")
+            self._coverage.switch_context(IMPORTED)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -50,7 +51,7 @@ class Recorder:
             for path in data.measured_files():
                 known = lines.setdefault(str(Path(path).relative_to(Path.cwd())), {})
                 for line, tests in data.contexts_by_lineno(path).items():
-                    known.setdefault(line, set()).update(filter(None, tests))
+                    known.setdefault(line, set()).update(tests)
         listed = {path: {line: sorted(tests) for line, tests in known.items()} for path, known in lines.items()}
         content = {"lines": listed, "seconds": self._seconds, "failed": sorted(self._failed)}
         self._target.write_text(json.dumps(content))

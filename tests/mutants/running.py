@@ -128,7 +128,8 @@ def run(root: Path, tests: list[str]) -> int:
     ours = {str(ROOT), str(ROOT / "tests"), ""}
     sys.path[:] = [str(root), str(root / "tests"), *(place for place in sys.path if place not in ours)]
     files = list(dict.fromkeys(test.split("::")[0] for test in tests))
-    return int(pytest.main(["-x", "-q", "--tb=line", "-rfE", *options(root), *files], plugins=[Only(tests)]))
+    arguments = ["-x", "-q", "--tb=line", "-rfE", "-p", "no:warnings", *options(root), *files]
+    return int(pytest.main(arguments, plugins=[Only(tests)]))
 
 
 def copy_tree(target: Path) -> Path:
