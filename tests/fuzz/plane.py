@@ -8,10 +8,9 @@ a segment whose geometry was broken by ValueError.
 
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 from batches import Frame, batch_of, ip_packet, udp, vnet, word_sum
@@ -19,7 +18,7 @@ from fuzz.choices import Choices
 
 from forwarder.api import flows as api_flows
 from forwarder.dataplane.flows import FlowTable
-from forwarder.dataplane.frame import IP, ROW, columns
+from forwarder.dataplane.frame import IP, columns
 from forwarder.dataplane.ring import Batch, ReceiveRing
 from forwarder.dataplane.ring import Frame as Single
 from forwarder.dataplane.slot_ring import SlotRing
@@ -103,24 +102,33 @@ def poke(buffer: bytearray, choices: Choices) -> None:
 
 
 def walk(reader: ReceiveRing | SlotRing, choices: Choices, layout: RingLayout) -> None:
-    """Takes what there is, in both ways, for longer than the ring is."""
-    most = layout.block_nr * layout.most_frames
+    """Takes what there is, in every way, for longer than the ring is."""
     for _ in range(2 * layout.units):
         assert 0 <= reader.position < layout.units
-        few = reader.few(choices.number() % 20)
-        for frame in few or ():
-            assert 0 <= frame.mac < len(reader.view)
-            assert IP <= frame.net < len(reader.view)
-            assert 0 <= frame.snaplen <= len(reader.view) - frame.mac
-        if few is not None:
-            reader.release_few()
+        assert reader.left() >= 0
+        singly(reader, reader.few(choices.number() % 20))
+        for span in reader.evenly(1 + choices.number()) or ():
+            assert span.frames <= layout.most_frames if isinstance(reader, ReceiveRing) else layout.units
+            places = [span.first + span.step * number for number in range(span.frames)]
+            assert 0 <= places[0] <= places[-1] < len(reader.view)
+            singly(reader, [frame for at in places if (frame := reader.frame(at))])
+        if choices.number() & 1:
+            reader.release()
         batch = reader.receive(1 + choices.number())
         if batch is not None:
-            assert 0 <= len(batch.frame) <= most
+            assert len(batch.frame) <= layout.block_nr * layout.most_frames
             inside(batch)
             columns(batch, choices.pick((0, 14)))
-            reader.release()
+        reader.release()
     reader.close()
+
+
+def singly(reader: ReceiveRing | SlotRing, frames: Iterable[Single] | None) -> None:
+    """Whatever may be read of frames that are lent one by one lies in the ring."""
+    for frame in frames or ():
+        assert 0 <= frame.mac < len(reader.view)
+        assert IP <= frame.net < len(reader.view)
+        assert 0 <= frame.snaplen <= len(reader.view) - frame.mac
 
 
 def inside(batch: Batch) -> None:
@@ -153,7 +161,7 @@ def header_columns(data: bytes) -> None:
         frames.append(Frame(packet, bytes(link_header), vnet, padding, min(cut, len(packet))))
     batch = batch_of(frames, tail=choices.pick((0, 8, 64)))
     found = columns(batch, link_header)
-    assert found.rows.shape == (len(frames), ROW)
+    assert len(found.rows) == len(frames)
     assert found.defective == bool(found.defect.any())
     assert set(found.supers.tolist()) <= set(range(len(frames)))
     for at in np.flatnonzero(found.defect == 0).tolist():
@@ -194,28 +202,16 @@ def carry(data: bytes) -> None:
 
     choices, ports = Choices(data), (port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
     mtus = {D1: choices.pick((1500, 576, 68)), D2: choices.pick((65_535, 9000, 65_522, 1280))}
-    world = Plane(*(replace(each, mtu=mtus.get(each.index, 1500)) for each in ports))
+    world = Plane(*(replace(each, mtu=mtus.get(each.index, 1500)) for each in ports), few=choices.pick((6, 0)))
     world.join(D1, D2)
-    world.transmitter.segmentation = bool(choices.number() & 3)
+    world.transmitter.segments = choices.pick((64, 64, 128, 0))
     try:
         with np.errstate(all="raise", under="ignore"):
             for now in (1.0, 1.5, 2.0):
-                ingress = world.wires[choices.pick((UP, UP, D1))]
-                batch = batch_of([frame for _ in range(choices.number() % 5) for frame in any_frames(choices)])
-                ingress.ring = SimpleNamespace(address=batch.address, view=memoryview(batch.buffer))
-                few = choices.number() & 1 and world.pipeline.forward_few(ingress, singles(batch), now)
-                if len(batch.net) and not few:
-                    world.pipeline.forward(ingress, batch, now)
-                for wire in world.wires.values():
-                    wire.received()
+                frames = [frame for _ in range(choices.number() % 5) for frame in any_frames(choices)]
+                world.carry(choices.pick((UP, UP, D1)), frames, now)
     finally:
         world.close()
-
-
-def singles(batch: Batch) -> list[Single]:
-    """The frames of a batch as `few` lends them."""
-    columns = (batch.mac, batch.net, batch.snaplen, batch.length)
-    return [Single(*each) for each in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def any_frames(choices: Choices) -> list[Frame]:
@@ -299,7 +295,8 @@ def counters(data: bytes) -> None:
             assert reader.batches >= 0
             assert reader.frames >= 0
             assert reader.gso in (True, False, None)
-            assert all(count >= 0 for count in reader.port(3).drops.values())
+            for index in range(len(reader.ports)):
+                assert all(count >= 0 for count in reader.port(index).drops.values())
 
 
 def flow_rows(data: bytes) -> None:
