@@ -1,7 +1,11 @@
 """Messages sent through datagram sockets of this process: the kernel's sendmmsg, without any privilege."""
 
+import ctypes
 import errno
+import os
+import select
 import socket
+import struct
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forwarder.dataplane.transmit import Messages, Sent, send_frame, strided
+from forwarder.dataplane import transmit
+from forwarder.dataplane.transmit import CONGESTED, Messages, Sent, probe_gso, send_frame, strided
+from igmp.checksum import checksum
 
 HEADER = 14  # a vnet header and something to recognise
 
@@ -138,3 +144,94 @@ def test_one_frame_goes_out_whole_or_says_why_not(pair):
 def test_strided_addresses_are_exact_beyond_the_reach_of_floats():
     base = (1 << 63) + 1
     assert [int(address) for address in strided(base, 56, 3)] == [base, base + 56, base + 112]
+
+
+class Kernel:
+    """Answers `sendmmsg` with what it was told to, errors as negative numbers; 0: as the real one does."""
+
+    def __init__(self, *answers: int) -> None:
+        self.answers, self.calls = list(answers), 0
+
+    def __call__(self, fd: int, address: int, count: int) -> int:
+        self.calls += 1
+        answer = self.answers.pop(0) if self.answers else 0
+        if answer < 0:
+            ctypes.set_errno(-answer)
+            return -1
+        return SENDMMSG(fd, address, min(count, answer or count))
+
+
+SENDMMSG = transmit._sendmmsg
+
+
+def sent_by(kernel: Kernel, pair, monkeypatch, count: int = 6) -> tuple[Sent, list[int]]:
+    """What `count` messages of 5 octets come to, and the numbers of those that arrived."""
+    monkeypatch.setattr(transmit, "_sendmmsg", kernel)
+    composed = Composed([5] * count)
+    return composed.messages.send(pair[0].fileno()), [composed.expected.index(each) for each in received(pair[1])]
+
+
+@pytest.mark.parametrize("error", [errno.ENETDOWN, errno.ENXIO, errno.ENODEV])
+def test_an_old_report_of_a_link_that_was_down_costs_no_message(pair, monkeypatch, error):
+    sent, arrived = sent_by(Kernel(-error), pair, monkeypatch)
+    assert (sent, arrived) == (Sent(6, 6 * (HEADER - 10 + 5), 0, error), [0, 1, 2, 3, 4, 5])
+
+
+def test_such_a_report_in_the_middle_costs_none_either(pair, monkeypatch):
+    sent, arrived = sent_by(Kernel(2, -errno.ENETDOWN, 2, -errno.ENETDOWN), pair, monkeypatch)
+    assert (sent.sent, sent.failed, arrived) == (6, 0, [0, 1, 2, 3, 4, 5])
+
+
+def test_a_link_that_is_down_ends_the_batch_at_the_second_report(pair, monkeypatch):
+    kernel = Kernel(2, -errno.ENETDOWN, -errno.ENETDOWN)
+    sent, arrived = sent_by(kernel, pair, monkeypatch)
+    assert (sent.sent, sent.failed, sent.errno, arrived, kernel.calls) == (2, 4, errno.ENETDOWN, [0, 1], 3)
+
+
+@pytest.mark.parametrize("error", [errno.EMSGSIZE, errno.EINVAL, errno.EPERM, errno.ENOBUFS])
+def test_any_other_error_costs_the_one_message(pair, monkeypatch, error):
+    sent, arrived = sent_by(Kernel(1, -error, 1, -error), pair, monkeypatch)
+    assert (sent.sent, sent.failed, sent.errno, arrived) == (4, 2, error, [0, 2, 4, 5])
+
+
+@pytest.mark.parametrize("error", [errno.EAGAIN, errno.EBADF, errno.ENOTSOCK, errno.EFAULT])
+def test_what_cannot_be_better_with_the_next_message_ends_the_batch(pair, monkeypatch, error):
+    kernel = Kernel(1, -error)
+    sent, arrived = sent_by(kernel, pair, monkeypatch)
+    assert (sent.sent, sent.failed, sent.errno, arrived, kernel.calls) == (1, 5, error, [0], 2)
+
+
+def test_a_queue_that_stays_full_is_tried_so_often_and_no_more(pair, monkeypatch):
+    kernel = Kernel(*[-errno.ENOBUFS] * (CONGESTED - 1), 1, *[-errno.ENOBUFS] * (CONGESTED + 50))
+    sent, arrived = sent_by(kernel, pair, monkeypatch, 2 * CONGESTED + 30)
+    assert (sent.sent, arrived, kernel.calls) == (1, [CONGESTED - 1], 2 * CONGESTED)
+
+
+def test_a_probe_is_answered_by_what_the_kernel_says(pair):
+    assert probe_gso(pair[0].fileno(), bytes(6), 0)
+    with pytest.raises(OSError, match="descriptor"):
+        probe_gso(-1, bytes(6), 0)
+    descriptor = os.open(__file__, os.O_RDONLY | os.O_PATH)
+    with pytest.raises(OSError, match="descriptor"):
+        probe_gso(descriptor, bytes(6), 0)
+    os.close(descriptor)
+    with select.epoll() as poll:    # knows no write(2) and says EINVAL, as old kernels do of UDP segmentation
+        assert not probe_gso(poll.fileno(), bytes(6), 0)
+
+
+@pytest.mark.parametrize("segments", [1, 128])
+def test_the_probe_is_a_datagram_of_nobody_to_nobody(pair, segments):
+    mac, address = bytes.fromhex("02000000aa01"), 0x0A000001
+    assert probe_gso(pair[0].fileno(), mac, address, segments)
+    [frame] = received(pair[1])
+    vnet, link, packet = struct.unpack("=BBHHHH", frame[:10]), frame[10:24], frame[24:]
+    assert (vnet[:3], vnet[4:]) == ((1, 5, 42), (34, 6))
+    assert vnet[3] * segments >= segments == len(packet) - 28
+    assert link == mac + mac + b"\x08\x00"
+    assert (checksum(packet[:20]), packet[8], packet[9]) == (0, 0, 17)
+    assert packet[12:20] == address.to_bytes(4) * 2
+    assert struct.unpack("!HHH", packet[20:26]) == (9, 9, len(packet) - 20)
+    pseudo = packet[12:20] + struct.pack("!BBH", 0, 17, len(packet) - 20)
+    assert int.from_bytes(packet[26:28]) == 0xFFFF ^ checksum(pseudo)
+    assert packet[2:4] == len(packet).to_bytes(2)
+    assert packet[6:8] == b"\x40\x00"

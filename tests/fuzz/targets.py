@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from fuzz.choices import Choices
 from link import ADDRESSES, D1, D2, LINKS, UP, Bench, half
 
 from igmp.access import AccessList, Entry
@@ -108,31 +109,6 @@ OTHER_LINKS = {port: (LINKS[port], replace(LINKS[port], mtu=68), Link(),
                       Link((Network.parse(f"{SPEAKERS[port]}100/24"),))) for port in LINKS if port in SPEAKERS}
 LISTS = (AccessList(), ACCESS, AccessList(allow=(Entry.parse("10.99.0.0/30,224.0.0.0/4"),)))
 PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 10.0, 60.0, 130.0, 271.0, 400.0)
-
-
-class Choices:
-    """Numbers chosen by bytes; 0 when there are no more."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
-
-    def __bool__(self) -> bool:
-        return self._at < len(self._data)
-
-    def number(self) -> int:
-        self._at += 1
-        return self._data[self._at - 1] if self._at <= len(self._data) else 0
-
-    def pick(self, options):
-        return options[self.number() % len(options)]
-
-    def some(self, options) -> tuple:
-        bits = self.number()
-        return tuple(each for at, each in enumerate(options) if bits >> at & 1)
-
-    def rest(self, size: int) -> bytes:
-        at, self._at = self._at, self._at + size
-        return self._data[at : at + size]
 
 
 class Rig:

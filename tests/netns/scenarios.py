@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -27,12 +26,6 @@ ALL_HOSTS, ALL_ROUTERS, V3_ROUTERS = "224.0.0.1", "224.0.0.2", "224.0.0.22"
 RECORD_TYPES = {name: number for number, name in RECORDS.items()}
 Row = dict[str, Any]            # of `show groups`
 TRAFFIC_SOURCES = ["10.0.0.101", "10.0.0.102", "10.0.0.103", "10.0.0.104"]
-
-# What these tests are about is built elsewhere; they run as soon as it is there.
-needs_lists = pytest.mark.skipif(find_spec("igmp.access") is None, reason="access lists are not built yet")
-needs_standby = pytest.mark.skipif(
-    find_spec("forwarder.dataplane.standby") is None, reason="several upstreams are not built yet"
-)
 
 
 def record(kind: str, group: str, *sources: str, count: int | None = None, auxiliary: bytes = b"") -> bytes:

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from lacks import is_root
 
 from forwarder.lab import links
 from forwarder.lab.mcfwd import NOBODY, Mcfwd, exit_code, public_python
@@ -21,13 +22,7 @@ AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-group
 IN_USER_NAMESPACE = (*AS_NOBODY, "unshare", "--user", "--map-root-user", "--net")
 
 
-def may_become_nobody() -> bool:
-    """Whether there is another user to become: as root, and not in a user namespace that maps root alone."""
-    maps = [[int(word) for word in line.split()] for line in Path("/proc/self/uid_map").read_text().splitlines()]
-    return os.geteuid() == 0 and any(first <= NOBODY < first + count for first, _, count in maps)
-
-
-needs_user = pytest.mark.skipif(not may_become_nobody(), reason="becoming another user needs root")
+needs_user = pytest.mark.skipif(not is_root(), reason="becoming another user needs root")
 needs_python = pytest.mark.skipif(public_python() is None, reason="no Python of this version that any user may run")
 
 

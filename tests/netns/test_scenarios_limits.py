@@ -29,7 +29,6 @@ from netns.scenarios import (
     TRAFFIC_SOURCES,
     Neighbour,
     counter,
-    needs_lists,
     neighbours,
     record,
     running_site,
@@ -118,7 +117,6 @@ def test_47_sources_beyond_the_limit_are_refused_and_counted_until_others_are_le
     limited.mcfwd.wait_for(lambda _: not groups_of(limited, "down0"), SOON, "all left")
 
 
-@needs_lists
 def test_47_hosts_beyond_the_limit_are_members_but_not_tracked(limited, hosts):
     group, before = limited.new_group(), counter(limited, "down0", "limit_reached")
     for number in (31, 32, 33):

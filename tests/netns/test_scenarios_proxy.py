@@ -28,8 +28,6 @@ from netns.scenarios import (
     LATE,
     SOON,
     Neighbour,
-    needs_lists,
-    needs_standby,
     neighbours,
     record,
     running_site,
@@ -177,7 +175,6 @@ def reconnect(lab: Lab, stack: ExitStack, name: str = "up0", network: str = "10.
 # --- lists: what is denied does not exist ---
 
 
-@needs_lists
 def test_05_members_that_are_denied_do_not_hold_a_group_upstream(stack):
     denying = '[[interface]]\nname = "up0"\nrole = "upstream"\n[[interface]]\nname = "down0"\n'
     denying += '[[interface]]\nname = "down1"\ndeny = ["239.1.1.0/24"]\n'
@@ -193,7 +190,6 @@ def test_05_members_that_are_denied_do_not_hold_a_group_upstream(stack):
     assert site.changes_upstream(group) == [("TO_EX", ()), ("TO_IN", ())]
 
 
-@needs_lists
 def test_06_a_group_that_is_denied_upstream_is_not_reported_and_stays_between_the_downstream_links(stack):
     denying = '[[interface]]\nname = "up0"\nrole = "upstream"\ndeny = ["239.1.1.1/32"]\n'
     denying += '[[interface]]\nname = "down0"\n[[interface]]\nname = "down1"\n'
@@ -219,7 +215,6 @@ def test_06_a_group_that_is_denied_upstream_is_not_reported_and_stays_between_th
     assert len(local.select(lambda frame: frame.destination == denied)) == 1
 
 
-@needs_lists
 def test_08_a_join_is_proxied_only_where_the_link_it_comes_from_allows_the_group(stack):
     allowing = '[[interface]]\nname = "up0"\nrole = "upstream"\n'
     allowing += '[[interface]]\nname = "down0"\nallow = ["239.1.1.0/28", "10.0.0.101,232.1.0.0/16"]\n'
@@ -238,7 +233,6 @@ def test_08_a_join_is_proxied_only_where_the_link_it_comes_from_allows_the_group
         assert site.changes_upstream(group) == [(kind, tuple(sources))]
 
 
-@needs_lists
 @pytest.mark.parametrize("boundary", [True, False])
 def test_12_ssdp_is_proxied_unless_its_scope_ends_here(stack, boundary):
     ending = 'boundary = ["239.255.0.0/16"]\n' if boundary else ""
@@ -302,7 +296,6 @@ def ways(capture: Capture) -> list[tuple[int, int]]:
     return [(int(number), int(way)) for number, way in pairs]
 
 
-@needs_standby
 def test_11_of_two_upstreams_that_carry_a_flow_one_is_taken_and_the_other_when_that_is_silent(two_upstreams, stack):
     lab, second, mcfwd = two_upstreams
     group = "239.1.1.1"

@@ -1,13 +1,12 @@
 """Super-datagrams on real links, with the features of the devices on and off: receivers get every datagram right."""
 
 import os
-import shutil
 from contextlib import ExitStack
 from itertools import pairwise
 
 import pytest
 
-from forwarder.lab import links
+from forwarder.lab import daemon, links
 from forwarder.lab.capture import UDP, Capture
 from forwarder.lab.mcfwd import Mcfwd
 from forwarder.lab.namespaces import Namespace
@@ -26,12 +25,13 @@ FEATURES = [
     ("gso", "off", "sg", "off"),
 ]
 
-pytestmark = pytest.mark.skipif(not shutil.which("ethtool"), reason="ethtool is not installed")
+NO_ETHTOOL = daemon.missing("ethtool", "ethtool")
+pytestmark = pytest.mark.skipif(bool(NO_ETHTOOL), reason=NO_ETHTOOL)
 
 
 def set_features(namespace: Namespace, name: str, features: tuple[str, ...]) -> None:
     if features:
-        namespace.command("ethtool", "-K", name, *features)
+        namespace.command(daemon.program("ethtool") or "", "-K", name, *features)
 
 
 def segmenting(mcfwd: Mcfwd) -> None:

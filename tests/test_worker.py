@@ -1,0 +1,272 @@
+"""A worker's loop, breath by breath: what it is lent, what it carries, and what it leaves to its successor."""
+
+import os
+import select
+import time
+
+import pytest
+from batches import Frame, address, ip_packet
+from worker_rig import D1, D2, UP, Rig, port
+
+from forwarder.dataplane.worker import _random_key
+from forwarder.state.reasons import Reason
+from forwarder.state.settings import DataplaneSettings
+from forwarder.state.worker_segment import ASSIGNED, FIRST_REASON, POSITION, RX_PACKETS, TX_PACKETS
+
+G, S = address("239.1.1.1"), address("10.99.0.1")
+DATA = Frame(ip_packet(S, G))
+PORTS = port(UP), port(D1), port(D2)
+
+
+@pytest.fixture
+def rig(monkeypatch):
+    """Makes rigs and closes them at the end."""
+    made: list[Rig] = []
+
+    def make(*ports, **how) -> Rig:
+        made.append(Rig(monkeypatch, *(ports or PORTS), **how))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def sent(world: Rig) -> dict[int, int]:
+    return {index: len(link.sent()) for index, link in world.links.items()}
+
+
+def test_frames_go_where_they_are_wanted_and_are_counted(rig):
+    world = rig().run()
+    world.join(D1, group=G)
+    world.links[UP].fill([DATA] * 3)
+    world.breathe()
+    assert sent(world) == {UP: 0, D1: 3, D2: 0}
+    assert (world.state.batches, world.state.frames) == (1, 3)
+    assert int(world.state.ports[UP, RX_PACKETS]) == int(world.state.ports[D1, TX_PACKETS]) == 3
+    world.links[UP].fill([DATA] * 40)
+    world.breathe()
+    assert (world.state.batches, world.state.frames) == (2, 43)
+
+
+def test_no_ring_is_read_before_all_ports_are_there(rig):
+    world = rig()
+    world.join(D1, group=G)
+    world.lend(UP)
+    world.links[UP].fill([DATA] * 2)
+    world.breathe()
+    assert (world.state.frames, world.answers()) == (0, [])
+    world.lend(D1)
+    world.complete()
+    world.breathe()
+    assert (sent(world), world.answers()) == ({UP: 0, D1: 2}, ["ready"])
+
+
+def test_a_port_that_comes_later_is_read_too(rig):
+    world = rig().run(UP, D1)
+    world.lend(D2)
+    world.breathe()
+    world.join(UP, group=G)
+    world.links[D2].fill([Frame(ip_packet(address("192.168.20.9"), G))])
+    world.breathe()
+    assert sent(world) == {UP: 1, D1: 0, D2: 0}
+
+
+def test_news_of_routes_need_no_frame(rig):
+    world = rig().run()
+    world.join(D2, group=G)
+    assert world.worker._decisions.behind
+    assert world.breathe() == 1
+    assert not world.worker._decisions.behind
+    with pytest.raises(BlockingIOError):
+        os.eventfd_read(world.descriptors["wake"])
+
+
+def test_a_worker_ends_with_its_supervisor(rig):
+    world = rig().run()
+    world.supervisor.close()
+    with pytest.raises(SystemExit) as end:
+        world.breathe()
+    assert end.value.code == 0
+
+
+def test_to_be_woken_for_nothing_does_no_harm(rig):
+    world = rig().run()
+    world.worker._instructed()
+    world.worker._attend(9999, 1)
+    assert world.answers() == ["ready"]
+
+
+def test_a_successor_goes_on_where_the_ring_says_and_with_the_counters_it_finds(rig):
+    world = rig().run()
+    world.join(D1, group=G)
+    for _ in range(5):      # more often than the ring has blocks
+        world.links[UP].fill([DATA] * 2)
+        world.breathe()
+    world.links[UP].fill([DATA] * 3)        # nobody took these
+    predecessor = world.worker
+    world.start()
+    world.lend()
+    world.complete()
+    world.breathe()
+    assert sent(world)[D1] == 13
+    assert int(world.state.ports[UP, RX_PACKETS]) == world.state.frames == 13
+    assert len(world.worker._decisions.flows) == 1
+    for each in predecessor._attached.values():
+        each.close()
+
+
+def test_counters_of_a_port_index_start_over_with_a_new_owner_only(rig):
+    world = rig().run()
+    world.join(D1, group=G)
+    world.links[UP].fill([DATA])
+    world.breathe()
+    world.configure(port(UP, mtu=9000), port(D1, assigned=2, ifindex=21), port(D2))
+    world.ring_bell()
+    world.breathe()
+    assert [int(world.state.ports[index, ASSIGNED]) for index in (UP, D1, D2)] == [1, 2, 1]
+    assert (int(world.state.ports[D1, TX_PACKETS]), int(world.state.ports[UP, RX_PACKETS])) == (0, 1)
+    assert world.worker._attached[UP].port.mtu == 9000
+
+
+def test_what_the_ring_of_a_port_that_goes_still_holds_is_carried(rig):
+    world = rig().run()
+    world.join(D1, group=G)
+    world.breathe()
+    world.links[UP].kernel.fill([DATA] * 7)     # the poll has not said so yet
+    world.configure(port(D1), port(D2))
+    world.ring_bell()
+    world.breathe()
+    assert sent(world)[D1] == 7
+    assert sorted(world.worker._attached) == [D1, D2]
+    assert sorted(world.worker._by_descriptor.values()) == [D1, D2]
+    world.links[UP].fill([DATA])
+    assert world.breathe() == 0
+
+
+def test_descriptors_of_a_port_that_went_are_closed(rig):
+    world = rig().run()
+    before = len(os.listdir("/proc/self/fd"))
+    world.configure(port(UP), port(D1))
+    world.ring_bell()
+    world.breathe()
+    # ring and transmit as they were lent, a copy of each, and the one that keeps the map
+    assert before - len(os.listdir("/proc/self/fd")) == 5
+
+
+def test_a_port_that_is_lent_anew_takes_the_place_of_the_former(rig):
+    world = rig().run()
+    world.join(D1, group=G)
+    former = world.links.pop(D1)
+    world.configure(port(UP), port(D1, ifindex=99), port(D2))
+    world.lend(D1)
+    world.ring_bell()
+    world.breathe()
+    world.links[UP].fill([DATA] * 2)
+    world.breathe()
+    assert (len(former.sent()), sent(world)[D1]) == (0, 2)
+    former.close()
+
+
+def test_what_is_lent_for_ports_not_yet_known_waits_for_them(rig):
+    world = rig(port(UP), port(D1)).run()
+    world.ports = (*world.ports, port(D2))
+    world.generation += 1
+    world.lend(D2)
+    world.breathe()
+    assert sorted(world.worker._attached) == [UP, D1]
+    world.generation -= 1
+    world.configure(port(UP), port(D1), port(D2))
+    world.ring_bell()
+    world.breathe()
+    assert sorted(world.worker._attached) == [UP, D1, D2]
+
+
+def test_a_beat_shows_life_and_the_place_in_the_ring(rig):
+    world = rig().run()
+    world.join(D1, group=G)
+    world.links[UP].fill([DATA])
+    world.breathe()
+    before = time.monotonic()
+    world.worker._beat(before)
+    assert before <= world.state.heartbeat <= time.monotonic()
+    assert int(world.state.ports[UP, POSITION]) == 1
+    assert world.state.gso is True      # a socket pair takes everything
+    assert world.worker._transmitter.segmentation
+
+
+def test_the_probe_goes_upstream_and_never_before_that_is_there(rig):
+    world = rig().run(D1)
+    world.worker._beat(1.0)
+    assert (world.state.gso, sent(world)) == (None, {D1: 0})
+    world.lend(UP)
+    world.breathe()
+    world.worker._beat(2.0)
+    probes = sent(world)
+    assert (world.state.gso, probes[UP] > 0, probes[D1]) == (True, True, 0)
+    world.worker._beat(3.0)
+    assert sent(world) == {UP: 0, D1: 0}
+
+
+def test_idle_flows_end_with_a_beat(rig):
+    world = rig().run()
+    world.join(D1, group=G)
+    world.links[UP].fill([DATA])
+    world.breathe()
+    world.worker._beat(time.monotonic() + 59.0)
+    assert len(world.worker._decisions.flows) == 1
+    world.worker._beat(time.monotonic() + 62.0)
+    assert len(world.worker._decisions.flows) == 0
+
+
+def test_a_ring_with_a_pending_error_is_read_all_the_same(rig):
+    world = rig().run()
+    world.links[UP].fill([DATA])
+    ready = [(descriptor, events | select.POLLERR) for descriptor, events in world.worker._poll.poll(0)]
+    world.worker._breathe(ready)
+    assert world.state.frames == 1
+    assert int(world.state.ports[UP, FIRST_REASON + Reason.NO_MEMBERS - 1]) == 1
+
+
+@pytest.mark.parametrize("profile", ["latency", "balanced", "throughput"])
+def test_the_profile_is_that_of_the_configuration(rig, profile):
+    world = rig(dataplane=DataplaneSettings(profile=profile))
+    assert world.worker._pace.gather == {"latency": 0.0, "balanced": 0.002, "throughput": 0.005}[profile]
+    world.dataplane = DataplaneSettings(profile=profile, gather_ms=7.0)
+    world.configure(*PORTS)
+    world.worker._configure()
+    assert world.worker._pace.gather == 0.007
+
+
+def test_under_load_the_next_batch_waits_until_it_is_due_and_ends_with_news(rig):
+    world = rig(dataplane=DataplaneSettings(gather_ms=20.0)).run()
+    pace = world.worker._pace
+    now = time.monotonic()
+    pace.took(10, now - 0.001)
+    pace.took(1000, now)
+    begun = time.monotonic()
+    assert world.worker._await(now, now + 1.0) == []
+    assert 0.005 < time.monotonic() - begun < 0.5
+    pace.took(1000, time.monotonic())
+    world.ring_bell()
+    [(descriptor, _)] = world.worker._await(time.monotonic(), now + 1.0)
+    assert descriptor == world.descriptors["wake"]
+
+
+def test_who_had_no_turn_is_first_in_the_next_breath(rig):
+    world = rig().run()
+    news = world.worker._news[0]
+    first, second, third = (world.worker._attached[index].receiving() for index in (UP, D1, D2))
+    ready = [(news, 1), (first, 1), (second, 1), (third, 1)]
+    world.worker._next = second
+    assert [each for each, _ in world.worker._in_turn(ready)] == [news, second, third, first]
+    assert world.worker._in_turn(ready) == ready
+    world.worker._next = 9999
+    assert world.worker._in_turn(ready) == ready
+
+
+def test_keys_of_the_index_are_odd_and_never_the_same():
+    keys = [number for _ in range(20) for number in _random_key()]
+    assert len(set(keys)) == 40
+    assert all(number & 1 and number >> 64 == 0 for number in keys)
+    assert max(keys).bit_length() > 60
