@@ -94,7 +94,7 @@ def test_the_smallest_frame_of_the_rfcs_has_room_for_the_numbers():
 
 @pytest.mark.parametrize(("streams", "segments"), [(1, 1), (3, 1), (1, 8), (3, 8)])
 def test_a_block_numbers_every_stream_without_gaps(streams, segments):
-    offer = Offer("lo", [f"239.1.1.{n + 1}" for n in range(streams)], size=200, stream=7, segments=segments)
+    offer = Offer(["lo"], [f"239.1.1.{n + 1}" for n in range(streams)], size=200, stream=7, segments=segments)
     block = Block(offer)
     seen = {}
     for turn in range(2):

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from bench.__main__ import main
-from bench.arena import FIRST_GROUP, Arena, Bridge, Direct, Idle, Terms
-from bench.contestants import BUILT_IN, Igmpproxy, Kernel
+from bench.arena import FIRST_GROUP, Arena, Terms
+from bench.contestants import BUILT_IN, Bridge, Igmpproxy, Kernel, Nothing
 from bench.record import Record
-from bench.suites.cpu import Nothing
+from bench.variants import Direct, Idle
 from forwarder.lab import links
 from forwarder.lab.topology import LINK
 
@@ -17,7 +17,8 @@ KIND = pytest.mark.parametrize("kind", ["udp", "packet"])
 
 @pytest.fixture(params=["blocking", "polled"])
 def bridge(stack, request):
-    return stack.enter_context(Bridge(Nothing(), Terms(ports=2, groups=3, receivers=request.param)))
+    flooding = Bridge("bridge-flooding", snooping=False)
+    return stack.enter_context(Arena(flooding, Terms(ports=2, groups=3, receivers=request.param)))
 
 
 @KIND
