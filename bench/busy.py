@@ -16,7 +16,6 @@ class Cpu:
 
     machine: float  # whoever is charged for it
     processes: float  # of the contestant
-    user: float  # the part of these in user space
     source: float  # with what the kernel forwards, for that happens in the source's system calls
     receivers: float
     delivered: float
@@ -27,7 +26,6 @@ class _Look(NamedTuple):
 
     clock: machine.CpuClock
     processes: float
-    user: float
     source: float
     receivers: float
     received: int
@@ -52,5 +50,5 @@ def measure(arena: Arena, rate: float, seconds: float) -> Cpu:
 def _look(arena: Arena) -> _Look:
     pids = arena.running.pids().values()
     report = arena.receivers.report()
-    ours, user, source = machine.run_time(pids), machine.user_time(pids), machine.run_time([arena.source.pid])
-    return _Look(machine.CpuClock.read(), ours, user, source, report.cpu, sum(report.received))
+    ours, source = machine.run_time(pids), machine.run_time([arena.source.pid])
+    return _Look(machine.CpuClock.read(), ours, source, report.cpu, sum(report.received))

@@ -46,19 +46,6 @@ def run_time(pids: Iterable[int]) -> float:
     return total / 1e9
 
 
-def user_time(pids: Iterable[int]) -> float:
-    """CPU seconds of processes in user space: what `run_time` gives, divided as the tick found them at it.
-
-    From /proc/PID/stat, where the kernel has scaled its samples to the run time (cputime_adjust in kernel/sched). With
-    250 ticks a second, 3 s of run time are known to some 3 %; what wakes in step with the tick would not be seen at all
-    (docs/benchmarks.md).
-    """
-    ticks = 0
-    for pid in pids:
-        ticks += int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 def private_memory(pid: int) -> dict[str, int]:
     """Private octets of a process: `ring` (packet sockets' rings) and `other`; from /proc/PID/smaps."""
     sizes = {"ring": 0, "other": 0}

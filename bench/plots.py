@@ -17,6 +17,7 @@ COLOURS = {
     "mcfwd-throughput": "#6bbf59",
     "mcfwd-latency": "#08415c",
     "mcfwd-busy": "#3d8bb8",
+    "limit": "#c9b037",
     "kernel": "#b23a48",
     "igmpproxy": "#e09f3e",
     "direct": "#8d99ae",

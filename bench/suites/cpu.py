@@ -11,6 +11,7 @@ from bench.arena import Arena
 from bench.contestants import Nothing
 from bench.harness import Bench, Plan, Scenario
 from bench.machine import resident
+from bench.sampling import sampler
 from bench.variants import Idle
 
 OWN = {"cpu-own-20k": 20_000, "cpu-own-80k": 80_000}
@@ -64,10 +65,13 @@ def _own(scenario: str, bench: Bench) -> None:
     seconds = bench.plan.by_level(3.0, 10.0, 20.0)
 
     def measure(arena: Arena) -> None:
-        found = busy.measure(arena, OWN[scenario], seconds)
-        delivered = max(found.delivered, 1.0)
-        for part, cores in (("user", found.user), ("system", found.processes - found.user)):
-            bench.add(scenario, arena.contestant.name, part, "s per delivered", cores / delivered)
-        bench.record.add(scenario, arena.contestant.name, "delivered", "of sent", delivered / (4 * OWN[scenario]))
+        name = arena.contestant.name
+        with sampler(arena.running.pids().values()) as samples:
+            found = busy.measure(arena, OWN[scenario], seconds)
+            user = samples.share()
+        each = found.processes / max(found.delivered, 1.0)
+        bench.add(scenario, name, "user", "s per delivered", each * user)
+        bench.add(scenario, name, "system", "s per delivered", each * (1 - user))
+        bench.record.add(scenario, name, "delivered", "of sent", found.delivered / (terms.ports * OWN[scenario]))
 
     bench.interleave(scenario, bench.able(scenario, ["mcfwd", "limit"], terms), terms, measure)
