@@ -16,7 +16,12 @@ from forwarder.lab.topology import Lab
 
 ACTIONS = 32  # of one filter: TCA_ACT_MAX_PRIO
 QUERY_RESPONSE = 100  # hundredths of a second: a new querier floods that long before it trusts what it has heard
-SNOOPING = {"mcast_querier": 1, "mcast_query_response_interval": QUERY_RESPONSE, "mcast_hash_max": 65536}
+SNOOPING = {
+    "mcast_querier": 1,
+    "mcast_igmp_version": 3,  # as the receivers speak: with version 2 they report late and leave late
+    "mcast_query_response_interval": QUERY_RESPONSE,
+    "mcast_hash_max": 65536,
+}
 
 
 @dataclass(frozen=True)
