@@ -1,6 +1,6 @@
 """`python -m bench [SUITE...]`: multicast forwarders measured side by side, by the methods of RFC 3918.
 
-Without a suite: the written default, within half an hour on two cores. `table` is all that the table "Speed and
+Without a suite: the written default, within 45 minutes on two cores. `table` is all that the table "Speed and
 memory" needs. docs/benchmarks.md says what is measured and how.
 """
 
@@ -130,7 +130,7 @@ def _plot(record: Record, directory: Path, console: Console) -> None:
     try:
         from bench import plots
     except ImportError as error:
-        console.print(f"no plots: {error} (pip install '.[bench]')", style="red")
+        console.print(f"no plots: {error} (pip install '.[bench]')", style="red", markup=False)
         return
     for path in plots.draw(record, directory):
         console.print(f"plot: {path}", highlight=False)

@@ -322,7 +322,7 @@ def test_the_last_report_of_iperf_is_that_of_the_whole_stream():
 
 
 def test_iperf_without_a_report_is_an_error():
-    with pytest.raises(ValueError, match="no report"):
+    with pytest.raises(RuntimeError, match="no report"):
         lost_of("WARNING: did not receive ack of last datagram")
 
 

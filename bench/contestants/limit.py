@@ -14,11 +14,10 @@ from pathlib import Path
 from bench.contestants.base import missing
 from forwarder.lab.daemon import program
 from forwarder.lab.topology import Lab
-from forwarder.lab.wait import wait_for
 
 SOURCES = Path(__file__).parent.parent / "limit"
 GATHER = 2000  # microseconds between batches under load: mcfwd's profile balanced
-THREADS = 4  # as many as send in a worker of mcfwd
+THREADS = 4 if (os.cpu_count() or 1) > 1 else 1  # as many as send in a worker of mcfwd
 DROPS = ("transmit_failed", "ring_full")
 
 
@@ -39,11 +38,14 @@ class RunningLimit:
         self._process = process
 
     def counts(self) -> dict[str, int]:
-        """What it has counted since its start; see bench/limit/limit.c."""
+        """What it has counted since its start, see bench/limit/limit.c; RuntimeError when it has ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         os.write(self._process.stdin.fileno(), b"\n")
-        answer: dict[str, int] = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"limit ended with {self._process.wait(5.0)}")
+        answer: dict[str, int] = json.loads(line)
         return answer
 
     def drops(self) -> Counter[str]:
@@ -61,6 +63,7 @@ class Limit:
     """It forwards all groups to all ports, asked for or not."""
 
     name: str = "limit"
+    threads: int = THREADS
     exclusive: bool = False
     speaks_igmp: bool = False
 
@@ -75,12 +78,11 @@ class Limit:
     def start(self, lab: Lab, groups: Sequence[str]) -> Iterator[RunningLimit]:
         """Ready when it answers."""
         path = Path(_build()[0].name, "limit")
-        threads = THREADS if (os.cpu_count() or 1) > 1 else 1
-        argv = [str(path), "-g", str(GATHER), "-t", str(threads), lab.upstream, *lab.downstreams]
+        argv = [str(path), "-g", str(GATHER), "-t", str(self.threads), lab.upstream, *lab.downstreams]
         with lab.router.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             try:
                 running = RunningLimit(process)
-                wait_for(lambda: running.counts(), 10.0, "limit")
+                running.counts()
                 yield running
             finally:
                 process.terminate()

@@ -62,7 +62,7 @@ def _at(scenario: str, rate: int, bench: Bench, **changes: float) -> None:
 def _own(scenario: str, bench: Bench) -> None:
     """User and system time of the contestant's own processes for each datagram that a receiver got."""
     terms = bench.terms(scenario, ports=4)
-    seconds = bench.plan.by_level(3.0, 10.0, 20.0)
+    seconds = bench.plan.by_level(3.0, 8.0, 20.0)
 
     def measure(arena: Arena) -> None:
         name = arena.contestant.name

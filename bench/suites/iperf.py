@@ -7,7 +7,8 @@ buffer that it gets by default, and counts what is missing. Version 2: iperf3 kn
 import re
 import signal
 import subprocess
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from bench.arena import FIRST_GROUP, Arena
 from bench.contestants.base import missing
@@ -18,7 +19,7 @@ from forwarder.lab.topology import LINK
 from forwarder.lab.wait import wait_for
 
 MEGABITS = (100, 200)
-SECONDS = 6
+SECONDS = 5
 PORTS = 2
 OTHER_PORT = 5000  # of datagrams that only show that the way is open: iperf listens at 5001
 LOST = re.compile(r" (-?\d+)/ *(\d+) +\(\S+%\)")
@@ -31,13 +32,13 @@ def scenarios(plan: Plan) -> list[Scenario]:
 
 
 def lost_of(report: str) -> tuple[int, int]:
-    """Datagrams lost and sent, by the last line of a server's report that says so; ValueError when there is none.
+    """Datagrams lost and sent, by the last line of a server's report that says so; RuntimeError when there is none.
 
     A datagram that comes out of order may make the loss negative: it is none then.
     """
     found = LOST.findall(report)
     if not found:
-        raise ValueError(f"no report in what iperf said: {report!r}")
+        raise RuntimeError(f"no report in what iperf said: {report!r}")
     lost, total = map(int, found[-1])
     return max(lost, 0), total
 
@@ -77,10 +78,15 @@ def transmit(arena: Arena, megabits: int, seconds: int) -> list[tuple[int, int]]
         return [lost_of(_report(server)) for server in servers]
 
 
-def _server(receiver: Namespace) -> "subprocess.Popen[str]":
-    """It ends with the first client (-P 1)."""
+@contextmanager
+def _server(receiver: Namespace) -> Iterator["subprocess.Popen[bytes]"]:
+    """It ends with the first client (-P 1), at the latest with the context."""
     argv = [_program(), "-s", "-u", "-P", "1", "-B", f"{FIRST_GROUP}%{LINK}"]
-    return receiver.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # type: ignore[return-value]
+    with receiver.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 def _open(arena: Arena, receiver: Namespace) -> bool:
@@ -94,13 +100,13 @@ def _received(receiver: Namespace) -> int:
     return int(links.attribute(receiver, LINK, "IFLA_STATS64")["rx_packets"])
 
 
-def _report(server: "subprocess.Popen[str]") -> str:
+def _report(server: "subprocess.Popen[bytes]") -> str:
     """What it said in the end; it is told to end when it missed the client's last word."""
     try:
-        return server.communicate(timeout=3.0)[0]
+        return server.communicate(timeout=3.0)[0].decode()
     except subprocess.TimeoutExpired:
         server.send_signal(signal.SIGINT)
-        return server.communicate(timeout=10.0)[0]
+        return server.communicate(timeout=10.0)[0].decode()
 
 
 def _program() -> str:

@@ -8,9 +8,9 @@ from bench.arena import Arena
 from bench.harness import Bench, Plan, Scenario
 from bench.suites.throughput import lossless
 
-PROFILES = ("mcfwd", "mcfwd-latency", "mcfwd-throughput")
+OTHERS = ("mcfwd-latency", "mcfwd-throughput", "limit")
 RATES = (20_000, 60_000)
-SECONDS = 2.0
+SECONDS = 1.5
 
 
 def scenarios(plan: Plan) -> list[Scenario]:
@@ -21,7 +21,6 @@ def scenarios(plan: Plan) -> list[Scenario]:
 def _default_buffers(bench: Bench) -> None:
     scenario = "default-buffers"
     terms = bench.terms(scenario, ports=4, buffers="default")
-    able = bench.able(scenario, [*bench.opponents(), *PROFILES, "limit"], terms)
 
     def measure(arena: Arena) -> None:
         lossless(bench, scenario, arena)
@@ -30,4 +29,5 @@ def _default_buffers(bench: Bench) -> None:
             name = arena.contestant.name
             bench.add(scenario, name, f"lost at {rate:,} pps", "%", 100 * (1 - load.share), load.note)
 
-    bench.interleave(scenario, able, terms, measure)
+    for names, pairs in (([*bench.opponents(), "mcfwd"], bench.plan.pairs), (OTHERS, bench.plan.side_pairs)):
+        bench.interleave(scenario, bench.able(scenario, names, terms), terms, measure, pairs)
