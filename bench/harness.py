@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from bench.arena import Arena, Terms
@@ -100,7 +101,7 @@ class Bench:
                             measure(arena)
                     except FAILURES as error:
                         left.remove(contestant)
-                        self.skip(scenario, contestant.name, f"{type(error).__name__}: {error}")
+                        self.skip(scenario, contestant.name, reason(error))
 
     @contextmanager
     def _arena(
@@ -144,6 +145,13 @@ class Scenario:
     table: bool = False
 
 
+def reason(error: BaseException) -> str:
+    """Why something could not be measured; of a program that failed, what it said (a feature that the kernel lacks)."""
+    if isinstance(error, subprocess.CalledProcessError) and str(error.output or "").strip():
+        return f"{Path(error.cmd[0]).name}: {str(error.output).strip().splitlines()[0]}"
+    return f"{type(error).__name__}: {error}"
+
+
 def run(bench: Bench, scenarios: Sequence[Scenario], after: Callable[[], None]) -> None:
     """All scenarios in order; `after` each of them."""
     for number, scenario in enumerate(scenarios, 1):
@@ -152,6 +160,6 @@ def run(bench: Bench, scenarios: Sequence[Scenario], after: Callable[[], None]) 
         try:
             scenario.run(bench)
         except FAILURES as error:
-            bench.skip(scenario.name, "all", f"{type(error).__name__}: {error}")
+            bench.skip(scenario.name, "all", reason(error))
         bench.record.seconds[scenario.name] = time.monotonic() - begun
         after()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import time
 
 import numpy as np
@@ -14,7 +15,7 @@ from bench.__main__ import main, parse, plan_of
 from bench.checks import CHECKS, outcome, outcomes
 from bench.contestants import BUILT_IN, McfwdContestant, select
 from bench.contestants.base import missing
-from bench.harness import Bench, Plan
+from bench.harness import Bench, Plan, reason
 from bench.record import Record, figure, spread
 from bench.report import compare
 from bench.sampling import sampler
@@ -272,6 +273,14 @@ def test_a_scenario_that_was_left_out_as_a_whole_says_why():
     record = Record(seconds={"iperf": 0.1})
     record.skipped["iperf", "all"] = "iperf is not installed (apt-get install iperf)"
     assert {each.reason for each in outcomes(record)} == {"iperf is not installed (apt-get install iperf)"}
+
+
+def test_a_program_that_fails_is_left_out_with_what_it_said():
+    said = "Error: Could not process rule: Operation not supported\ntable netdev copies\n"
+    error = subprocess.CalledProcessError(1, ("/usr/sbin/nft", "table ..."), said)
+    assert reason(error) == "nft: Error: Could not process rule: Operation not supported"
+    assert reason(OSError(1, "not permitted")) == "PermissionError: [Errno 1] not permitted"
+    assert reason(subprocess.CalledProcessError(1, ("tc",))).startswith("CalledProcessError: ")
 
 
 def test_every_check_has_its_scenario_in_the_default_plan():

@@ -45,7 +45,7 @@ def _idle(bench: Bench) -> None:
 def _at(scenario: str, rate: int, bench: Bench, **changes: float) -> None:
     terms = bench.terms(scenario, ports=4, **changes)
     profiles = ["mcfwd-throughput", "mcfwd-latency"] if bench.plan.level != "quick" and not changes else []
-    able = bench.able(scenario, [*bench.opponents(), "mcfwd", *profiles], terms)
+    able = bench.able(scenario, [*bench.opponents(), "mcfwd", "limit", *profiles], terms)
     seconds = bench.plan.by_level(2.0, 3.0, 10.0)
 
     def measure(arena: Arena) -> None:
