@@ -1,6 +1,6 @@
 """`python -m bench [SUITE...]`: multicast forwarders measured side by side, by the methods of RFC 3918.
 
-Without a suite: the written default, within half an hour on two cores. `table` is all that the table "Speed and
+Without a suite: the written default, within 45 minutes on two cores. `table` is all that the table "Speed and
 memory" needs. docs/benchmarks.md says what is measured and how.
 """
 
@@ -34,7 +34,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Options from the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("suite", nargs="*", help="suites, scenarios, or table; --list shows them")
-    parser.add_argument("--against", default="kernel", help="other contestants: kernel,igmpproxy; none for mcfwd alone")
+    parser.add_argument("--against", default="kernel", help="who takes part everywhere: kernel,igmpproxy,...; none")
     parser.add_argument(
         "--command",
         action="append",
@@ -60,7 +60,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def plan_of(options: argparse.Namespace) -> Plan:
     """The level's plan with what was asked for."""
     plan = PLANS["quick" if options.quick else "full" if options.full else "default"]
-    against = tuple(name for name in options.against.split(",") if name and name != "none")
+    commands = (word.partition("=")[0] for word in options.command)
+    against = (*(name for name in options.against.split(",") if name and name != "none"), *commands)
     fields = vars(plan) | {"against": against, "sender": options.sender, "verbose": options.verbose}
     for name in ("pairs", "seconds"):
         if getattr(options, name) is not None:
@@ -80,19 +81,12 @@ def measure(options: argparse.Namespace, argv: list[str], console: Console) -> R
         minutes, seconds = divmod(int(time.monotonic() - begun), 60)
         console.print(f"[{minutes:3}:{seconds:02}] {line}", markup=False, highlight=False, soft_wrap=True)
 
-    contestants = select_contestants([*plan.against, *_extra(plan.against)], options.command)
-    bench = Bench(plan, contestants, Record(about=_about(plan, argv)), say)
-    bench.implied = frozenset(_extra(plan.against))
+    bench = Bench(plan, select_contestants(plan.against, options.command), Record(about=_about(plan, argv)), say)
     try:
         run(bench, chosen, lambda: _write(bench.record, options.out / "result.json", begun))
     except KeyboardInterrupt:
         say("interrupted; what was measured until now follows")
     return bench.record
-
-
-def _extra(against: tuple[str, ...]) -> list[str]:
-    """igmpproxy takes part where joins are measured, asked for or not."""
-    return [] if "igmpproxy" in against or not against else ["igmpproxy"]
 
 
 def _about(plan: Plan, argv: list[str]) -> dict[str, object]:
@@ -136,7 +130,7 @@ def _plot(record: Record, directory: Path, console: Console) -> None:
     try:
         from bench import plots
     except ImportError as error:
-        console.print(f"no plots: {error} (pip install '.[bench]')", style="red")
+        console.print(f"no plots: {error} (pip install '.[bench]')", style="red", markup=False)
         return
     for path in plots.draw(record, directory):
         console.print(f"plot: {path}", highlight=False)

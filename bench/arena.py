@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from bench import machine
+from bench import machine, offload
 from bench.contestants import Contestant, Running
 from bench.search import Trial
 from bench.send import Sent
@@ -39,6 +39,9 @@ class Terms:
     mtu: int = 1500
     unicast: bool = False  # the router also forwards unicast
     receivers: str = "blocking"  # how they wait: blocking | polled (bench.receive)
+    buffers: str = "large"  # of the receivers' sockets: large | default (what a socket has that asks for nothing)
+    tick: float = 0.0002  # seconds that the source sleeps at least: what is due within goes together
+    merge: float = 0.0  # seconds that the router's upstream link gathers datagrams into super-frames (bench.offload)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Arena:
             self._tune()
             self.running = stack.enter_context(self.contestant.start(self.lab, self.groups))
             self.receivers = stack.enter_context(self._receivers())
-            self.source = stack.enter_context(Source(self.lab.source))
+            self.source = stack.enter_context(self._source())
             self._prepare()
             self._stack = stack.pop_all()
         return self
@@ -104,7 +107,8 @@ class Arena:
     def _trickle(self, destinations: Sequence[str], rate: float) -> Report:
         stream = self.streams(len(destinations))
         count = max(200, len(destinations))
-        sent = self.source.send(*destinations, rate=rate, count=count, stream=stream, size=self.terms.size)
+        kind = {"size": self.terms.size, "kind": self.terms.sender}
+        sent = self.source.send(*destinations, rate=rate, count=count, stream=stream, **kind)
         return self.receivers.wait([sent.count] * self.terms.ports, QUIET)
 
     def offer(self, rate: float, seconds: float) -> dict[str, Any]:
@@ -117,7 +121,8 @@ class Arena:
             "stream": self.streams(len(self.groups)),
             "size": terms.size,
             "segments": terms.segments,
-            "kind": terms.sender if terms.segments == 1 else "udp",
+            "tick": terms.tick,
+            "kind": terms.sender,
         }
 
     def trial(self, rate: float) -> Trial:
@@ -163,31 +168,21 @@ class Arena:
         share = min(last.received) / sent.count
         return Load(sent.rate, arrived / (second.time - first.time), share, cores, self._lost(last))
 
-    def latency(self, rate: float, seconds: float, by: str = "kernel") -> Latency:
-        """Of stamped datagrams of the first group, to the kernel's receive stamp or to the receiving application."""
+    def latency(self, rate: float, seconds: float, by: str = "kernel", stamp: str = "alone") -> Latency:
+        """Of stamped datagrams of the first group, to the kernel's receive stamp or to the receiving application.
+
+        `stamp`: see `send.Offer`.
+        """
         self.receivers.stamp(by)
         try:
             stream = self.streams(1)
             sent = self.source.send(
-                self.groups[0], rate=rate, seconds=seconds, stream=stream, size=self.terms.size, stamp=True
+                self.groups[0], rate=rate, seconds=seconds, stream=stream, size=self.terms.size, stamp=stamp
             )
             self.receivers.wait([sent.count] * self.terms.ports, QUIET)
             return self.receivers.latency()
         finally:
             self.receivers.stamp("")
-
-    def cpu(self, rate: float, seconds: float) -> tuple[float, float]:
-        """Busy cores of the whole machine, and of the contestant's processes, while `rate` flows (0: nothing)."""
-        pids = self.running.pids().values()
-        if rate:
-            self.source.start(*self.groups, **self.offer(rate, seconds + 1.0) | {"count": 0, "seconds": seconds + 1.0})
-        time.sleep(0.5)
-        before, ran = machine.CpuClock.read(), machine.run_time(pids)
-        time.sleep(seconds)
-        after, ran = machine.CpuClock.read(), machine.run_time(pids) - ran
-        if rate:
-            self.source.wait(30.0)
-        return after.cores_since(before), ran / (after.at - before.at)
 
     def _lost(self, report: Report) -> str:
         """Where datagrams went since the last loss, as far as anybody counted."""
@@ -197,7 +192,10 @@ class Arena:
         return ", ".join(f"{reason} {count}" for reason, count in fresh.items() if count) or "nobody counted a drop"
 
     def _receivers(self) -> Receivers:
-        return Receivers(self.lab.receivers, wait=self.terms.receivers)
+        return Receivers(self.lab.receivers, wait=self.terms.receivers, buffers=self.terms.buffers)
+
+    def _source(self) -> Source:
+        return Source(self.lab.source, LINK)
 
     def _prepare(self) -> None:
         self.receivers.join(FIRST_GROUP, len(self.groups))
@@ -207,28 +205,8 @@ class Arena:
         for namespace in (self.lab.router, *self.lab.receivers):
             namespace.sysctl("ipv4/igmp_max_memberships", max(2000, self.terms.groups + 100))
         links.add_multicast_route(self.lab.source, LINK)
+        if self.terms.merge:
+            offload.merge(self.lab.router, self.lab.upstream, self.terms.merge)
         if self.terms.unicast:
             self.lab.router.sysctl("ipv4/ip_forward", 1)
             links.add_default_route(self.lab.source, UPSTREAM)
-
-
-class Idle(Arena):
-    """A lab whose receivers get nothing, nor expect to: the source is alone."""
-
-    def _prepare(self) -> None:
-        pass
-
-
-class Bridge(Arena):
-    """A lab whose router is a bridge that floods, without IP: the receivers are fed directly."""
-
-    def _tune(self) -> None:
-        super()._tune()
-        links.bridge(self.lab.router, "br0", [self.lab.upstream, *self.lab.downstreams], snooping=False)
-
-
-class Direct(Arena):
-    """A lab whose only receiver is the router's end of the source's link: what the lab itself costs."""
-
-    def _receivers(self) -> Receivers:
-        return Receivers([self.lab.router], interface=self.lab.upstream)

@@ -25,8 +25,8 @@ MEMBERSHIPS = 1000  # groups held by one socket
 class Socket:
     """One receiver: the socket that receives, and those that hold its memberships."""
 
-    def __init__(self, namespace: int, interface: str, port: int, buffer: int) -> None:
-        """`namespace`: a descriptor of it, kept; `buffer`: octets."""
+    def __init__(self, namespace: int, interface: str, port: int, buffer: int | None) -> None:
+        """`namespace`: a descriptor of it, kept; `buffer`: octets, None for what a socket has by default."""
         self._namespace = namespace
         self._members: list[tuple[socket.socket, set[str]]] = []
         self.sock = self._inside(_receiving, port, buffer)
@@ -68,11 +68,12 @@ class Socket:
             return thread.submit(function, *arguments).result()
 
 
-def _receiving(port: int, buffer: int) -> socket.socket:
+def _receiving(port: int, buffer: int | None) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-    with contextlib.suppress(PermissionError):
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
+    if buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        with contextlib.suppress(PermissionError):
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
     sock.bind(("", port))
     return sock
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from bench.arena import Arena, Terms
@@ -41,7 +42,6 @@ class Bench:
     contestants: dict[str, Contestant]
     record: Record
     say: Callable[[str], None]
-    implied: frozenset[str] = frozenset()  # contestants that only take part where joins are measured
     best: dict[tuple[str, str], float] = field(default_factory=dict)  # scenario, contestant: rate of the last pair
 
     def terms(self, scenario: str, **changes: Any) -> Terms:
@@ -51,8 +51,8 @@ class Bench:
         return terms
 
     def opponents(self) -> list[str]:
-        """Those who were named, and commands."""
-        return [name for name in self.contestants if not name.startswith("mcfwd") and name not in self.implied]
+        """Those who take part everywhere, beside mcfwd."""
+        return list(self.plan.against)
 
     def able(self, scenario: str, names: Sequence[str], terms: Terms, igmp: bool = False) -> list[Contestant]:
         """Those of `names` that can take part; the others are on record with the reason."""
@@ -84,6 +84,7 @@ class Bench:
         terms: Terms,
         measure: Callable[[Arena], None],
         pairs: int = 0,
+        kind: type[Arena] = Arena,
     ) -> None:
         """Calls `measure` for A B A B ...; who fails is left out from then on, with the reason.
 
@@ -96,22 +97,22 @@ class Bench:
             for _ in range(pairs or self.plan.pairs):
                 for contestant in tuple(left):
                     try:
-                        with self._arena(stack, standing, contestant, terms) as arena:
+                        with self._arena(stack, standing, contestant, kind, terms) as arena:
                             measure(arena)
                     except FAILURES as error:
                         left.remove(contestant)
-                        self.skip(scenario, contestant.name, f"{type(error).__name__}: {error}")
+                        self.skip(scenario, contestant.name, reason(error))
 
     @contextmanager
     def _arena(
-        self, stack: ExitStack, standing: dict[str, Arena], contestant: Contestant, terms: Terms
+        self, stack: ExitStack, standing: dict[str, Arena], contestant: Contestant, kind: type[Arena], terms: Terms
     ) -> Iterator[Arena]:
         if contestant.exclusive:
-            with Arena(contestant, terms) as arena:
+            with kind(contestant, terms) as arena:
                 yield arena
         else:
             if contestant.name not in standing:
-                standing[contestant.name] = stack.enter_context(Arena(contestant, terms))
+                standing[contestant.name] = stack.enter_context(kind(contestant, terms))
             yield standing[contestant.name]
 
     def search(
@@ -144,6 +145,13 @@ class Scenario:
     table: bool = False
 
 
+def reason(error: BaseException) -> str:
+    """Why something could not be measured; of a program that failed, what it said (a feature that the kernel lacks)."""
+    if isinstance(error, subprocess.CalledProcessError) and str(error.output or "").strip():
+        return f"{Path(error.cmd[0]).name}: {str(error.output).strip().splitlines()[0]}"
+    return f"{type(error).__name__}: {error}"
+
+
 def run(bench: Bench, scenarios: Sequence[Scenario], after: Callable[[], None]) -> None:
     """All scenarios in order; `after` each of them."""
     for number, scenario in enumerate(scenarios, 1):
@@ -152,6 +160,6 @@ def run(bench: Bench, scenarios: Sequence[Scenario], after: Callable[[], None]) 
         try:
             scenario.run(bench)
         except FAILURES as error:
-            bench.skip(scenario.name, "all", f"{type(error).__name__}: {error}")
+            bench.skip(scenario.name, "all", reason(error))
         bench.record.seconds[scenario.name] = time.monotonic() - begun
         after()

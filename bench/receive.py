@@ -145,12 +145,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--interface", default="eth0")
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--wait", choices=("blocking", "polled"), default="polled", help="see above")
+    parser.add_argument("--buffers", choices=("large", "default"), default="large", help="of the sockets")
     parser.add_argument("--gather", type=float, default=5.0, help="milliseconds between two looks under load")
     options = parser.parse_args(argv)
     sockets = []
+    buffer = min(BUFFER, BUFFERS // len(options.namespace)) if options.buffers == "large" else None
     for number in options.namespace:
         fd = os.open(f"/proc/{options.of}/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
-        sockets.append(Socket(fd, options.interface, options.port, min(BUFFER, BUFFERS // len(options.namespace))))
+        sockets.append(Socket(fd, options.interface, options.port, buffer))
     syscalls.precise_sleep()
     if options.wait == "blocking":
         fleet = Fleet(len(sockets), lambda at: Service(Bank([sockets[at]], SLEEP), options.gather, blocking=True).run())

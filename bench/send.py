@@ -2,7 +2,8 @@
 
 Headers are made for thousands of datagrams at once (`Block`), so that all that happens between two system calls is a
 look at the clock. Kind `udp` is an ordinary UDP socket; kind `packet` hands the same frames, still one by one, to a
-packet socket, which costs the kernel half as much and leaves more of the machine to what is measured.
+packet socket, which costs the kernel half as much and leaves more of the machine to what is measured; with `segments`
+it writes super-frames that the kernel cuts, to several links if need be: what a forwarder at its best would hand over.
 
 One JSON object a line on standard input (the fields of `Offer`) starts a transmission, answered by {"event":
 "started"} and, when it has ended, by {"event": "sent", ...}; {"stop": true} ends an endless one.
@@ -32,8 +33,9 @@ from forwarder.lab.send import IP_MULTICAST_IF, IP_MULTICAST_LOOP, IP_MULTICAST_
 from igmp.checksum import checksum
 
 BLOCK = 4096  # datagrams whose headers are made at once
-PREFIX = 10 + 14 + 20 + 8  # octets before the payload in a packet socket's message
-SOL_PACKET, PACKET_VNET_HDR = 263, 15  # if_packet.h
+VNET = 10
+PREFIX = VNET + 14 + 20 + 8  # octets before the payload in a packet socket's message
+SOL_PACKET, PACKET_VNET_HDR, GSO_UDP_L4 = 263, 15, 5  # if_packet.h, virtio_net.h
 LISTEN = 0.02  # seconds between two looks for a command while sending
 
 
@@ -41,7 +43,7 @@ LISTEN = 0.02  # seconds between two looks for a command while sending
 class Offer:
     """One transmission: datagrams to `destinations` in turn, stream `stream` + i to destination i."""
 
-    interface: str
+    interfaces: list[str]  # several only with kind "packet": the same datagrams leave by each
     destinations: list[str]
     rate: float = 1000.0  # datagrams a second in all; 0: no limit
     count: int = 0  # 0: until `seconds` or stop
@@ -51,7 +53,7 @@ class Offer:
     segments: int = 1  # datagrams per message of a sender with segmentation offload of its own; 1: none
     burst: int = 128  # datagrams per system call at most
     tick: float = 0.0002  # seconds: datagrams due within go together
-    stamp: bool = False  # one at a time to one destination, with the time in it, at irregular intervals
+    stamp: str = ""  # the time in each: "alone" (one at a time to one destination, irregularly) | "together" (as due)
     port: int = 5000
     ttl: int = 16
     kind: str = "udp"  # or "packet"
@@ -71,18 +73,18 @@ class Sent:
     streams: list[int] = field(default_factory=list)  # datagrams of each
 
 
-def open_packet_socket(offer: Offer) -> socket.socket:
+def open_packet_socket(interface: str) -> socket.socket:
     """A packet socket whose messages begin with a virtio_net_hdr: checksums are left unfinished, as by UDP sockets."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
-    sock.bind((offer.interface, 0))
+    sock.bind((interface, 0))
     return sock
 
 
 def open_socket(offer: Offer) -> socket.socket:
     """A UDP socket that sends as `offer` says; connected when there is one destination."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    request = struct.pack("4s4si", b"", b"", socket.if_nametoindex(offer.interface))
+    request = struct.pack("4s4si", b"", b"", socket.if_nametoindex(offer.interfaces[0]))
     sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_IF, request)
     sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_TTL, offer.ttl)
     sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_LOOP, 0)
@@ -103,8 +105,9 @@ def own_address(interface: str) -> tuple[bytes, bytes]:
 
 def frame_headers(offer: Offer) -> npt.NDArray[np.uint8]:
     """(destinations, 52): virtio_net, Ethernet, IPv4 and UDP header of a packet socket's message."""
-    mac, source = own_address(offer.interface)
-    length = offer.size + 8
+    mac, source = own_address(offer.interfaces[0])
+    length = offer.size * offer.segments + 8
+    offload = (GSO_UDP_L4, PREFIX - VNET, offer.size) if offer.segments > 1 else (0, 0, 0)
     rows = []
     for destination in offer.destinations:
         group = socket.inet_aton(destination)
@@ -113,7 +116,7 @@ def frame_headers(offer: Offer) -> npt.NDArray[np.uint8]:
         ipv4 = fixed[:10] + struct.pack("!H", checksum(fixed)) + fixed[12:]
         seed = 0xFFFF ^ checksum(source + group + struct.pack("!HH", 17, length))
         udp = struct.pack("!HHHH", 40000, offer.port, length, seed)
-        rows.append(struct.pack("=BBHHHH", 1, 0, 0, 0, 34, 6) + ethernet + ipv4 + udp)
+        rows.append(struct.pack("=BBHHHH", 1, *offload, 34, 6) + ethernet + ipv4 + udp)
     return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), PREFIX)
 
 
@@ -135,8 +138,10 @@ class Block:
         self._pattern = np.frombuffer(PATTERN, np.uint8)
         header = min(offer.size, numbered.SIZE)
         iov = np.zeros((self.capacity, 2), IOVEC)
-        iov["base"][:, 0] = self._octets.ctypes.data + stride * np.arange(self.capacity)
-        iov["len"][:, 0] = prefix + header
+        iov["base"][:, 0] = self._octets.ctypes.data + stride * np.arange(self.capacity) + prefix
+        iov["len"][:, 0] = header
+        iov["base"][:: offer.segments, 0] -= prefix  # before the first datagram of each message
+        iov["len"][:: offer.segments, 0] += prefix
         iov["base"][:, 1] = self._pattern.ctypes.data
         iov["len"][:, 1] = offer.size - header
         self._iov = iov
@@ -159,6 +164,10 @@ class Block:
         elif streams > 1:
             self._messages["name"] = self._names.ctypes.data + SOCKADDR_IN * stream[:: offer.segments]
             self._messages["namelen"] = SOCKADDR_IN
+
+    def stamp(self, first: int, count: int) -> None:
+        """Puts the time into `count` datagrams from number `first` of the block on."""
+        self._headers["time"][first : first + count] = time.time_ns()
 
     def octets(self, at: int) -> bytearray:
         """Datagram `at` of the block, whole."""
@@ -190,7 +199,8 @@ class Transmission:
 
     def __init__(self, offer: Offer, commands: Commands) -> None:
         self._offer, self._commands = offer, commands
-        self._sock = open_packet_socket(offer) if offer.kind == "packet" else open_socket(offer)
+        packet = offer.kind == "packet"
+        self._socks = list(map(open_packet_socket, offer.interfaces)) if packet else [open_socket(offer)]
         self._block = Block(offer)
         self._pace = Pace(offer.rate)
         self._first = 0  # number of the block's first datagram
@@ -203,9 +213,10 @@ class Transmission:
         cpu, start = time.process_time(), time.monotonic()
         end = start + self._offer.seconds if self._offer.seconds else float("inf")
         self._look = start
-        (self._stamped if self._offer.stamp else self._paced)(start, end)
+        (self._alone if self._offer.stamp == "alone" else self._paced)(start, end)
         ended = time.monotonic()
-        self._sock.close()
+        for sock in self._socks:
+            sock.close()
         elapsed = max(ended - start, 1e-9)
         cpu = time.process_time() - cpu
         return Sent(
@@ -233,16 +244,26 @@ class Transmission:
     def _hand_over(self, messages: int) -> None:
         segments = self._offer.segments
         at = (self._sent - self._first) // segments
-        try:
-            taken = syscalls.sendmmsg(self._sock.fileno(), self._block.address + MMSGHDR.itemsize * at, messages)
-        except OSError:  # what is numbered must go out, or the count would lie: it is tried again
-            self._refused += 1
-            time.sleep(0.001)
-            return
+        if self._offer.stamp:
+            self._block.stamp(self._sent - self._first, messages * segments)
+        taken = self._taken(self._socks[0], at, messages)
+        for sock in self._socks[1:]:
+            done = 0
+            while done < taken:
+                done += self._taken(sock, at + done, taken - done)
         self._sent += taken * segments
         self._pace.sent(taken * segments)
 
-    def _stamped(self, start: float, end: float) -> None:
+    def _taken(self, sock: socket.socket, at: int, messages: int) -> int:
+        """How many of the messages from `at` on the kernel took; it is asked again, or the numbers would lie."""
+        try:
+            return syscalls.sendmmsg(sock.fileno(), self._block.address + MMSGHDR.itemsize * at, messages)
+        except OSError:
+            self._refused += 1
+            time.sleep(0.001)
+            return 0
+
+    def _alone(self, start: float, end: float) -> None:
         """One datagram at a time; irregular (50 % to 150 % of the interval), lest it keeps step with a timer."""
         offer, generator = self._offer, random.Random(2432)
         limit, due = offer.count or (1 << 62), start
@@ -256,7 +277,7 @@ class Transmission:
                 self._block.fill(self._first)
             octets = self._block.octets(self._sent - self._first)
             struct.pack_into("<Q", octets, 16, time.time_ns())
-            self._sock.send(octets)
+            self._socks[0].send(octets)
             self._sent += 1
 
     def _told_to_stop(self, now: float) -> bool:

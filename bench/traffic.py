@@ -15,13 +15,14 @@ from forwarder.lab.topology import LINK
 class Source(Program):
     """`bench.send` in a namespace; one transmission at a time, keywords are the fields of `send.Offer`."""
 
-    def __init__(self, namespace: Namespace, interface: str = LINK) -> None:
+    def __init__(self, namespace: Namespace, *interfaces: str) -> None:
+        """`interfaces`: by which each datagram leaves."""
         super().__init__(namespace, "bench.send", [])
-        self._interface = interface
+        self._interfaces = interfaces or (LINK,)
 
     def start(self, *destinations: str, **offer: Any) -> None:
         """Begins to send; returns when it does."""
-        self.tell(json.dumps({"interface": self._interface, "destinations": destinations} | offer))
+        self.tell(json.dumps({"interfaces": self._interfaces, "destinations": destinations} | offer))
         self.answer(15.0)
 
     def wait(self, timeout: float) -> Sent:
@@ -72,12 +73,12 @@ class Latency:
 
 
 class Receivers(Program):
-    """`bench.receive` for a socket in each of some namespaces; `wait`: how, "blocking" or "polled"."""
+    """`bench.receive` for a socket in each of some namespaces; `wait` and `buffers`: see there."""
 
     def __init__(
-        self, namespaces: Sequence[Namespace], interface: str = LINK, gather: float = 5.0, wait: str = "polled"
+        self, namespaces: Sequence[Namespace], interface: str = LINK, wait: str = "polled", buffers: str = "large"
     ) -> None:
-        arguments = ["--of", str(os.getpid()), "--interface", interface, "--gather", str(gather), "--wait", wait]
+        arguments = ["--of", str(os.getpid()), "--interface", interface, "--wait", wait, "--buffers", buffers]
         arguments += [word for namespace in namespaces for word in ("--namespace", str(namespace.fd))]
         super().__init__(namespaces[0], "bench.receive", arguments)
         self.count = len(namespaces)

@@ -1,6 +1,9 @@
 """The bench without a lab: search, counting, latency, records, checks, selection."""
 
 import json
+import os
+import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -11,14 +14,17 @@ from bench import numbered
 from bench.__main__ import main, parse, plan_of
 from bench.checks import CHECKS, outcome, outcomes
 from bench.contestants import BUILT_IN, McfwdContestant, select
-from bench.harness import Plan
+from bench.contestants.base import missing
+from bench.harness import Bench, Plan, reason
 from bench.record import Record, figure, spread
 from bench.report import compare
+from bench.sampling import sampler
 from bench.search import Trial, highest_lossless
 from bench.send import Block, Offer
 from bench.spread import Latencies, distribution
 from bench.suites import scenarios
 from bench.suites import select as select_scenarios
+from bench.suites.iperf import lost_of
 from bench.tally import Tally
 
 # the search
@@ -94,7 +100,7 @@ def test_the_smallest_frame_of_the_rfcs_has_room_for_the_numbers():
 
 @pytest.mark.parametrize(("streams", "segments"), [(1, 1), (3, 1), (1, 8), (3, 8)])
 def test_a_block_numbers_every_stream_without_gaps(streams, segments):
-    offer = Offer("lo", [f"239.1.1.{n + 1}" for n in range(streams)], size=200, stream=7, segments=segments)
+    offer = Offer(["lo"], [f"239.1.1.{n + 1}" for n in range(streams)], size=200, stream=7, segments=segments)
     block = Block(offer)
     seen = {}
     for turn in range(2):
@@ -226,6 +232,57 @@ def test_less_is_better_where_it_is(cores, verdict):
     assert found.verdict == verdict
 
 
+def two_rows(scenario, metric, ours, theirs, other="kernel"):
+    record = record_of(scenario, "mcfwd", metric, *ours)
+    for value in theirs:
+        record.add(scenario, other, metric, "", value)
+    return record
+
+
+def check_named(name):
+    return next(each for each in CHECKS if each.name == name)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "measured", "verdict"),
+    [
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], 0.0, "goal"),
+        ([0.0, 0.3, 0.0], [0.0, 0.3, 0.1], 0.0, "goal"),
+        ([0.1, 0.0, 0.0], [0.0, 0.0, 0.0], 0.1, "floor"),  # once is enough, where a median would not see it
+        ([0.0, 0.0, 0.4], [0.1, 0.0, 0.0], 0.4, "missed"),
+    ],
+)
+def test_loss_is_what_the_kernel_does_not_lose_and_the_worst_pair_counts(ours, theirs, measured, verdict):
+    found = outcome(check_named("iperf-100"), two_rows("iperf", "lost at 100 Mbit/s", ours, theirs))
+    assert (found.measured, found.verdict) == (pytest.approx(measured), verdict)
+
+
+def test_latency_under_load_is_compared_with_the_c_program_in_milliseconds():
+    record = two_rows("latency-20000", "median", [0.0024, 0.0030, 0.0026], [0.0021] * 3, "limit")
+    found = outcome(check_named("latency-20000-median"), record)
+    assert found.measured == pytest.approx(0.5)
+    assert found.verdict == "goal"
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(0.9e-6, "goal"), (1.4e-6, "floor"), (3.4e-6, "missed")])
+def test_own_time_is_a_matter_of_microseconds_for_each_datagram(seconds, verdict):
+    assert outcome(check_named("cpu-own-20k"), record_of("cpu-own-20k", "mcfwd", "user", seconds)).verdict == verdict
+
+
+def test_a_scenario_that_was_left_out_as_a_whole_says_why():
+    record = Record(seconds={"iperf": 0.1})
+    record.skipped["iperf", "all"] = "iperf is not installed (apt-get install iperf)"
+    assert {each.reason for each in outcomes(record)} == {"iperf is not installed (apt-get install iperf)"}
+
+
+def test_a_program_that_fails_is_left_out_with_what_it_said():
+    said = "Error: Could not process rule: Operation not supported\ntable netdev copies\n"
+    error = subprocess.CalledProcessError(1, ("/usr/sbin/nft", "table ..."), said)
+    assert reason(error) == "nft: Error: Could not process rule: Operation not supported"
+    assert reason(OSError(1, "not permitted")) == "PermissionError: [Errno 1] not permitted"
+    assert reason(subprocess.CalledProcessError(1, ("tc",))).startswith("CalledProcessError: ")
+
+
 def test_every_check_has_its_scenario_in_the_default_plan():
     measured = {scenario.name for scenario in scenarios(Plan()) if scenario.table}
     assert {check.a[0] for check in CHECKS} == measured
@@ -243,6 +300,63 @@ def test_figures_have_few_digits():
     assert spread([1.0, 3.0]) == "1..3"
 
 
+# what others say
+
+IPERF = """------------------------------------------------------------
+Server listening on UDP port 5001
+Joining multicast (*,G)=*,239.1.0.1 w/iface eth0
+------------------------------------------------------------
+[  1] local 239.1.0.1 port 5001 connected with 10.0.0.1 port 41939
+[ ID] Interval       Transfer     Bandwidth        Jitter   Lost/Total Datagrams
+[  1] 0.0000-2.0000 sec  25.0 MBytes   105 Mbits/sec   0.004 ms {} ({})
+"""
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "lost"),
+    [
+        ("0/17836", "0%", (0, 17836)),
+        ("34/17836", "0.19%", (34, 17836)),
+        ("5/   51", "9.8%", (5, 51)),
+        ("-1/17836", "-0.0056%", (0, 17836)),
+        ("0/0", "-nan%", (0, 0)),
+    ],
+)
+def test_iperf_says_what_it_lost(counts, share, lost):
+    assert lost_of(IPERF.format(counts, share)) == lost
+
+
+def test_the_last_report_of_iperf_is_that_of_the_whole_stream():
+    assert lost_of(IPERF.format("3/100", "3%") + IPERF.format("4/200", "2%")) == (4, 200)
+
+
+def test_iperf_without_a_report_is_an_error():
+    with pytest.raises(RuntimeError, match="no report"):
+        lost_of("WARNING: did not receive ack of last datagram")
+
+
+@pytest.mark.parametrize(("kind", "low", "high"), [("user", 0.7, 1.0), ("kernel", 0.0, 0.3)])
+def test_run_time_is_divided_between_user_space_and_kernel(kind, low, high):
+    zeros = os.open("/dev/zero", os.O_RDONLY)
+    work = {"user": lambda: sum(range(20_000)), "kernel": lambda: os.readv(zeros, [memory])}[kind]
+    memory = bytearray(1 << 20)
+    try:
+        with sampler([os.getpid()]) as samples:
+            begun = time.thread_time()
+            while time.thread_time() - begun < 0.2:
+                work()
+            assert low < samples.share() <= high
+    except OSError as error:
+        pytest.skip(f"no samples here: {error}")
+    finally:
+        os.close(zeros)
+
+
+def test_a_program_that_is_missing_is_named_with_its_package():
+    assert missing("no-such-program", "its-package") == "no-such-program is not installed (apt-get install its-package)"
+    assert missing("sh", "dash") == ""
+
+
 # selection
 
 
@@ -250,6 +364,7 @@ def test_names_choose_suites_scenarios_and_the_table():
     plan = Plan()
     assert [each.name for each in select_scenarios(plan, ["throughput-4", "leave"])] == ["throughput-4", "leave-delay"]
     assert all(each.table for each in select_scenarios(plan, ["table"]))
+    assert {each.name for each in select_scenarios(plan, ["receivers"])} == {"default-buffers", "iperf"}
     assert [each.name for each in select_scenarios(plan, [])] == [each.name for each in scenarios(plan)]
     with pytest.raises(ValueError, match="no suite nonsense"):
         select_scenarios(plan, ["nonsense"])
@@ -266,6 +381,11 @@ def test_unknown_contestants_are_named(capsys):
         select(["vpp"], [])
     assert main(["--against", "vpp"]) == 2
     assert "no contestant vpp" in capsys.readouterr().err
+
+
+def test_a_command_takes_part_everywhere():
+    plan = plan_of(parse(["--command", "relay=/bin/relay {upstream}", "--against", "kernel"]))
+    assert Bench(plan, {}, Record(), print).opponents() == ["kernel", "relay"]
 
 
 def test_a_command_is_a_contestant():

@@ -1,9 +1,37 @@
 """The suites of RFC 3918 and what the issue of speed and memory needs besides, in the order in which they run."""
 
 from bench.harness import Plan, Scenario
-from bench.suites import calibrate, capacity, cpu, groups, latency, membership, memory, mixed, overload, throughput
+from bench.suites import (
+    calibrate,
+    capacity,
+    cpu,
+    groups,
+    iperf,
+    latency,
+    membership,
+    memory,
+    mixed,
+    opponents,
+    overload,
+    receivers,
+    throughput,
+)
 
-SUITES = (calibrate, throughput, groups, mixed, overload, latency, membership, capacity, cpu, memory)
+SUITES = (
+    calibrate,
+    throughput,
+    groups,
+    opponents,
+    receivers,
+    iperf,
+    mixed,
+    overload,
+    latency,
+    membership,
+    capacity,
+    cpu,
+    memory,
+)
 
 
 def scenarios(plan: Plan) -> list[Scenario]:

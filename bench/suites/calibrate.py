@@ -1,15 +1,16 @@
 """What source and receivers reach alone: a figure near these is about them, not about a forwarder.
 
-The source sends into a router that drops; the receivers are fed by a bridge in the router's place (which floods inside
-the kernel and forwards nothing in the sense of IP), by single datagrams and by a source that segments by itself.
+The source sends into a router that drops; the receivers are fed by a packet socket in the router's place, with single
+datagrams and with super-frames. A bridge would wake them for every datagram and hide what they can take.
 """
 
 from typing import Any
 
-from bench.arena import FIRST_GROUP, Bridge, Idle
+from bench.arena import FIRST_GROUP
+from bench.contestants import Nothing
 from bench.harness import Bench, Plan, Scenario
-from bench.suites.cpu import Nothing
 from bench.suites.throughput import SEGMENTS, first_rate
+from bench.variants import Fed, Idle
 
 SECONDS = 1.0
 
@@ -31,10 +32,10 @@ def _calibrate(bench: Bench) -> None:
 
 
 def _fed(bench: Bench, ports: int) -> None:
-    """Highest lossless rate of the receivers behind a bridge."""
-    for name, segments in (("single", 1), ("segmenting", SEGMENTS)):
-        terms = bench.terms("calibrate", ports=ports, segments=segments)
-        who = f"{ports} receivers, source {name}"
-        with Bridge(Nothing(), terms) as bridge:
-            found = bench.search("calibrate", who, bridge.trial, first_rate(ports) * (1 if segments == 1 else 3))
+    """Highest lossless rate of the receivers without a forwarder."""
+    for name, segments in (("single", 1), ("super-frames", SEGMENTS)):
+        terms = bench.terms("calibrate", ports=ports, segments=segments, sender="packet")
+        who = f"{ports} receivers, {name}"
+        with Fed(Nothing(), terms) as fed:
+            found = bench.search("calibrate", who, fed.trial, 2 * first_rate(ports))
             bench.add("calibrate", who, "rate", "pps", found.offered if found else 0.0)

@@ -20,7 +20,7 @@ def scenarios(plan: Plan) -> list[Scenario]:
 
 def _interleaved(number: int, bench: Bench) -> None:
     """Every datagram of another group than the one before, 4 ports."""
-    names = [*bench.opponents(), "mcfwd", "mcfwd-throughput"]
+    names = [*bench.opponents(), "mcfwd", "mcfwd-throughput", "limit"]
     compare(bench, f"groups-{number}", names, ports=4, groups=number)
 
 

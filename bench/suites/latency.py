@@ -9,18 +9,21 @@ moment before the source's system call, CLOCK_REALTIME, for every datagram of an
 from dataclasses import replace
 from functools import partial
 
-from bench.arena import Arena, Direct
+from bench.arena import Arena
+from bench.contestants import Nothing
 from bench.harness import Bench, Plan, Scenario
-from bench.suites.cpu import Nothing
 from bench.traffic import Source
+from bench.variants import Direct
 
 BACKGROUND = 10_000.0  # datagrams a second
+LOADS = (20_000, 80_000)  # the kernel cannot carry the second
 
 
 def scenarios(plan: Plan) -> list[Scenario]:
     """Rates, then burdened."""
     rates = plan.by_level((1000,), (1000, 10_000), (100, 1000, 10_000))
     found = [Scenario("latency", f"latency-{rate}", partial(_latency, rate), table=rate == 1000) for rate in rates]
+    found += [Scenario("latency", f"latency-{rate}", partial(_loaded, rate), table=True) for rate in LOADS]
     if plan.level != "quick":
         found.append(Scenario("burdened", "latency-burdened", _burdened))
     return found
@@ -48,6 +51,20 @@ def note(bench: Bench, scenario: str, arena: Arena, rate: float, seconds: float)
     bench.add(scenario, name, "application", "s", application["median"], {"all": application})
     bench.record.add(scenario, name, "spread over ports, median", "s", found.spread["median"])
     bench.record.add(scenario, name, "spread over ports, max", "s", found.spread["max"])
+
+
+def _loaded(rate: int, bench: Bench) -> None:
+    """Of every datagram of a stream so dense that it is gathered; datagrams that are due together have one stamp."""
+    scenario = f"latency-{rate}"
+    terms = bench.terms(scenario, ports=4, receivers="polled")
+    names = [*(bench.opponents() if rate == LOADS[0] else ()), "mcfwd", "limit"]
+
+    def measure(arena: Arena) -> None:
+        found = arena.latency(rate, bench.plan.by_level(1.0, 2.0, 10.0), stamp="together").all
+        for key in ("median", "p99"):
+            bench.add(scenario, arena.contestant.name, key, "s", found[key], {"all": found})
+
+    bench.interleave(scenario, bench.able(scenario, names, terms), terms, measure)
 
 
 def _burdened(bench: Bench) -> None:

@@ -38,8 +38,9 @@ def scenarios(plan: Plan) -> list[Scenario]:
 
 
 def _names(bench: Bench) -> list[str]:
-    """Whoever speaks IGMP; igmpproxy always, as the usual program for the task."""
-    return [*dict.fromkeys([*bench.opponents(), "igmpproxy"]), "mcfwd", "mcfwd-latency"]
+    """Whoever speaks IGMP; igmpproxy as soon as anybody else does, as the usual program for the task."""
+    others = bench.opponents()
+    return [*dict.fromkeys([*others, *(["igmpproxy"] if others else [])]), "mcfwd", "mcfwd-latency"]
 
 
 def _joins(scenario: str, other_port: bool, burdened: bool, bench: Bench) -> None:

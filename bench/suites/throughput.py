@@ -1,6 +1,6 @@
 """Aggregated multicast throughput (RFC 3918 section 4.3): the highest rate that every port gets without loss.
 
-Over fan-outs, over frame sizes, and with sources and receivers of other kinds (OTHER_ENDS).
+Over fan-outs, over sizes, and with sources and receivers of other kinds (OTHER_ENDS).
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from bench.search import Trial
 RFC_FRAMES = (64, 128, 256, 512, 1024, 1280, 1518)  # Ethernet frames with frame check sequence (RFC 2544 section 9)
 JUMBO_MTU = 9000
 JUMBO = JUMBO_MTU + 18  # as an Ethernet frame
+SMALL = (172, 300)  # octets of payload: 20 ms of voice (G.711 with its RTP header), a message of market data
 SEGMENTS = 40  # datagrams in one message of a source that segments by itself
 OTHER_ENDS: dict[str, dict[str, Any]] = {
     "source-segmenting": {"segments": SEGMENTS},
@@ -32,6 +33,8 @@ def scenarios(plan: Plan) -> list[Scenario]:
         found += [Scenario("sources", name, partial(_other_ends, name)) for name in OTHER_ENDS]
     for frame in plan.by_level((), (64, 1518, JUMBO), (*RFC_FRAMES, JUMBO)):
         found.append(Scenario("frames", f"frames-{frame}", partial(_frames, frame)))
+    if plan.level != "quick":
+        found += [Scenario("small", f"small-{size}", partial(_small, size)) for size in SMALL]
     return found
 
 
@@ -64,18 +67,22 @@ def compare(bench: Bench, scenario: str, names: Sequence[str], pairs: int = 0, *
 
 
 def _fan_out(ports: int, bench: Bench) -> None:
-    compare(bench, f"throughput-{ports}", [*bench.opponents(), "mcfwd"], ports=ports)
+    compare(bench, f"throughput-{ports}", [*bench.opponents(), "mcfwd", "limit"], ports=ports)
 
 
 def _sixty_four(bench: Bench) -> None:
-    """Beyond what the kernel can: mcfwd at 64 ports and, in turn with it, at 4."""
+    """Beyond what the kernel can: mcfwd and the C program at 64 ports and, in turn with them, mcfwd at 4."""
     scenario = "throughput-64"
     few, many = bench.terms(scenario, ports=4), bench.terms(scenario, ports=64)
-    mcfwd = bench.contestants["mcfwd"]
-    with Arena(mcfwd, many) as wide, Arena(mcfwd, few) as narrow:
-        for _ in range(bench.plan.pairs):
-            lossless(bench, scenario, narrow, "mcfwd at 4 ports")
-            lossless(bench, scenario, wide)
+    able = bench.able(scenario, ["mcfwd", "limit"], many)
+    with Arena(bench.contestants["mcfwd"], few) as narrow:
+
+        def measure(arena: Arena) -> None:
+            if arena.contestant.name == "mcfwd":
+                lossless(bench, scenario, narrow, "mcfwd at 4 ports")
+            lossless(bench, scenario, arena)
+
+        bench.interleave(scenario, able, many, measure)
 
 
 def _other_ends(scenario: str, bench: Bench) -> None:
@@ -88,3 +95,9 @@ def _frames(frame: int, bench: Bench) -> None:
     """At 4 ports; `frame` as the RFCs count, with its frame check sequence."""
     terms = {"ports": 4, "size": payload(frame), "mtu": JUMBO_MTU if frame > 1518 else 1500}
     compare(bench, f"frames-{frame}", [*bench.opponents(), "mcfwd"], bench.plan.side_pairs, **terms)
+
+
+def _small(size: int, bench: Bench) -> None:
+    """At 4 ports; `size` is the payload."""
+    names = [*bench.opponents(), "mcfwd", "limit"]
+    compare(bench, f"small-{size}", names, bench.plan.side_pairs, ports=4, size=size)

@@ -1,23 +1,34 @@
 """The bench measures truthfully: what it sends is what is counted, and what a forwarder does wrong shows."""
 
 import json
+import os
+import socket
+import struct
 
 import pytest
 
+from bench import busy
 from bench.__main__ import main
-from bench.arena import FIRST_GROUP, Arena, Bridge, Direct, Idle, Terms
-from bench.contestants import BUILT_IN, Igmpproxy, Kernel
+from bench.arena import FIRST_GROUP, Arena, Terms
+from bench.bank import Socket
+from bench.contestants import BUILT_IN, Bridge, Igmpproxy, Kernel, Limit, Nothing
+from bench.contestants.base import missing
 from bench.record import Record
-from bench.suites.cpu import Nothing
+from bench.suites.iperf import Bare, transmit
+from bench.variants import Direct, Fed, Idle
 from forwarder.lab import links
+from forwarder.lab.capture import UDP, Capture
+from forwarder.lab.snooping import Bridge as Snooped
 from forwarder.lab.topology import LINK
+from forwarder.lab.wait import wait_for
 
 KIND = pytest.mark.parametrize("kind", ["udp", "packet"])
 
 
 @pytest.fixture(params=["blocking", "polled"])
 def bridge(stack, request):
-    return stack.enter_context(Bridge(Nothing(), Terms(ports=2, groups=3, receivers=request.param)))
+    flooding = Bridge("bridge-flooding", snooping=False)
+    return stack.enter_context(Arena(flooding, Terms(ports=2, groups=3, receivers=request.param)))
 
 
 @KIND
@@ -109,3 +120,159 @@ def test_a_run_writes_its_record(tmp_path, capsys):
     assert record.values("join-delay", "mcfwd", "median")
     assert record.about["machine"]["cores"] >= 1
     assert "join-delay" in capsys.readouterr().out
+
+
+# the C program
+
+
+@pytest.fixture
+def limit(stack):
+    """The program and two receivers of three groups."""
+    contestant = Limit()
+    if reason := contestant.obstacle(2, 3):
+        pytest.skip(reason)
+    return stack.enter_context(Arena(contestant, Terms(ports=2, groups=3)))
+
+
+@pytest.mark.parametrize("segments", [1, 40], ids=["single", "super-frames"])
+def test_the_c_program_carries_every_datagram_to_every_port(limit, segments):
+    before = limit.running.counts()
+    sent = limit.source.send(
+        *limit.groups, rate=20_000, count=4000, stream=limit.streams(3), size=1316, segments=segments
+    )
+    report = limit.receivers.wait([4000, 4000])
+    assert report.by_stream == [sent.streams, sent.streams]
+    assert (report.lost, report.duplicated, report.reordered, report.damaged) == ([0, 0], [0, 0], [0, 0], 0)
+    counted = {name: value - before[name] for name, value in limit.running.counts().items()}
+    assert (counted["sent"], counted["transmit_failed"], counted["ring_full"]) == (8000, 0, 0)
+    assert counted["received"] == 4000 / segments
+    assert counted["merged"] == (counted["received"] if segments > 1 else 0)
+
+
+def test_the_c_program_takes_a_hop_and_its_port_s_address(limit):
+    with Capture(limit.lab.receivers[1], LINK, UDP) as capture:
+        limit.source.send(FIRST_GROUP, rate=20_000, count=200, stream=limit.streams(1), size=100)
+        frame = capture.wait_for(lambda frame: not frame.outgoing, 5.0)
+    own = links.attribute(limit.lab.router, limit.lab.downstreams[1], "IFLA_ADDRESS")
+    assert (frame.ttl, frame.octets[6:12].hex(":")) == (15, own)
+    assert frame.octets[:6].hex(":") == "01:00:5e:01:00:01"
+
+
+def test_the_c_program_forwards_neither_a_last_hop_nor_a_link_local_group(limit):
+    before = limit.running.counts()
+    limit.lab.source.run(_send, "224.0.0.251", 16)
+    limit.lab.source.run(_send, FIRST_GROUP, 1)
+    counts = wait_for(lambda: _further(limit.running, before), 5.0, "both datagrams")
+    assert counts["sent"] == before["sent"]
+
+
+def _further(running, before):
+    counts = running.counts()
+    return counts if counts["passed_over"] >= before["passed_over"] + 2 else None
+
+
+def _send(group, ttl):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request = struct.pack("4s4si", b"", b"", socket.if_nametoindex(LINK))
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, request)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
+        sock.sendto(b"x", (group, 5000))
+
+
+def test_damage_is_carried_as_damage(limit):
+    """Segmentation would give a damaged datagram a right checksum: it goes as it is, and no receiver gets it."""
+    limit.lab.source.run(_send_damaged, 50)
+    wait_for(lambda: limit.running.counts()["ring_full"] == 0 and _errors(limit) >= 50, 5.0, "checksum errors")
+
+
+def _send_damaged(count):
+    """Finished UDP checksums, all wrong, from a raw socket."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        request = struct.pack("4s4si", b"", b"", socket.if_nametoindex(LINK))
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, request)
+        addresses = socket.inet_aton("10.0.0.1") + socket.inet_aton(FIRST_GROUP)
+        ipv4 = struct.pack("!BBHHHBBH", 0x45, 0, 48, 0, 0x4000, 16, 17, 0) + addresses
+        for _ in range(count):
+            sock.sendto(ipv4 + struct.pack("!HHHH", 4000, 5000, 28, 0x1234) + bytes(20), (FIRST_GROUP, 0))
+
+
+def _errors(arena):
+    lines = arena.lab.receivers[0].read_proc("snmp").splitlines()
+    names, values = (line.split()[1:] for line in lines if line.startswith("Udp:"))
+    return int(dict(zip(names, values, strict=True))["InCsumErrors"])
+
+
+# other ends
+
+
+@pytest.mark.parametrize("segments", [1, 40])
+def test_receivers_can_be_fed_without_a_forwarder(stack, segments):
+    fed = stack.enter_context(Fed(Nothing(), Terms(ports=3, sender="packet", segments=segments)))
+    stream = fed.streams(1)
+    fed.source.send(FIRST_GROUP, rate=20_000, count=2000, stream=stream, kind="packet", segments=segments)
+    report = fed.receivers.wait([2000] * 3)
+    assert (report.received, report.lost, report.damaged) == ([2000] * 3, [0] * 3, 0)
+
+
+def test_a_receiver_has_the_default_buffer_or_a_large_one(lab):
+    namespace = lab.receivers[0]
+    default, large = (
+        Socket(os.dup(namespace.fd), LINK, port, buffer).sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        for port, buffer in ((5000, None), (5001, 1 << 20))
+    )
+    assert default == namespace.run(fresh_socket_buffer) < large
+
+
+def fresh_socket_buffer():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+def test_a_stream_stamped_as_it_is_due_has_a_latency_for_every_datagram(stack):
+    direct = stack.enter_context(Direct(Nothing(), Terms(ports=1, receivers="polled")))
+    found = direct.latency(20_000, 0.3, stamp="together")
+    assert found.all["count"] > 4000
+    assert 0 < found.all["min"] <= found.all["median"] < 0.5
+
+
+def test_a_link_that_gathers_brings_super_frames_and_loses_nothing(stack):
+    contestant = Limit()
+    if reason := contestant.obstacle(1, 1) or missing("ethtool", "ethtool"):
+        pytest.skip(reason)
+    arena = stack.enter_context(Arena(contestant, Terms(ports=1, merge=0.0002)))
+    before = arena.running.counts()
+    arena.source.send(FIRST_GROUP, rate=10_000, count=4000, stream=arena.streams(1), size=1316)
+    assert arena.receivers.wait([4000]).received == [4000]
+    counts = arena.running.counts()
+    assert counts["sent"] - before["sent"] == 4000
+    assert counts["received"] - before["received"] < 1000
+    assert counts["merged"] > before["merged"]
+
+
+def test_a_snooping_bridge_has_opened_only_the_ports_that_asked(stack):
+    contestant = Bridge()
+    if reason := contestant.obstacle(2, 1):
+        pytest.skip(reason)
+    arena = stack.enter_context(Arena(contestant, Terms(ports=2)))
+    arena.receivers.leave(FIRST_GROUP, receivers=[1])
+    bridge = Snooped(arena.lab.router)
+    wait_for(lambda: set(bridge.ports(FIRST_GROUP)) == {"down0"}, 10.0, "one port")
+    arena.source.send(FIRST_GROUP, rate=1000, count=100, stream=arena.streams(1))
+    assert arena.receivers.wait([100, 100]).received == [100, 0]
+
+
+def test_iperf_counts_what_came(stack):
+    if reason := missing("iperf", "iperf") or Kernel().obstacle(2, 1):
+        pytest.skip(reason)
+    arena = stack.enter_context(Bare(Kernel(), Terms(ports=2)))
+    for lost, total in transmit(arena, 5, 1):
+        assert 400 < total < 500
+        assert lost < total
+
+
+def test_who_is_busy_is_told_apart(limit):
+    found = busy.measure(limit, 5000, 0.5)
+    assert found.delivered == pytest.approx(2 * 5000, rel=0.2)
+    assert 0 < found.processes < found.machine
+    assert found.source > 0
+    assert found.receivers > 0
