@@ -20,6 +20,11 @@ class Cpu:
     receivers: float
     delivered: float
 
+    @property
+    def others(self) -> float:
+        """Of nobody here: what the kernel does for itself, and all other work that disturbs."""
+        return self.machine - self.processes - self.source - self.receivers
+
 
 class _Look(NamedTuple):
     """CPU seconds until now."""

@@ -73,5 +73,6 @@ def _own(scenario: str, bench: Bench) -> None:
         bench.add(scenario, name, "user", "s per delivered", each * user)
         bench.add(scenario, name, "system", "s per delivered", each * (1 - user))
         bench.record.add(scenario, name, "delivered", "of sent", found.delivered / (terms.ports * OWN[scenario]))
+        bench.record.add(scenario, name, "others", "cores", found.others)
 
     bench.interleave(scenario, bench.able(scenario, ["mcfwd", "limit"], terms), terms, measure)

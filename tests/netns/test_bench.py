@@ -149,6 +149,18 @@ def test_the_c_program_carries_every_datagram_to_every_port(limit, segments):
     assert counted["merged"] == (counted["received"] if segments > 1 else 0)
 
 
+def test_the_c_program_s_threads_keep_every_flow_in_order(stack):
+    """From eight ports on several send; each port has every datagram once and in order."""
+    contestant = Limit()
+    if reason := contestant.obstacle(9, 2):
+        pytest.skip(reason)
+    arena = stack.enter_context(Arena(contestant, Terms(ports=9, groups=2)))
+    arena.source.send(*arena.groups, rate=10_000, count=3000, stream=arena.streams(2), size=1316)
+    report = arena.receivers.wait([3000] * 9)
+    assert (report.received, report.reordered, report.duplicated) == ([3000] * 9, [0] * 9, [0] * 9)
+    assert report.damaged == 0
+
+
 def test_the_c_program_takes_a_hop_and_its_port_s_address(limit):
     with Capture(limit.lab.receivers[1], LINK, UDP) as capture:
         limit.source.send(FIRST_GROUP, rate=20_000, count=200, stream=limit.streams(1), size=100)
