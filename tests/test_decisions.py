@@ -239,6 +239,6 @@ def test_each_tidying_decides_again_as_many_as_a_batch_brings(plane):
 
 def test_frames_move_flows_between_upstreams_only_where_there_are_several(plane):
     world = plane()
-    assert not world.decisions.listens(UP)
+    assert not world.decisions.listening
     world = plane(*PORTS[:1], port(UP2, "upstream"), *PORTS[1:])
-    assert [world.decisions.listens(index) for index in (UP, UP2, D1)] == [True, True, False]
+    assert world.decisions.listening == {UP, UP2}

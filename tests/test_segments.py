@@ -17,6 +17,9 @@ from forwarder.state.snapshot import SnapshotReader, SnapshotWriter
 from forwarder.state.worker_segment import PortCounters, WorkerReader, WorkerSegment
 from igmp.counters import COUNTERS
 
+WORDS = ("ASSIGNED", "RING", "POSITION", "KIND", "DEAF", "REPLACED", "RX_PACKETS", "RX_BYTES", "TX_PACKETS", "TX_BYTES",
+         "CHARGED", "USED_UNTIL")
+
 
 @contextmanager
 def closing(fd: int):
@@ -55,15 +58,13 @@ def test_all_that_a_worker_says_of_itself_and_its_ports():
             writer.header[word] = number * 1_000_000_000
         writer.ports[:] = np.arange(writer.ports.size).reshape(writer.ports.shape) + 1
         assert (reader.heartbeat, reader.batches, reader.frames) == (1.0, 2_000_000_000, 3_000_000_000)
-        assert writer.ports.shape == (3, worker_segment.BLOCK) == (3, 7 + len(REASONS))
+        assert writer.ports.shape == (3, worker_segment.BLOCK) == (3, len(WORDS) + len(REASONS))
         for port in range(3):
-            first = port * worker_segment.BLOCK + 1
-            drops = {name: first + 7 + number for number, name in enumerate(REASONS)}
-            # assignment, ring and position come first
-            assert reader.port(port) == PortCounters(first, first + 3, first + 4, first + 5, first + 6, drops)
-        places = {worker_segment.ASSIGNED, worker_segment.RING, worker_segment.POSITION, worker_segment.RX_PACKETS,
-                  worker_segment.RX_BYTES, worker_segment.TX_PACKETS, worker_segment.TX_BYTES}
-        assert places == set(range(worker_segment.FIRST_REASON))
+            word = {name: port * worker_segment.BLOCK + 1 + getattr(worker_segment, name) for name in WORDS}
+            drops = {name: word["ASSIGNED"] + len(WORDS) + number for number, name in enumerate(REASONS)}
+            counters = (word[name] for name in ("ASSIGNED", "RX_PACKETS", "RX_BYTES", "TX_PACKETS", "TX_BYTES"))
+            assert reader.port(port) == PortCounters(*counters, drops, word["KIND"], word["REPLACED"])
+        assert {getattr(worker_segment, name) for name in WORDS} == set(range(worker_segment.FIRST_REASON))
 
 
 @pytest.mark.parametrize(("word", "gso"), [(0, None), (1, False), (2, True), (3, True)])

@@ -152,13 +152,13 @@ class Kernel:
     def __init__(self, *answers: int) -> None:
         self.answers, self.calls = list(answers), 0
 
-    def __call__(self, fd: int, address: int, count: int) -> int:
+    def __call__(self, fd: int, address: int, count: int, flags: int) -> int:
         self.calls += 1
         answer = self.answers.pop(0) if self.answers else 0
         if answer < 0:
             ctypes.set_errno(-answer)
             return -1
-        return SENDMMSG(fd, address, min(count, answer or count))
+        return SENDMMSG(fd, address, min(count, answer or count), flags)
 
 
 SENDMMSG = transmit._sendmmsg

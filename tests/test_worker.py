@@ -192,7 +192,7 @@ def test_a_beat_shows_life_and_the_place_in_the_ring(rig):
     assert before <= world.state.heartbeat <= time.monotonic()
     assert int(world.state.ports[UP, POSITION]) == 1
     assert world.state.gso is True      # a socket pair takes everything
-    assert world.worker._transmitter.segmentation
+    assert world.worker._transmitter.segments
 
 
 def test_the_probe_goes_upstream_and_never_before_that_is_there(rig):

@@ -169,6 +169,8 @@ class ReceiveRing:
                 break
             total += count
             self._blocks.append((block * 4 + min(fields[block + OFFSET_TO_FIRST_PKT] & ~7, room), count))
+        if not total:
+            self.release()
         return total
 
     def singly(self) -> list[Place] | None:
@@ -199,7 +201,7 @@ class ReceiveRing:
     def place(self, first: int) -> Place | None:
         """Of the frame whose tpacket header lies at byte `first`; None where it is not filled or not in its block."""
         room = self._layout.block_size - first % self._layout.block_size
-        if first & 7 or room < LEAST:
+        if first & 7 or room < LEAST or first >= self._layout.size:
             return None
         snaplen, length, status, mac, net = FRAME.unpack_from(self.view, first + FRAME_START)
         if not status & TP_STATUS_USER or net != NET or mac + snaplen > room:

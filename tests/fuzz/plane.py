@@ -19,8 +19,7 @@ from fuzz.choices import Choices
 from forwarder.api import flows as api_flows
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.frame import IP, columns
-from forwarder.dataplane.ring import Batch, ReceiveRing
-from forwarder.dataplane.ring import Frame as Single
+from forwarder.dataplane.ring import Batch, Place, ReceiveRing
 from forwarder.dataplane.slot_ring import SlotRing
 from forwarder.packet.tpacket import FRAME_SIZE, NET, NET_V2, TPACKET_V2, RingLayout
 from forwarder.state import membership, routes, snapshot, worker_segment
@@ -91,7 +90,7 @@ def slots(data: bytes) -> None:
     def queued() -> bytes:
         return bytes(number(choices, choices.pick((3010, 65559, 0)), 0x1_FFFF))
 
-    walk(SlotRing(buffer, SLOTS, choices.number(), queued), choices, SLOTS)
+    walk(SlotRing(buffer, SLOTS, np.array([choices.number()], np.uint64), queued), choices, SLOTS)
 
 
 def poke(buffer: bytearray, choices: Choices) -> None:
@@ -106,16 +105,16 @@ def walk(reader: ReceiveRing | SlotRing, choices: Choices, layout: RingLayout) -
     for _ in range(2 * layout.units):
         assert 0 <= reader.position < layout.units
         assert reader.left() >= 0
-        singly(reader, reader.few(choices.number() % 20))
-        for span in reader.evenly(1 + choices.number()) or ():
+        if not reader.look(1 + choices.number()):
+            continue
+        singly(reader, reader.singly())
+        for span in reader.evenly() or ():
             assert span.frames <= layout.most_frames if isinstance(reader, ReceiveRing) else layout.units
             places = [span.first + span.step * number for number in range(span.frames)]
             assert 0 <= places[0] <= places[-1] < len(reader.view)
-            singly(reader, [frame for at in places if (frame := reader.frame(at))])
+            singly(reader, [place for at in places if (place := reader.place(at))])
         if choices.number() & 1:
-            reader.release()
-        batch = reader.receive(1 + choices.number())
-        if batch is not None:
+            batch = reader.batch()
             assert len(batch.frame) <= layout.block_nr * layout.most_frames
             inside(batch)
             columns(batch, choices.pick((0, 14)))
@@ -123,7 +122,7 @@ def walk(reader: ReceiveRing | SlotRing, choices: Choices, layout: RingLayout) -
     reader.close()
 
 
-def singly(reader: ReceiveRing | SlotRing, frames: Iterable[Single] | None) -> None:
+def singly(reader: ReceiveRing | SlotRing, frames: Iterable[Place] | None) -> None:
     """Whatever may be read of frames that are lent one by one lies in the ring."""
     for frame in frames or ():
         assert 0 <= frame.mac < len(reader.view)
@@ -204,7 +203,7 @@ def carry(data: bytes) -> None:
     mtus = {D1: choices.pick((1500, 576, 68)), D2: choices.pick((65_535, 9000, 65_522, 1280))}
     world = Plane(*(replace(each, mtu=mtus.get(each.index, 1500)) for each in ports), few=choices.pick((6, 0)))
     world.join(D1, D2)
-    world.transmitter.segments = choices.pick((64, 64, 128, 0))
+    world.pipeline.use_segments(choices.pick((64, 64, 128, 0)))
     try:
         with np.errstate(all="raise", under="ignore"):
             for now in (1.0, 1.5, 2.0):
