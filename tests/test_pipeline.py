@@ -22,7 +22,8 @@ from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.membership import MembershipReader, MembershipWriter
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import REASONS, Reason
-from forwarder.state.routes import RouteKey, RouteReader, RouteWriter
+from forwarder.state.route_reader import RouteReader
+from forwarder.state.routes import RouteKey, RouteWriter
 from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, Settings
 from forwarder.state.worker_segment import BLOCK, FIRST_REASON, RX_PACKETS, TX_PACKETS
 

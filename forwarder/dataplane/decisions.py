@@ -22,7 +22,8 @@ from forwarder.packet.tpacket import ARPHRD_ETHER
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import Reason
-from forwarder.state.routes import RouteKey, RouteReader, RouteRow
+from forwarder.state.route_reader import RouteReader
+from forwarder.state.routes import RouteKey, RouteRow
 from igmp.access import AccessList, Entry
 from igmp.link import Network
 
