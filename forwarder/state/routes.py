@@ -7,11 +7,8 @@ A reader that was lapped by the ring looks for rows whose version is not the one
 A writer can be killed between any two stores: `writing` names the row it was at, from before the first store until the
 change was counted. Its successor empties that row if it is odd, and announces it again in any case.
 
-Order of memory (`state.fence`): the writer fences between the odd version and the content, between the content and the
-even version, and between the number in the ring and `sequence`; the reader between `sequence` and the ring, between
-version and content, and between content and the second look at the version. So a copy whose version did not move is of
-one piece, and what `sequence` counts is there to be read. Entries of the ring are trusted only if `sequence` shows
-after they were read that they were not overwritten meanwhile.
+Order of memory (see `segment`): a version for each row, and `sequence` for the ring. Of the ring a reader trusts only
+what `sequence`, looked at again behind the entries, says was not overwritten meanwhile.
 """
 
 from dataclasses import dataclass
