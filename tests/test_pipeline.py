@@ -387,3 +387,30 @@ def test_what_came_in_is_counted(plane):
     world = plane(port(UP, "upstream"), port(D1, "downstream"))
     world.frames(UP, DATA, DATA)
     assert int(world.wires[UP].counters[RX_PACKETS]) == 2
+
+
+def test_link_local_sources_are_for_labs_that_say_so(plane):
+    up, down = port(UP, "upstream"), port(D1, "downstream")
+    world = plane(up, down)
+    world.join(D1)
+    packet = ip_packet(address("169.254.7.9"), G)
+    assert world.frames(UP, packet, DATA) == [0, 1]
+    assert world.wires[UP].drops() == {"bad_source": 1}
+    world.configure(port(UP, "upstream", link_local_sources=True), down)
+    assert world.frames(UP, packet, ip_packet(address("0.1.2.3"), G)) == [0, 1]
+    world.configure(up, down)
+    assert world.frames(UP, packet) == [0, 0]
+
+
+def test_a_full_table_sends_no_frame_where_another_flow_goes(plane):
+    """What is denied on the ingress was once sent out, by a row that its flow had lost to another in the same batch."""
+    up, down = port(UP, "upstream", deny=("239.1.1.2/32",)), (port(D1, "downstream"), port(D2, "downstream"))
+    world = plane(up, *down, capacity=2)
+    world.join(D1)
+    world.join(D2, group=G + 2)
+    denied, other = ip_packet(S, G + 1), ip_packet(S, G + 2)
+    for _ in range(8):
+        assert world.frames(UP, DATA, denied, now=1.0) == [0, 1, 0]
+    assert world.frames(UP, denied, DATA, other, denied, other, now=500.0) == [0, 1, 0]
+    assert world.wires[UP].drops() == {"boundary": 10, "flow_table_full": 2}
+    assert world.frames(UP, other, now=1000.0) == [0, 0, 1]

@@ -57,6 +57,7 @@ class InterfaceSettings(Table):
     rate_limit: Annotated[int, Ge(1)] | None = None
     flow_rate_limit: Annotated[int, Ge(1)] | None = None
     static_groups: tuple[str, ...] = ()
+    link_local_sources: bool = False
 
 
 _DEFAULTS = {each.name: each.default for each in fields(InterfaceSettings)}
