@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from forwarder.dataplane.frame import ETHERNET, NONE, Positions, Rows
+from forwarder.dataplane.lists import contains
 
 SOURCE_WORD = (ETHERNET + 6) // 8
 """The 64-bit word of a row with source address and EtherType."""
 LAST_OCTETS = (ETHERNET + 10) // 2
 """The 16-bit word of a row with the last two octets of the source address."""
-NOBODY: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
 ETHERTYPE_IPV4 = b"\x08\x00"
 
 
@@ -24,25 +24,31 @@ class OwnAddresses:
 
     def __init__(self, addresses: Mapping[int, bytes]) -> None:
         """`addresses`: 6 octets by port index."""
-        words = {port: np.frombuffer(mac + ETHERTYPE_IPV4, np.uint64)[0] for port, mac in addresses.items()}
-        self._others: dict[int, npt.NDArray[np.uint64]] = {
-            port: np.array([other for other in words.values() if other != own], np.uint64)
-            for port, own in words.items()
-        }
-        self._octets = {
-            port: frozenset(other for other in addresses.values() if other != own) for port, own in addresses.items()
-        }
+        self._of = dict(addresses)
+        self._all = frozenset(addresses.values())
+        self._words = np.unique(_words(b"".join(mac + ETHERTYPE_IPV4 for mac in self._all)))
         self._suspect = np.zeros(1 << 16, np.bool_)  # by the last two octets: one look serves any number of ports
-        self._suspect[[int(np.frombuffer(mac[4:], np.uint16)[0]) for mac in addresses.values()]] = True
+        self._suspect[np.frombuffer(b"".join(mac[4:] for mac in self._all), np.uint16)] = True
 
-    def others(self, ingress: int) -> frozenset[bytes]:
-        """The addresses of the ports that do not share the one of port `ingress`; none where that has none."""
-        return self._octets.get(ingress, frozenset())
+    def ours(self, ingress: int) -> frozenset[bytes]:
+        """The addresses that no frame comes from by port `ingress`, but for the port's own; none where it has none.
+
+        One set for all ports: one for each without its own would take memory with the square of their number.
+        """
+        return self._all if ingress in self._of else frozenset()
 
     def returned(self, ingress: int, rows: Rows) -> Positions:
         """Which of the Ethernet frames that came in by port `ingress` another port of ours has sent."""
         suspects = self._suspect[rows.view(np.uint16)[:, LAST_OCTETS]]
         if not np.count_nonzero(suspects):
             return NONE
-        at = np.flatnonzero(suspects)
-        return at[np.isin(rows.view(np.uint64)[at, SOURCE_WORD], self._others.get(ingress, NOBODY))]
+        if ingress not in self._of:
+            return NONE
+        (at,) = suspects.nonzero()
+        words = rows.view(np.uint64)[at, SOURCE_WORD]
+        returned: Positions = at[contains(self._words, words) & (words != _words(self._of[ingress] + ETHERTYPE_IPV4))]
+        return returned
+
+
+def _words(octets: bytes) -> npt.NDArray[np.uint64]:
+    return np.frombuffer(octets, np.uint64)

@@ -40,7 +40,7 @@ class Pipeline:
         if self._decisions.behind:
             self._decisions.refresh()
         if self._transmitter.segmentation and not self._decisions.listens(ingress.port.index):
-            own = self._decisions.own.others(ingress.port.index)
+            own = self._decisions.own.ours(ingress.port.index)
             if ports := self._steady.forward(ingress, batch, own, now):
                 return Carried(len(batch.net), ports=ports)
         header = columns(batch, ingress.link_header)
@@ -67,7 +67,7 @@ class Pipeline:
         """Carry a handful of frames one by one, or none of them: False when one needs `forward`."""
         if self._decisions.behind or self._decisions.listens(ingress.port.index):
             return False
-        own = self._decisions.own.others(ingress.port.index)
+        own = self._decisions.own.ours(ingress.port.index)
         return self._scalar.forward(ingress, ingress.ring.view, frames, own, now)
 
     def _verdicts(self, ingress: Attachment, header: Columns, decided: Reasons) -> Reasons:

@@ -63,7 +63,7 @@ class Scalar:
                 now: float) -> bool:
         """Carry all `frames`, which lie in `view`, or none: False when one of them is not plain.
 
-        `own`: hardware addresses of our other ports.
+        `own`: hardware addresses of our ports (`loops.ours`).
         """
         plain = []
         for frame in frames:
@@ -100,7 +100,7 @@ class Scalar:
         if path is None or total > path.mtu or ttl < path.threshold:
             return None
         vnet = bytes(view[mac - VNET_HDR_LENGTH : mac])
-        if vnet[1] or (own and bytes(view[mac + 6 : mac + 12]) in own):
+        if vnet[1] or (own and (sender := bytes(view[mac + 6 : mac + 12])) in own and sender != ingress.mac):
             return None
         if vnet[0] > VIRTIO_NET_HDR_F_NEEDS_CSUM:
             vnet = bytes([vnet[0] & VIRTIO_NET_HDR_F_NEEDS_CSUM]) + vnet[1:]

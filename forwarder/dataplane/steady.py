@@ -68,7 +68,7 @@ class Steady:
         self._lanes = [Messages(capacity + SEGMENTS) for _ in range(LANES)]
 
     def forward(self, ingress: Attachment, batch: Batch, own: frozenset[bytes], now: float) -> int:
-        """Carry the whole batch, or nothing; to how many ports. `own`: hardware addresses of our other ports."""
+        """Carry the whole batch, or nothing; to how many ports. `own`: those of our ports (`loops.ours`)."""
         count = len(batch.net)
         if count < 2 or ingress.link_header != ETHERNET_LENGTH or not _looks_like_one(batch):
             return 0
