@@ -32,7 +32,7 @@ from forwarder.process.child import Start
 from forwarder.state import membership, routes, snapshot
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration, Port
-from forwarder.state.routes import RouteReader
+from forwarder.state.route_reader import RouteReader
 from forwarder.state.settings import InterfaceSettings, Settings
 from igmp.link import parse_address
 from igmp.messages import RecordType

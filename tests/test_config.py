@@ -52,6 +52,14 @@ def test_settings_survive_the_way_through_json(tmp_path):
     assert Settings.from_json(settings.to_json()) == settings
 
 
+def test_link_local_sources_are_said_by_port(tmp_path):
+    settings = load(written(tmp_path, ROLES + "link_local_sources = true\n"), [], [], None)
+    assert [each.link_local_sources for each in settings.interface] == [False, True]
+    assert Settings.from_json(settings.to_json()) == settings
+    with pytest.raises(ConfigurationError, match=r"link_local_sources.*should be true or false"):
+        load(written(tmp_path, ROLES + 'link_local_sources = "yes"\n'), [], [], None)
+
+
 def test_the_socket_option_wins_over_the_file(tmp_path):
     path = written(tmp_path, ROLES + '[control]\nsocket = "/run/a"\n')
     assert load(path, [], [], None).control.socket == "/run/a"

@@ -1,244 +1,337 @@
-"""What a worker decides of flows: whose word a route row is, how many flows a batch may bring, which rows they take."""
+"""Decisions over real tables and segments: which flow gets what, what is bounded, and who keeps a row."""
 
-from dataclasses import replace
+import json
+import os
+import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from batches import address, ip_packet
-from test_pipeline import D1, D2, UP, UP2, G, Plane, S, port
+from batches import address
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from forwarder.dataplane.decisions import UNWANTED_SHARE
-from forwarder.dataplane.flows import IDLE, UNWANTED_IDLE
-from forwarder.state.ports import Configuration
+from forwarder.dataplane import decisions, standby
+from forwarder.dataplane.decisions import MOST_ROUTES, Decisions
+from forwarder.dataplane.flows import FlowTable
+from forwarder.dataplane.room import PROBATION
+from forwarder.state import membership, routes
+from forwarder.state.flow_columns import FlowColumns
+from forwarder.state.membership import MembershipReader, MembershipWriter
+from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import Reason
-from forwarder.state.routes import RouteKey
-from forwarder.state.settings import DataplaneSettings, IgmpSettings, Settings
+from forwarder.state.route_reader import RouteReader
+from forwarder.state.routes import RouteKey, RouteWriter
+from forwarder.state.settings import DataplaneSettings, InterfaceSettings, Settings
+
+KEY = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
+UP, D1, D2 = range(3)
+G, S = address("239.1.1.1"), address("10.99.0.1")
+
+
+def port(index: int, role: str, assigned: int = 1, **settings) -> Port:
+    interface = InterfaceSettings(name=f"port{index}", role=role, **settings)
+    mac, subnet = f"02:00:00:00:{index >> 8:02x}:{index & 255:02x}", address("172.16.0.1") + (index << 8)
+    return Port(index, assigned, interface.name, role, interface, 7, True, mac, addresses=((subnet, 24),))
+
 
 PORTS = port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream")
-DATA = ip_packet(S, G)
 
 
-@pytest.fixture
-def plane():
-    """Makes planes and closes them at the end."""
-    made: list[Plane] = []
+class World:
+    """A worker's decisions, and the agent's hand in the segments they come from."""
 
-    def make(*ports, **how) -> Plane:
-        made.append(Plane(*(ports or PORTS), **how))
-        return made[-1]
+    def __init__(self, *ports: Port, capacity: int = 64, limit: int = 512, max_ports: int = 64) -> None:
+        self.descriptors = [routes.create(4096, max_ports), membership.create(max_ports)]
+        self.routes, self.roles = RouteWriter(self.descriptors[0]), MembershipWriter(self.descriptors[1])
+        self.columns = FlowColumns.allocate(capacity, -(-max_ports // 64))
+        self.flows = FlowTable(self.columns, KEY)
+        readers = RouteReader(self.descriptors[0]), MembershipReader(self.descriptors[1])
+        self.decisions, self.limit, self.generation = Decisions(self.flows, *readers), limit, 0
+        self.configure(*ports or PORTS)
 
-    yield make
-    for each in made:
-        each.close()
+    def configure(self, *ports: Port) -> None:
+        self.generation += 1
+        for each in ports:
+            self.roles.assign(each.index, each.assigned)
+            self.roles.role(each.index, True, 0)
+        dataplane = DataplaneSettings(flow_limit=self.limit)
+        self.decisions.configure(Configuration(self.generation, Settings(dataplane=dataplane), ports))
 
+    def join(self, group: int, *ports: int, source: int | None = None) -> None:
+        key = RouteKey(group, 32, source)
+        assert self.routes.set(key, sum(1 << each for each in ports), "learned", self.generation)
 
-def limited(world: Plane, flow_limit: int) -> None:
-    world.generation += 1
-    settings = Settings(dataplane=DataplaneSettings(flow_limit=flow_limit))
-    world.decisions.configure(Configuration(world.generation, settings, PORTS))
+    def leave(self, group: int) -> None:
+        self.routes.delete(RouteKey(group))
 
+    def frames(self, ingress: int, flows: list[tuple[int, int]] | np.ndarray, now: float = 1.0) -> list[Reason | int]:
+        """What becomes of a batch of a frame each of these (source, group), in order: a reason or a port bitmap."""
+        pairs = flows if isinstance(flows, np.ndarray) else np.array([s << 32 | g for s, g in flows], np.uint64)
+        header = SimpleNamespace(pair=pairs, defect=np.zeros(len(pairs), np.uint8))
+        rows, verdicts = self.decisions.of(ingress, header, now)
+        self.decisions.heard(ingress, rows, verdicts, verdicts, now)
+        forwarded = verdicts == Reason.FORWARD
+        assert not (forwarded & (rows < 0)).any()
+        known = rows[rows >= 0]
+        own = self.columns.source[known] << np.uint64(32) | self.columns.group[known]
+        assert (own == pairs[rows >= 0]).all(), "each row is that of its own flow"
+        self.flows.account(rows, np.full(len(rows), 100), now)
+        bitmaps = self.flows.ports(np.where(forwarded, rows, 0))[:, 0]
+        found = zip(forwarded.tolist(), bitmaps.tolist(), verdicts.tolist(), strict=True)
+        return [ports if ok else Reason(verdict) for ok, ports, verdict in found]
 
-def spray(count: int, first: int = 0, group: int = G, **fields) -> list[bytes]:
-    return [ip_packet(S + first + number, group, **fields) for number in range(count)]
+    def refresh(self) -> None:
+        while self.decisions.behind:
+            self.decisions.refresh()
 
-
-def reassigned(generation: int):
-    """D2 with another owner since this generation."""
-    return replace(PORTS[2], assigned=generation)
-
-
-# --- whose word a row is ---
-
-
-def test_a_row_says_nothing_of_a_port_that_got_another_owner_since(plane):
-    world = plane()
-    world.join(D1, D2)
-    assert world.frames(UP, DATA) == [0, 1, 1]
-    world.configure(PORTS[0], PORTS[1], reassigned(2))
-    world.roles.assign(D2, 2)
-    world.roles.role(D2, True, 0)
-    assert world.frames(UP, DATA) == [0, 1, 0]
-    world.join(D1, D2)      # said of the new owner
-    assert world.frames(UP, DATA) == [0, 1, 1]
-
-
-def test_a_row_that_comes_late_says_nothing_of_the_new_owner_either(plane):
-    world = plane()
-    world.configure(PORTS[0], PORTS[1], reassigned(2))
-    world.roles.assign(D2, 2)
-    world.roles.role(D2, True, 0)
-    world.routes.set(RouteKey(G), 1 << D1 | 1 << D2, "learned", 1)
-    assert world.frames(UP, DATA) == [0, 1, 0]
-    world.routes.set(RouteKey(G), 1 << D1 | 1 << D2, "learned", 2)
-    assert world.frames(UP, DATA) == [0, 1, 1]
+    def close(self) -> None:
+        for descriptor in self.descriptors:
+            os.close(descriptor)
 
 
-def test_a_port_without_the_word_of_its_agent_is_not_queried(plane):
-    """The role that is known is that of the former owner."""
-    world = plane()
-    world.join(D2)
-    assert world.frames(UP, DATA) == [0, 0, 1]
-    world.configure(PORTS[0], PORTS[1], reassigned(2))
-    world.join(D2)
-    assert world.frames(UP, DATA) == [0, 0, 0]
-    assert world.flow(UP).reason == Reason.NOT_QUERIER
-    world.roles.assign(D2, 2)
-    world.roles.role(D2, True, 0)
-    world.decisions.refresh()
-    assert world.frames(UP, DATA) == [0, 0, 1]
+@contextmanager
+def world(*ports: Port, **how) -> Iterator[World]:
+    made = World(*ports, **how)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
-def test_roles_do_not_count_where_that_is_configured(plane):
-    for everywhere in (False, True):
-        world = plane(igmp=IgmpSettings(forward_when_not_querier=everywhere))
-        world.roles.role(D1, False, 7)
-        world.join(D1)
-        world.decisions.refresh()
-        assert world.frames(UP, DATA) == [0, int(everywhere), 0]
+def test_two_leaves_and_joins_back_to_back_end_with_both_groups_forwarded():
+    with world() as plane:
+        for group in (G, G + 1):
+            plane.join(group, D1)
+        plane.refresh()
+        assert plane.frames(UP, [(S, G), (S, G + 1)]) == [1 << D1, 1 << D1]
+        for group in (G, G + 1):
+            plane.leave(group)
+        for group in (G, G + 1):
+            plane.join(group, D2)
+        plane.refresh()
+        assert plane.frames(UP, [(S, G), (S, G + 1), (S + 1, G)]) == [1 << D2] * 3
 
 
-def test_a_route_that_ends_ends_for_its_key_alone(plane):
-    world = plane()
-    world.join(D1)
-    world.join(D2, source=S)
-    assert world.frames(UP, DATA) == [0, 0, 1]
-    world.routes.delete(RouteKey(G, source=S))
-    assert world.frames(UP, DATA) == [0, 1, 0]
-    world.routes.set(RouteKey(G, static=True), 1 << D2, "static", 1)
-    assert world.frames(UP, DATA) == [0, 0, 1]
-    world.routes.delete(RouteKey(G, static=True))
-    assert world.frames(UP, DATA) == [0, 1, 0]
+def test_a_route_that_is_deleted_while_a_port_is_added_does_not_stay():
+    """The worker once read all rows for a new port, beside being told of changes; this one went between the two."""
+    with world() as plane:
+
+        class Between(RouteReader):
+            def rows(self):
+                found = super().rows()
+                plane.leave(G)
+                return found
+
+        plane.decisions._routes = Between(plane.descriptors[0])
+        plane.join(G, D1)
+        plane.configure(*PORTS, port(3, "downstream", assigned=2))
+        plane.leave(G)
+        plane.refresh()
+        assert plane.frames(UP, [(S, G)]) == [Reason.NO_MEMBERS]
 
 
-def test_a_route_of_many_groups_moves_the_flows_of_all(plane):
-    world = plane()
-    other = address("239.200.0.1")
-    assert world.frames(UP, DATA, ip_packet(S, other)) == [0, 0, 0]
-    world.routes.set(RouteKey(address("239.0.0.0"), 9, static=True), 1 << D1, "static", 1)
-    assert world.frames(UP, DATA, ip_packet(S, other)) == [0, 1, 0]
-    world.routes.set(RouteKey(address("239.0.0.0"), 8, static=True), 1 << D2, "static", 1)
-    assert world.frames(UP, DATA, ip_packet(S, other)) == [0, 1, 1]
+def test_routes_say_nothing_of_a_port_whose_index_had_another_owner():
+    with world() as plane:
+        plane.join(G, D1, D2)
+        plane.refresh()
+        plane.configure(PORTS[UP], port(D1, "downstream", assigned=2), PORTS[D2])
+        assert plane.frames(UP, [(S, G)]) == [1 << D2]
+        plane.join(G, D1, D2)
+        plane.refresh()
+        assert plane.frames(UP, [(S, G)]) == [1 << D1 | 1 << D2]
+        plane.configure(PORTS[UP], port(D1, "downstream", assigned=2), port(D2, "downstream", assigned=3))
+        assert plane.frames(UP, [(S, G)]) == [1 << D1]
 
 
-# --- how many flows, and which rows they take ---
+def test_many_changed_routes_are_taken_over_by_and_by():
+    with world() as plane:
+        for number in range(2 * MOST_ROUTES + 1):
+            plane.join(G + number, D1)
+        taken = 0
+        while plane.decisions.behind:
+            plane.decisions.refresh()
+            taken += 1
+        assert taken == 3
+        assert plane.frames(UP, [(S, G), (S, G + 2 * MOST_ROUTES)]) == [1 << D1] * 2
 
 
-def test_a_batch_brings_as_many_new_flows_as_are_allowed(plane):
-    world = plane()
-    limited(world, 3)
-    world.join(D1)
-    assert world.frames(UP, *spray(5)) == [0, 3, 0]
-    assert world.wires[UP].drops() == {"flow_limit": 2}
-    assert len(world.flows) == 3
-    assert world.frames(UP, *spray(5)) == [0, 5, 0]     # three are known by now
-    assert world.frames(UP, *spray(5)) == [0, 5, 0]
-    assert world.wires[UP].drops() == {"flow_limit": 2}
+def test_a_first_configuration_takes_all_routes_there_are():
+    with world() as plane:
+        for number in range(2 * MOST_ROUTES):
+            plane.join(G + number, D1)
+        successor = Decisions(plane.flows, RouteReader(plane.descriptors[0]), MembershipReader(plane.descriptors[1]))
+        successor.configure(Configuration(1, Settings(), PORTS))
+        assert not successor.behind
 
 
-def test_flows_that_nobody_wants_take_one_row_in_so_many(plane):
-    world = plane(capacity=64)
-    world.join(D1)
-    share = 64 // UNWANTED_SHARE
-    for number in range(40):
-        assert world.frames(UP, ip_packet(S + number, G + 1)) == [0, 0, 0]
-    assert len(world.flows) == share
-    assert world.wires[UP].drops() == {"no_members": 40}
-    assert world.frames(UP, *spray(30, 100)) == [0, 30, 0]      # who is wanted finds room
-    assert len(world.flows) == share + 30
+def test_new_flows_are_decided_in_the_order_in_which_they_came():
+    with world(limit=3) as plane:
+        plane.join(G, D1)
+        plane.refresh()
+        sources = [S + 9, S + 2, S + 9, S + 7, S, S + 8]
+        expected = [1 << D1] * 4 + [Reason.FLOW_LIMIT] * 2
+        assert plane.frames(UP, [(source, G) for source in sources]) == expected
 
 
-def test_what_is_not_wanted_of_a_host_downstream_is_only_counted_too(plane):
-    world = plane(port(UP, "upstream", deny=("239.1.1.2",)), *PORTS[1:], capacity=64)
-    source = address("192.168.20.9")
-    for number in range(20):
-        assert world.frames(D1, ip_packet(source + number, G + 1)) == [0, 0, 0]
-    assert len(world.flows) == 64 // UNWANTED_SHARE
-    assert world.frames(D1, ip_packet(source, G)) == [1, 0, 0]
+def test_what_a_batch_cannot_decide_waits_and_is_never_sent_by_its_former_decision(monkeypatch):
+    with world() as plane:
+        plane.join(G, D1)
+        plane.refresh()
+        batch = [(S + number, G) for number in range(9)]
+        assert plane.frames(UP, batch) == [1 << D1] * 9
+        plane.configure(port(UP, "upstream", deny=("239.1.1.1/32",)), *PORTS[1:])
+        monkeypatch.setattr(type(plane.decisions._fib), "most_at_once", 4)
+        seen = [plane.frames(UP, batch, now=1.1 + turn / 10) for turn in range(3)]
+        assert [each.count(Reason.BOUNDARY) for each in seen] == [4, 8, 9]
+        assert [each.count(Reason.FLOW_LIMIT) for each in seen] == [5, 1, 0]
+        counted = [int(plane.columns.packets[row]) for row in range(9)]
+        assert sorted(counted) == [2] + [3] * 4 + [4] * 4, "a frame that was not decided is not the flow's"
 
 
-def test_who_is_not_wanted_is_shown_again_when_the_others_are_gone(plane):
-    world = plane(capacity=64)
-    for number in range(20):
-        world.frames(UP, ip_packet(S + number, G), now=1.0)
-    world.decisions.tidy(2.0)
-    assert len(world.flows) == 64 // UNWANTED_SHARE
-    world.decisions.tidy(1.0 + IDLE + 1.0)
-    assert len(world.flows) == 0
-    world.frames(UP, ip_packet(S + 19, G), now=70.0)
-    assert world.flow(UP, S + 19).reason == Reason.NO_MEMBERS
+def test_a_frame_in_hand_keeps_its_flows_row():
+    """A flow was silent so long that its row may go, and comes back in the batch that needs room."""
+    with world(port(UP, "upstream", deny=("239.1.1.2/32",)), *PORTS[1:], capacity=2) as plane:
+        plane.join(G, D1)
+        plane.join(G + 1, D2)
+        plane.refresh()
+        for _ in range(PROBATION):
+            plane.frames(UP, [(S, G), (S, G + 2)], now=1.0)
+        late = 500.0
+        assert plane.frames(UP, [(S, G), (S, G + 1), (S + 1, G), (S + 2, G)], late) == [
+            1 << D1, Reason.BOUNDARY, 1 << D1, Reason.FLOW_TABLE_FULL,
+        ]  # fmt: skip
 
 
-def test_a_flow_that_is_wanted_after_all_counts_as_unwanted_no_more(plane):
-    world = plane(capacity=64)
-    for number in range(20):
-        world.frames(UP, ip_packet(S + number, G), now=1.0)
-    world.join(D1)
-    world.decisions.refresh()
-    world.decisions.tidy(1.1)
-    for number in range(20):
-        world.frames(UP, ip_packet(S + number, G + 1), now=1.3)
-    assert world.flow(UP, S + 7, G + 1).reason == Reason.NO_MEMBERS
+CHOICES = [(S + source, G + group) for source in range(4) for group in range(5)]
+TURN = st.tuples(
+    st.lists(st.sampled_from(CHOICES), min_size=1, max_size=12),
+    st.sampled_from([0.0, 0.01, 0.2, 3.0, 70.0]),
+    st.sampled_from(["", "", "", "join", "configure", "tidy"]),
+)
 
 
-def test_idle_flows_end_and_others_stay(plane):
-    world = plane()
-    world.join(D1)
-    world.frames(UP, DATA, now=1.0)
-    world.frames(UP, ip_packet(S + 1, G), now=1.0 + UNWANTED_IDLE + 20.0)
-    world.decisions.tidy(IDLE + 0.9)
-    assert len(world.flows) == 2
-    world.decisions.tidy(IDLE + 1.1)
-    assert len(world.flows) == 1
-    assert world.row(UP) == -1
-    assert world.frames(UP, DATA, now=IDLE + 2.0) == [0, 1, 0]
+@settings(max_examples=200, deadline=None)
+@given(st.integers(2, 8), st.integers(1, 6), st.lists(TURN, max_size=15))
+def test_every_frame_goes_where_its_own_flow_goes_or_is_counted(capacity, limit, turns):
+    """On tables so small that rows change hands all the time; G + 3 is denied, G + 4 is wanted by nobody."""
+    ports = port(UP, "upstream", deny=(str_of(G + 3),)), *PORTS[1:]
+    with world(*ports, capacity=capacity, limit=limit) as plane:
+        wanted = {G: 1 << D1, G + 1: 1 << D2, G + 2: 1 << D1 | 1 << D2, G + 3: 1 << D1}
+        for group, bitmap in wanted.items():
+            plane.join(group, *(each for each in (D1, D2) if bitmap >> each & 1))
+        plane.refresh()
+        now = 1.0
+        for batch, pause, what in turns:
+            now += pause
+            if what == "join":
+                wanted[G] ^= 1 << D2
+                plane.join(G, *(each for each in (D1, D2) if wanted[G] >> each & 1))
+                plane.refresh()
+            elif what == "configure":
+                plane.configure(*ports)
+            elif what == "tidy":
+                plane.decisions.tidy(now)
+            for (_, group), found in zip(batch, plane.frames(UP, batch, now), strict=True):
+                refused = {G + 3: Reason.BOUNDARY, G + 4: Reason.NO_MEMBERS}.get(group)
+                if refused:
+                    assert found == refused
+                else:
+                    assert found in (wanted[group], Reason.FLOW_LIMIT, Reason.FLOW_TABLE_FULL)
 
 
-def test_a_full_table_is_said_so(plane):
-    world = plane(capacity=4)
-    world.join(D1)
-    assert world.frames(UP, *spray(6)) == [0, 4, 0]
-    assert world.wires[UP].drops() == {"flow_table_full": 2}
+def str_of(group: int) -> str:
+    return ".".join(str(group >> shift & 255) for shift in (24, 16, 8, 0)) + "/32"
 
 
-def test_frames_with_a_defect_make_no_flow(plane):
-    world = plane()
-    world.join(D1)
-    broken = DATA[:10] + bytes((DATA[10] ^ 1, DATA[11])) + DATA[12:]
-    assert world.frames(UP, broken) == [0, 0, 0]
-    assert (len(world.flows), world.wires[UP].drops()) == (0, {"malformed": 1})
+@pytest.mark.parametrize(("capacity", "known"), [(64, 20), (1024, 200), (65536, 2000)])
+def test_beside_a_spray_of_sources_a_new_flow_is_let_in_and_known_ones_lose_nothing(capacity, known):
+    """20,000 datagrams a second of random sources of a wanted group, in batches of 40."""
+    random = np.random.default_rng(5)
+    with world(capacity=capacity, limit=2000) as plane:
+        plane.join(G, D1)
+        plane.refresh()
+        trusted = [(S + 1 + number, G) for number in range(known)]
+        for turn in range(PROBATION):
+            assert plane.frames(UP, trusted, 1.0 + turn / 100) == [1 << D1] * known
+        for turn in range(capacity // 1000 + 1):                # until it is full of sprayed flows
+            plane.frames(UP, spray(random, 1000), 2.0 + turn / 20)
+        lost, admitted, start = 0, [], 2.1 + capacity / 20_000
+        for turn in range(1000):                                # two seconds
+            now = start + turn / 500
+            newcomer = [(S, G)] if turn % 5 == 0 else []        # 100 a second
+            mine = [trusted[turn * 7 % known]]
+            batch = np.concatenate([spray(random, 40), np.array([s << 32 | g for s, g in mine + newcomer], np.uint64)])
+            found = plane.frames(UP, batch, now)[40:]
+            lost += found[0] != 1 << D1
+            admitted += [now - start] * (found[1:] == [1 << D1])
+        assert lost == 0
+        assert admitted
+        assert admitted[0] < 1.0
+        assert len(admitted) > 150, "and stays"
 
 
-def test_what_is_shown_follows_changes_though_no_frame_comes(plane):
-    world = plane()
-    world.frames(UP, DATA, now=1.0)
-    assert world.flow(UP).reason == Reason.NO_MEMBERS
-    world.join(D1)
-    world.decisions.refresh()
-    world.decisions.tidy(1.5)
-    assert world.flow(UP).reason == Reason.FORWARD
-    assert int(world.columns.ports[world.row(UP), 0]) == 1 << D1
+def spray(random, count: int) -> np.ndarray:
+    sources = random.integers(0x0B000000, 0x7E000000, count, np.uint64)
+    return sources << np.uint64(32) | np.uint64(G)
 
 
-def test_each_tidying_decides_again_as_many_as_a_batch_brings(plane):
-    world = plane()
-    limited(world, 2)
-    for number in range(5):
-        world.frames(UP, ip_packet(S + number, G), now=1.0)
-    world.join(D1)
-    world.decisions.refresh()
-    forwarded = []
-    for _ in range(3):
-        world.decisions.tidy(1.5)
-        used = world.columns.used != 0
-        forwarded.append(int(np.count_nonzero(world.columns.ports[used, 0])))
-    assert forwarded == [2, 4, 5]
+def test_a_flow_of_a_reused_row_stands_by_like_any_other():
+    ports = port(UP, "upstream"), port(3, "upstream"), *PORTS[1:]
+    with world(*ports, capacity=2) as plane:
+        plane.join(G, D1)
+        plane.join(G + 1, D1)
+        plane.refresh()
+        assert plane.frames(UP, [(S, G)], 1.0) == [1 << D1]
+        assert plane.frames(3, [(S, G + 1)], 100.0) == [1 << D1]
+        assert plane.frames(UP, [(S, G + 1)], 100.1) == [Reason.STANDBY_DUPLICATE]
 
 
-# --- who listens ---
+def two_upstreams(**first) -> tuple[Port, ...]:
+    return port(UP, "upstream", **first), port(3, "upstream"), *PORTS[1:]
 
 
-def test_frames_move_flows_between_upstreams_only_where_there_are_several(plane):
-    world = plane()
-    assert not world.decisions.listening
-    world = plane(*PORTS[:1], port(UP2, "upstream"), *PORTS[1:])
-    assert world.decisions.listening == {UP, UP2}
+def test_flows_that_change_upstreams_do_so_by_and_by(monkeypatch):
+    """A port falls silent, or gets another priority, under thousands of flows: some change hands in each batch."""
+    monkeypatch.setattr(decisions, "MOST_AT_ONCE", 4)
+    monkeypatch.setattr(standby, "MOST_AT_ONCE", 4)
+    batch = [(S + number, G) for number in range(10)]
+    with world(*two_upstreams()) as plane:
+        plane.join(G, D1)
+        plane.refresh()
+        for turn in range(3):
+            plane.frames(UP, batch, 1.0 + turn / 100)
+        assert plane.frames(UP, batch, 1.1) == [1 << D1] * 10
+        for turn in range(3):
+            plane.frames(3, batch, 1.2 + turn / 100)
+        assert plane.frames(3, batch, 1.3) == [Reason.STANDBY_DUPLICATE] * 10
+        taken = [plane.frames(3, batch, 5.0 + turn / 100).count(1 << D1) for turn in range(4)]
+        assert taken == [4, 8, 10, 10]
+        plane.configure(*two_upstreams(priority=7))
+        seen = [plane.frames(3, batch, 5.1 + turn / 100) for turn in range(3)]
+        assert [(each.count(1 << D1), each.count(Reason.FLOW_LIMIT)) for each in seen] == [(4, 6), (8, 2), (10, 0)]
+        assert plane.frames(UP, batch, 5.2).count(1 << D1) == 0
+
+
+def test_what_a_worker_computes_from_a_configuration_is_linear():
+    """2,000 ports with lists of one wildcard: far from the square of their number in time and memory."""
+    def configured(count: int) -> tuple[float, int]:
+        ports = [port(index, "downstream" if index else "upstream", deny=("239.1.0.0/16",)) for index in range(count)]
+        plain = json.loads(json.dumps(Configuration(1, Settings(), tuple(ports)).to_json()))
+        with world(max_ports=2048) as plane:
+            began = time.process_time()
+            plane.decisions.configure(Configuration.from_json(plain))
+            took = time.process_time() - began
+            tracemalloc.start()
+            plane.decisions.configure(Configuration.from_json(plain))
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        return took, peak
+
+    few, many = configured(250), configured(2000)
+    assert many[1] < 50 << 20
+    assert many[1] < 16 * few[1]
+    assert many[0] < 1.0

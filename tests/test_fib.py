@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from batches import address as ip
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forwarder.dataplane.admission import PortPolicy
+from forwarder.dataplane.admission import Admission, PortPolicy
 from forwarder.dataplane.fib import Decision, Fib
+from forwarder.dataplane.lists import admits
 from forwarder.state.reasons import Reason
 from igmp.access import AccessList, Entry
 from igmp.link import Network
@@ -40,6 +43,10 @@ def fib(*ports: PortPolicy, queriers: int = -1) -> Fib:
 
 def bits(*ports: int) -> int:
     return sum(1 << port for port in ports)
+
+
+def entries(*texts: str) -> tuple[Entry, ...]:
+    return tuple(map(Entry.parse, texts))
 
 
 FORWARDING_MATRIX = [
@@ -97,6 +104,10 @@ SOURCE_RULES = [
     (D1, "192.168.20.11", Reason.WRONG_INTERFACE),
     (D1, "10.99.0.1", Reason.SOURCE_NOT_ALLOWED),
     (D1, "0.0.0.0", Reason.BAD_SOURCE),
+    (UP, "0.0.0.7", Reason.BAD_SOURCE),
+    (UP, "0.255.255.255", Reason.BAD_SOURCE),
+    (UP, "169.254.0.1", Reason.BAD_SOURCE),
+    (D1, "169.254.255.255", Reason.BAD_SOURCE),
     (D1, "127.0.0.1", Reason.BAD_SOURCE),
     (D1, "239.9.9.9", Reason.BAD_SOURCE),
     (D1, "255.255.255.255", Reason.BAD_SOURCE),
@@ -133,6 +144,109 @@ def test_sources_by_role(port, source, reason):
     assert table.decide(port.index, ip(source), G).reason == reason
 
 
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [("169.253.255.255", Reason.FORWARD), ("169.254.0.0", Reason.BAD_SOURCE), ("169.255.0.0", Reason.FORWARD),
+     ("1.0.0.0", Reason.FORWARD), ("0.1.2.3", Reason.BAD_SOURCE)],
+)  # fmt: skip
+def test_link_local_sources_where_the_port_takes_them(source, reason):
+    """RFC 3927 section 7 forbids it; RFC 1812 5.3.7 says no to 0/8, whatever is set."""
+    table = fib(upstream(), downstream(D1))
+    table.set_route(G, 32, None, 32, None, bits(D1))
+    assert table.decide(UP, ip(source), G).reason == reason
+    table = fib(upstream(link_local_sources=True), downstream(D1))
+    table.set_route(G, 32, None, 32, None, bits(D1))
+    expected = Reason.BAD_SOURCE if source.startswith("0.") else Reason.FORWARD
+    assert table.decide(UP, ip(source), G).reason == expected
+
+
+addresses = st.sampled_from(["10.0.0.9", "10.0.0.0", "10.0.0.255", "10.0.0.1", "10.1.0.9", "10.1.2.3", "192.168.10.0",
+                             "192.168.10.9", "172.16.0.9", "0.0.0.0", "169.254.1.1"]).map(ip)  # fmt: skip
+networks = st.lists(st.tuples(addresses, st.sampled_from([0, 8, 16, 24, 31, 32])), max_size=3).map(tuple)
+policies = st.builds(
+    PortPolicy,
+    index=st.just(0),
+    role=st.sampled_from(["upstream", "downstream"]),
+    networks=networks,
+    altnets=st.none() | networks,
+    addresses=st.lists(addresses, max_size=1).map(tuple),
+    link_local_sources=st.booleans(),
+)
+
+
+def expected_refusal(ports: list[PortPolicy], port: PortPolicy, source: int) -> Reason:
+    """The rules of `admission` for a group that is fine, one source, word for word."""
+    connected = [(length, each.index, net) for each in ports for net, length in each.networks]
+    no_hosts = {net >> 32 - length << 32 - length | edge for length, _, net in connected if length < 31
+                for edge in (0, (1 << 32 - length) - 1)}  # fmt: skip
+    if source >> 24 in (0, 127, *range(224, 256)) or source in no_hosts | {a for each in ports for a in each.addresses}:
+        return Reason.BAD_SOURCE
+    if source >> 16 == 0xA9FE and not port.link_local_sources:
+        return Reason.BAD_SOURCE
+    holding = [(length, index) for length, index, net in connected if (source ^ net) >> 32 - length == 0]
+    if holding:
+        owners = {index for length, index in holding if length == max(holding)[0]}
+        return Reason.FORWARD if port.index in owners else Reason.WRONG_INTERFACE
+    if port.role == "upstream" and port.altnets is None:
+        return Reason.FORWARD
+    inside = any((source ^ net) >> 32 - length == 0 for net, length in port.altnets or ())
+    return Reason.FORWARD if inside else Reason.SOURCE_NOT_ALLOWED
+
+
+@settings(deadline=None)
+@given(st.lists(policies, min_size=1, max_size=4), st.lists(addresses, max_size=8), st.data())
+def test_sources_are_admitted_by_the_thousand_as_one_by_one(ports, sources, data):
+    ports = [replace(port, index=index) for index, port in enumerate(ports)]
+    port = data.draw(st.sampled_from(ports))
+    found = Admission(ports).refusals(port, np.array(sources, np.uint64), np.full(len(sources), G, np.uint64))
+    assert found.tolist() == [expected_refusal(ports, port, source) for source in sources]
+
+
+listed = st.lists(
+    st.sampled_from(["239.1.0.0/16", "239.0.0.0/8", "239.2.2.2", "10.99.0.0/16,239.1.0.0/16", "10.99.0.1,239.0.0.0/8"]),
+    max_size=3,
+).map(lambda texts: entries(*texts))
+bounds = st.sampled_from([(), (Network.parse("239.2.0.0/16"),)])
+
+
+@settings(deadline=None)
+@given(st.builds(AccessList, listed, listed, bounds))
+def test_lists_say_of_thousands_what_they_say_of_one(access):
+    flows = [(source, group) for source in (A, B, ip("10.0.0.9")) for group in (G, G2, ip("238.0.0.1"))]
+    sources, groups = np.array(flows, np.uint64).T
+    assert admits(access, sources, groups).tolist() == [access.admits(*flow) for flow in flows]
+
+
+listing = st.builds(AccessList, listed, listed, bounds)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(listing, min_size=3, max_size=3),
+    st.lists(st.tuples(st.sampled_from([A, B, ip("192.168.10.9")]), st.sampled_from([G, G2, G + 1])), max_size=9),
+    st.dictionaries(st.sampled_from([G, G2]), st.integers(0, 15), max_size=2),
+)
+def test_flows_decided_together_are_decided_as_each_alone(lists, flows, wanted):
+    table = fib(upstream(access=lists[0]), downstream(D1, access=lists[1]), downstream(D2, access=lists[2]))
+    for group, ports in wanted.items():
+        table.set_route(group, 32, None, 32, None, ports)
+    pairs = np.array([source << 32 | group for source, group in flows], np.uint64)
+    decided = table.decide_all(UP, pairs)
+    found = [decided.choices[which] for which in decided.which.tolist()]
+    assert found == [table.decide(UP, *flow) for flow in flows]
+    assert decided.reasons.tolist() == [each.reason for each in found]
+    for (source, group), each in zip(flows, found, strict=True):
+        if each.ports:
+            admitted = sum(1 << at for at, access in enumerate(lists) if access.admits(source, group))
+            assert each.ports == wanted[group] & admitted & 0b110
+
+
+def test_long_lists_shorten_what_is_decided_at_once():
+    many = AccessList(deny=entries(*(f"239.2.{number}.0/24" for number in range(256))))
+    assert fib().most_at_once >= 16384
+    assert fib(upstream(access=many), downstream(D1)).most_at_once == 1024
+
+
 def test_the_longest_subnet_owns_a_source():
     table = fib(upstream(networks=(net("10.0.0.1/8"),)), downstream(D1, networks=(net("10.1.0.1/16"),)), downstream(D2))
     table.set_route(G, 32, None, 32, None, bits(D2))
@@ -151,10 +265,6 @@ def test_boundary():
     assert table.decide(D2, ip("192.168.20.9"), group) == Decision(Reason.BOUNDARY)
     assert table.decide(UP, A, group) == Decision(Reason.BOUNDARY)
     assert table.decide(D1, ip("192.168.10.9"), G) == Decision(Reason.FORWARD, bits(UP))
-
-
-def entries(*texts: str) -> tuple[Entry, ...]:
-    return tuple(map(Entry.parse, texts))
 
 
 @pytest.mark.parametrize(
@@ -269,7 +379,6 @@ def test_a_learned_route_waits_behind_a_static_one_of_the_same_key():
     table.delete_route(G, 32, None, 32, None)
     table.delete_route(G, 32, None, 32, None)
     assert table.decide(UP, A, G) == Decision(Reason.NO_MEMBERS)
-    assert not table.wanted(np.array([G], np.uint32)).any()
 
 
 def test_wide_bitmaps():
@@ -307,6 +416,7 @@ def precedence(key: tuple, kind: str) -> tuple:
     return kind != "learned", source_part is not None, plen, source_part and source_part[1], only is not None
 
 
+@settings(deadline=None)
 @given(changes, st.sampled_from([UP, D1]), st.sampled_from([G, G2, G2 + 1]))
 def test_the_best_route_decides(made, ingress, group):
     table, model = fib(upstream(), *(PortPolicy(index, "downstream") for index in range(1, 5))), {}
@@ -336,5 +446,3 @@ def test_the_best_route_decides(made, ingress, group):
     out = ports & ~(1 << ingress) | (1 if ingress == D1 and (ports or kind == "learned") else 0)
     assert decision.ports == (0 if elsewhere else out)
     assert (decision.reason == Reason.WRONG_INTERFACE) == elsewhere
-    wanted = table.wanted(np.array([group, ip("225.0.0.1")], np.uint32)).tolist()
-    assert wanted == [any(at >> 32 - key[1] == key[0] for key in model) for at in (group, ip("225.0.0.1"))]

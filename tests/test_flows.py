@@ -1,17 +1,15 @@
 import numpy as np
-import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from forwarder.dataplane.fib import Decision
-from forwarder.dataplane.flows import IDLE, UNWANTED_IDLE, FlowTable
-from forwarder.dataplane.pair_index import PairIndex
+from forwarder.dataplane.flows import SEARCH_PAUSE, FlowTable
+from forwarder.dataplane.room import IDLE, PROBATION, UNWANTED_IDLE
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.reasons import Reason
 
 KEY = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
-PLAIN_KEY = (1, 1)  # pairs that differ in their low bits only meet in one chain
 G = 0xEF010101
 FORWARD = Decision(Reason.FORWARD, 0b110)
 UNWANTED = Decision(Reason.NO_MEMBERS)
@@ -28,6 +26,17 @@ def find(flows: FlowTable, ingress: int, *flow: tuple[int, int]) -> list[int]:
 
 def rows(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.int64)
+
+
+def seen(flows: FlowTable, row: int, frames: int, now: float) -> int:
+    """Frames of a flow are counted."""
+    flows.account(np.full(frames, row), np.full(frames, 100), now)
+    return row
+
+
+def established(flows: FlowTable, source: int, decision: Decision = FORWARD, now: float = 0.0) -> int:
+    """The row of a flow that has gone on for a while."""
+    return seen(flows, flows.insert(0, source, G, decision, now), PROBATION, now)
 
 
 def test_a_flow_is_found_by_its_ingress_source_and_group():
@@ -54,15 +63,16 @@ def test_bitmaps_of_several_words():
 
 def test_full_table_refuses():
     flows = table(capacity=2)
-    assert [flows.insert(0, source, G, FORWARD, 1.0) for source in range(3)] == [0, 1, -1]
+    assert [established(flows, source) for source in range(2)] == [0, 1]
+    assert flows.insert(0, 2, G, FORWARD, 1.0) == -1
 
 
 def test_unwanted_flows_make_room_sooner():
     flows = table(capacity=2)
-    flows.insert(0, 1, G, FORWARD, 0.0)
-    flows.insert(0, 2, G, UNWANTED, 0.0)
+    established(flows, 1)
+    established(flows, 2, UNWANTED)
     assert flows.insert(0, 3, G, FORWARD, UNWANTED_IDLE) == -1
-    assert flows.insert(0, 3, G, FORWARD, UNWANTED_IDLE + 0.2) == 1
+    assert established(flows, 3, now=UNWANTED_IDLE + 0.2) == 1
     assert find(flows, 0, (1, G), (2, G), (3, G)) == [0, -1, 1]
     assert flows.insert(0, 4, G, FORWARD, IDLE + 0.1) == 0
     assert find(flows, 0, (1, G), (3, G), (4, G)) == [-1, 1, 0]
@@ -70,7 +80,7 @@ def test_unwanted_flows_make_room_sooner():
 
 def test_a_full_table_is_not_searched_for_every_new_flow():
     flows = table(capacity=1)
-    flows.insert(0, 1, G, UNWANTED, 0.0)
+    established(flows, 1, UNWANTED)
     assert flows.insert(0, 2, G, FORWARD, 1.95) == -1
     assert flows.insert(0, 2, G, FORWARD, 2.04) == -1
     assert flows.insert(0, 2, G, FORWARD, 2.06) == 0
@@ -181,15 +191,16 @@ def test_a_successor_finds_the_rows_of_its_predecessor():
     first = FlowTable(columns, KEY)
     for number in range(6):
         first.insert(number % 2, number, G + number % 3, FORWARD, 0.0)
-    first.account(rows(1), rows(100), 50.0)
-    first.account(rows(4), rows(100), 50.0)
+    for row in (1, 4):
+        seen(first, row, PROBATION, 50.0)
     first.expire(70.0)
     second = FlowTable(columns, (KEY[1], KEY[0]))
     assert find(second, 1, (1, G + 1)) == [1]
     assert find(second, 0, (4, G + 1), (0, G)) == [4, -1]
     assert second.stale(rows(1, 4)).tolist() == [1, 4]
     assert second.reasons(rows(1)).tolist() == [Reason.FORWARD]
-    assert [second.insert(0, 100 + number, G, FORWARD, 70.0) for number in range(7)] == [0, 2, 3, 5, 6, 7, -1]
+    assert [established(second, 100 + number, now=70.0) for number in range(6)] == [0, 2, 3, 5, 6, 7]
+    assert second.insert(0, 200, G, FORWARD, 70.0) == -1
 
 
 def test_a_successor_repairs_a_row_left_half_written():
@@ -204,51 +215,6 @@ def test_a_successor_repairs_a_row_left_half_written():
     assert second.insert(0, 7, G, FORWARD, 1.0) == 0
 
 
-def pairs_of(values) -> np.ndarray:
-    return np.array(list(values), np.uint64)
-
-
-@pytest.mark.parametrize("step", [1, 1 << 10, 1 << 54])
-def test_pairs_that_share_a_slot_or_a_bucket_are_all_found(step):
-    index = PairIndex(PLAIN_KEY)
-    chain = [G + step * number for number in range(30)]
-    for row, pair in enumerate(chain):
-        index.add(pair, row)
-    index.remove(pairs_of(chain[3:9]))
-    assert index.find(pairs_of(chain)).tolist() == [-1 if 3 <= row < 9 else row for row in range(len(chain))]
-    index.add(chain[5], 77)
-    assert index.find(pairs_of([chain[5], chain[-1]])).tolist() == [77, len(chain) - 1]
-
-
-def test_the_index_grows_and_forgets():
-    index = PairIndex(KEY)
-    for generation in range(5):
-        pairs = [(generation * 3000 + number) << 32 | G for number in range(3000)]
-        for row, pair in enumerate(pairs):
-            index.add(pair, row)
-        assert index.find(pairs_of(pairs)).tolist() == list(range(3000))
-        index.remove(pairs_of(pairs))
-        assert index.find(pairs_of(pairs)).tolist() == [-1] * 3000
-        assert len(index) == 0
-
-
-def test_the_pair_that_marks_empty_slots_is_never_found():
-    index = PairIndex(PLAIN_KEY)
-    index.add(G, 5)
-    index.remove(pairs_of([G]))
-    assert (index.find(pairs_of([0])).tolist(), index.find_one(0)) == ([-1], -1)
-
-
-@given(st.sets(st.integers(1, 2**64 - 1), max_size=600), st.data())
-def test_a_loaded_index_finds_all_and_nothing_else(pairs, data):
-    index, ordered = PairIndex(KEY), sorted(pairs)
-    index.load(pairs_of(ordered), np.arange(len(ordered)))
-    assert index.find(pairs_of(ordered)).tolist() == list(range(len(ordered)))
-    assert [index.find_one(pair) for pair in ordered] == list(range(len(ordered)))
-    other = data.draw(st.integers(1, 2**64 - 1))
-    assert index.find(pairs_of([other])).tolist() == [ordered.index(other) if other in pairs else -1]
-
-
 flow_keys = st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(G, G + 3))
 decisions = st.builds(lambda ports: Decision(Reason.FORWARD, ports) if ports else UNWANTED, st.integers(0, 2**70 - 1))
 
@@ -261,7 +227,7 @@ class FlowTableAgainstDict(RuleBasedStateMachine):
         self.columns = FlowColumns.allocate(24, 2)
         self.flows = FlowTable(self.columns, KEY)
         self.model: dict[tuple[int, int, int], list] = {}  # key -> [row, decision, last seen, frames, stale]
-        self.now = 0.0
+        self.now, self.searched = 0.0, -1.0
 
     @rule(key=flow_keys, decision=decisions)
     def insert_or_decide(self, key, decision):
@@ -273,14 +239,19 @@ class FlowTableAgainstDict(RuleBasedStateMachine):
         held = {state[0]: each for each, state in self.model.items()}
         if row < 0:
             assert len(self.model) == 24
+            assert self.now < self.searched + SEARCH_PAUSE or not any(map(self.may_go, self.model.values()))
             return
         if len(self.model) == 24:
+            self.searched = self.now
             self.model = {each: state for each, state in self.model.items() if not self.may_go(state)}
         assert row not in {state[0] for state in self.model.values()}, held
         self.model[key] = [row, decision, self.now, 0, False]
 
     def may_go(self, state) -> bool:
-        return self.now - state[2] > (IDLE if state[1].reason == Reason.FORWARD else UNWANTED_IDLE)
+        if state[3] == 1:
+            return self.now > state[2]
+        trusted = state[1].reason == Reason.FORWARD and state[3] >= PROBATION
+        return self.now - state[2] > (IDLE if trusted else UNWANTED_IDLE)
 
     @rule(seconds=st.sampled_from([0.5, 1.5, 3.0, 61.0]))
     def wait(self, seconds):

@@ -45,6 +45,9 @@ PURE = {
     "forwarder.dataplane.frame": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.fib": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.flows": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.room": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.lists": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.pair_index": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.forwarding": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.fragmentation": {"socket", "time", "random", "asyncio", "logging"},
 }

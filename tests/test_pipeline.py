@@ -25,7 +25,8 @@ from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.membership import MembershipReader, MembershipWriter
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import REASONS, Reason
-from forwarder.state.routes import RouteKey, RouteReader, RouteWriter
+from forwarder.state.route_reader import RouteReader
+from forwarder.state.routes import RouteKey, RouteWriter
 from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, Settings
 from forwarder.state.worker_segment import BLOCK, FIRST_REASON, RX_BYTES, RX_PACKETS, TX_BYTES, TX_PACKETS
 
@@ -472,3 +473,30 @@ def test_a_datagram_without_checksum_in_the_middle_of_a_stream_stays_without(pla
     world.carry(UP, frames, 1.0)
     assert len(world.sent[D1]) == 3  # those before, it, those behind
     assert world.sent[D1][1][26:28] == bytes(2)
+
+
+def test_link_local_sources_are_for_labs_that_say_so(plane):
+    up, down = port(UP, "upstream"), port(D1, "downstream")
+    world = plane(up, down)
+    world.join(D1)
+    packet = ip_packet(address("169.254.7.9"), G)
+    assert world.frames(UP, packet, DATA) == [0, 1]
+    assert world.wires[UP].drops() == {"bad_source": 1}
+    world.configure(port(UP, "upstream", link_local_sources=True), down)
+    assert world.frames(UP, packet, ip_packet(address("0.1.2.3"), G)) == [0, 1]
+    world.configure(up, down)
+    assert world.frames(UP, packet) == [0, 0]
+
+
+def test_a_full_table_sends_no_frame_where_another_flow_goes(plane):
+    """What is denied on the ingress was once sent out, by a row that its flow had lost to another in the same batch."""
+    up, down = port(UP, "upstream", deny=("239.1.1.2/32",)), (port(D1, "downstream"), port(D2, "downstream"))
+    world = plane(up, *down, capacity=2)
+    world.join(D1)
+    world.join(D2, group=G + 2)
+    denied, other = ip_packet(S, G + 1), ip_packet(S, G + 2)
+    for _ in range(8):
+        assert world.frames(UP, DATA, denied, now=1.0) == [0, 1, 0]
+    assert world.frames(UP, denied, DATA, other, denied, other, now=500.0) == [0, 1, 0]
+    assert world.wires[UP].drops() == {"boundary": 10, "flow_table_full": 2}
+    assert world.frames(UP, other, now=1000.0) == [0, 0, 1]

@@ -11,7 +11,8 @@ from forwarder.agent.static import StaticRow, memberships_of, static_rows
 from forwarder.state import membership, routes
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Port
-from forwarder.state.routes import RouteKey, RouteReader
+from forwarder.state.route_reader import RouteReader
+from forwarder.state.routes import RouteKey
 from forwarder.state.settings import InterfaceSettings, RouteSettings
 from igmp.link import Link, Network, parse_address
 from igmp.outputs import Route

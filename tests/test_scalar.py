@@ -29,6 +29,7 @@ class Ingress:
     """As much of an Attachment as receiving needs."""
 
     link_header: int = 14
+    mac: bytes = b"\x02\0\0\0\0\x01"
     threshold: int = 1
     counters: np.ndarray = field(default_factory=lambda: np.zeros(BLOCK, np.uint64))
     ring: SimpleNamespace | None = None

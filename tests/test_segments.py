@@ -9,7 +9,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from forwarder.state import membership, routes, segment, snapshot, worker_segment
+from forwarder.state import membership, route_reader, routes, segment, snapshot, worker_segment
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.membership import MembershipReader, MembershipWriter, PortMembership
 from forwarder.state.reasons import REASONS, Reason
@@ -151,7 +151,7 @@ def test_a_reader_that_was_not_lapped_looks_only_at_what_changed():
         writer = routes.RouteWriter(fd)
         for number in range(20_000):
             writer.set(routes.RouteKey(0xEF000000 + number), 1, "learned", 1)
-        reader = routes.RouteReader(fd)
+        reader = route_reader.RouteReader(fd)
         assert sum(1 for _ in reader.changes()) == 20_000
         begun = time.process_time()
         for number in range(20):
@@ -163,7 +163,7 @@ def test_a_reader_that_was_not_lapped_looks_only_at_what_changed():
 @pytest.mark.parametrize("before", [routes.CHANGES // 2, routes.CHANGES // 2 + 1, routes.CHANGES - 1, routes.CHANGES])
 def test_a_reader_misses_nothing_however_late_it_comes(before):
     with closing(routes.create(8, 64)) as fd:
-        writer, reader = routes.RouteWriter(fd), routes.RouteReader(fd)
+        writer, reader = routes.RouteWriter(fd), route_reader.RouteReader(fd)
         keys = [routes.RouteKey(0xEF000000 + number) for number in range(4)]
         for key in keys:
             writer.set(key, 1, "learned", 1)
@@ -185,7 +185,7 @@ def test_every_field_of_a_route_comes_back():
         routes.RouteRow(routes.RouteKey(0, 0, 0, 0, 0, False), 2, "learned", 7),
     ]
     with closing(routes.create(8, 70)) as fd:
-        writer, reader = routes.RouteWriter(fd), routes.RouteReader(fd)
+        writer, reader = routes.RouteWriter(fd), route_reader.RouteReader(fd)
         for row in rows:
             assert writer.set(row.key, row.ports, row.kind, row.stamp)
         assert reader.rows() == rows == writer.rows()

@@ -12,7 +12,8 @@ from forwarder.state import membership, routes, segment, snapshot, worker_segmen
 from forwarder.state.membership import MembershipReader, MembershipWriter
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import REASONS
-from forwarder.state.routes import CHANGES, RouteKey, RouteReader, RouteWriter
+from forwarder.state.route_reader import RouteReader
+from forwarder.state.routes import CHANGES, RouteKey, RouteWriter
 from forwarder.state.settings import InterfaceSettings, Settings
 from forwarder.state.snapshot import SnapshotReader, SnapshotWriter
 
@@ -103,6 +104,30 @@ class TestRoutes:
         writer.set(RouteKey(G + 1), 2, "learned", 1)
         assert [(key.group, row and row.ports) for key, row in reader.changes()] == [(G, None), (G + 1, 2)]
 
+    def test_two_that_leave_and_come_back_in_each_others_rows_are_never_gone(self, descriptor):
+        writer, reader = self.pair(descriptor)
+        for ports, key in ((1, RouteKey(G)), (2, RouteKey(G + 1))):
+            writer.set(key, ports, "learned", 1)
+        reader.changes()
+        for key in (RouteKey(G), RouteKey(G + 1)):
+            writer.delete(key)
+        for ports, key in ((3, RouteKey(G)), (4, RouteKey(G + 1))):
+            writer.set(key, ports, "learned", 1)
+        assert {key.group: row and row.ports for key, row in reader.changes()} == {G: 3, G + 1: 4}
+
+    def test_rows_are_looked_at_by_and_by_and_nothing_is_gone_before_the_last(self, descriptor):
+        writer, reader = self.pair(descriptor)
+        keys = [RouteKey(G + number) for number in range(9)]
+        for turn in range(2):
+            for key in keys:
+                writer.delete(key)
+            for key in keys:
+                writer.set(key, turn + 1, "learned", 1)
+            told = []
+            while reader.pending:
+                told += reader.changes(2)
+            assert {(key, row and row.ports) for key, row in told} == {(key, turn + 1) for key in keys}
+
     def test_a_full_table_refuses_and_counts(self, descriptor):
         writer, reader = self.pair(descriptor, capacity=2)
         assert [writer.set(RouteKey(G + at), 1, "learned", 1) for at in range(3)] == [True, True, False]
@@ -115,6 +140,9 @@ class TestRoutes:
         for at in range(CHANGES + 10):
             writer.set(RouteKey(G), at, "learned", 1)
         assert {key.group: row.ports for key, row in reader.changes()} == {G: CHANGES + 9, G + 1: 5}
+        for at in range(CHANGES + 10):
+            writer.set(RouteKey(G), at, "learned", 1)
+        assert [key.group for key, _ in reader.changes()] == [G], "only what moved is read again"
 
     def test_a_row_being_written_is_tried_again(self, descriptor):
         fd = descriptor(routes.create(8, 64))

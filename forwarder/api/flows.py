@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forwarder.api.views import Row, port_names
+from forwarder.state import fence
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
@@ -49,7 +50,7 @@ def page(tables: Iterable[FlowColumns], ports: Sequence[Port], asked: Page, now_
 
 
 def _matching(table: FlowColumns, groups: Network | None) -> Rows:
-    rows: Rows = np.flatnonzero(table.used)
+    rows: Rows = np.flatnonzero(table.used.copy())  # numpy raises when what it counts changes meanwhile
     if groups is None:
         return rows
     shift = np.uint64(32 - groups.prefix)
@@ -69,7 +70,9 @@ def _copies(table: FlowColumns, rows: Rows) -> Iterable[dict[str, Any]]:
 
 def _stable_copies(table: FlowColumns, rows: Rows) -> Iterable[tuple[int, dict[str, Any]]]:
     before = table.version[rows]
+    fence.acquire()
     columns = {field.name: getattr(table, field.name)[rows].tolist() for field in fields(table)}
+    fence.acquire()
     stable = (table.version[rows] == before) & (before & np.uint64(1) == 0)
     for at in np.flatnonzero(stable).tolist():
         copy = {name: column[at] for name, column in columns.items()}

@@ -11,7 +11,7 @@ from forwarder.api import flows, views
 from forwarder.api.views import Row
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration
-from forwarder.state.routes import RouteReader
+from forwarder.state.route_reader import RouteReader
 from forwarder.state.segment import Segment
 from forwarder.state.settings import Settings
 from forwarder.state.snapshot import SnapshotReader

@@ -8,21 +8,23 @@ standby_duplicate.
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from forwarder.dataplane.admission import PortPolicy, Prefix
-from forwarder.dataplane.fib import Decision, Fib, Kind
+from forwarder.dataplane.admission import PortPolicy, Prefix, Reasons, bitmap_of
+from forwarder.dataplane.fib import Decided, Decision, Fib
 from forwarder.dataplane.flows import FlowTable
-from forwarder.dataplane.frame import Columns, Positions
+from forwarder.dataplane.frame import NONE, Columns, Positions
 from forwarder.dataplane.loops import OwnAddresses
+from forwarder.dataplane.pair_index import Pairs
 from forwarder.dataplane.standby import Standby
 from forwarder.packet.tpacket import ARPHRD_ETHER
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import Reason
-from forwarder.state.routes import RouteKey, RouteReader, RouteRow
+from forwarder.state.route_reader import RouteReader
+from forwarder.state.routes import RouteKey, RouteRow
 from igmp.access import AccessList, Entry
 from igmp.link import Network
 
@@ -30,6 +32,15 @@ log = logging.getLogger(__name__)
 
 UNWANTED_SHARE = 8
 """One row in so many may belong to flows that nobody wants; the others of them are only counted."""
+
+MOST_AT_ONCE = 4096
+"""New flows that get rows in one batch, whatever `flow_limit` says, and flows that may change upstreams in one."""
+
+MOST_ROUTES = 1024
+"""Rows of routes that are looked at between two batches."""
+
+MOST_PORTS = 64
+"""Ingresses whose flows are decided again at once: only where no batch brings them, which has one ingress."""
 
 FORWARDABLE = (Reason.FORWARD, Reason.NO_MEMBERS, Reason.NOT_QUERIER)
 """What is decided of flows that come in where they may."""
@@ -46,30 +57,25 @@ class Decisions:
         self._ports: tuple[Port, ...] = ()
         self._limit = 0
         self._everywhere = False
-        self._queriers = -1
-        self._newest_port = 0
+        self._queriers = self._roles = -1
         self._unwanted = 0
 
     # what the others say
 
     def configure(self, configuration: Configuration) -> None:
-        """Take over ports and policies; every flow becomes stale."""
+        """Take over ports and policies; every flow becomes stale. The first time all routes there are, too."""
         first, self._ports = not self._ports, configuration.ports
         settings = configuration.settings
-        self._limit = settings.dataplane.flow_limit
+        self._limit = min(settings.dataplane.flow_limit, MOST_AT_ONCE)
         self._everywhere = settings.igmp.forward_when_not_querier
         policies = [policy_of(port) for port in configuration.ports]
         self._fib.set_ports(policies)
         self._fib.set_on_request(None if settings.igmp.ssm_upstream else Network.parse(settings.igmp.ssm_range))
         self.own = OwnAddresses(_addresses(configuration.ports))
         self._set_upstreams(policies, settings.dataplane.failover_time, first)
-        newest = max((port.assigned for port in configuration.ports), default=0)
-        if newest > self._newest_port:
-            self._newest_port = newest
-            for row in self._routes.rows():
-                self._set(row.key, row)
         self.flows.mark_all()
-        self.refresh()
+        self._roles = -1
+        self.refresh(None if first else MOST_ROUTES)
 
     def _set_upstreams(self, policies: Sequence[PortPolicy], failover_time: float, first: bool) -> None:
         upstreams = [port for port in policies if port.role == "upstream"]
@@ -83,58 +89,59 @@ class Decisions:
 
     @property
     def behind(self) -> bool:
-        """Whether routes changed since `refresh`, or a row was being written then and has to be looked at again."""
+        """Whether there is more for `refresh`: routes that changed since, were too many, or were being written."""
         return self._routes.pending
 
-    def refresh(self) -> None:
-        """Take over changed routes and roles."""
-        for key, row in self._routes.changes():
+    def refresh(self, most: int | None = MOST_ROUTES) -> None:
+        """Take over changed routes, of so many rows, and roles."""
+        changes = self._routes.changes(most)
+        for key, row in changes:
             self._set(key, row)
-            self.flows.mark_group(key.group, key.plen)
-        queriers = 0
-        for port in self._ports:
-            if port.role == "downstream" and (self._everywhere or self._membership.querier(port.index, port.assigned)):
-                queriers |= 1 << port.index
+        if changes:
+            self.flows.mark_groups({(key.group, key.plen) for key, _ in changes})
+        if self._membership.sequence != self._roles:
+            self._take_roles()
+
+    def _set(self, key: RouteKey, row: RouteRow | None) -> None:
+        place = key.group, key.plen, key.source, key.slen, key.ingress
+        if row is None:
+            self._fib.delete_route(*place, key.static)
+        else:
+            self._fib.set_route(*place, row.ports, "static" if key.static else "learned", row.stamp)
+
+    def _take_roles(self) -> None:
+        self._roles = self._membership.sequence
+        downstream = (port for port in self._ports if port.role == "downstream")
+        queriers = bitmap_of(
+            port.index for port in downstream
+            if self._everywhere or self._membership.querier(port.index, port.assigned)
+        )  # fmt: skip
         if queriers != self._queriers:
             self._queriers = queriers
             self._fib.set_queriers(queriers)
             self.flows.mark_all()
 
-    def _set(self, key: RouteKey, row: RouteRow | None) -> None:
-        if row is None:
-            self._fib.delete_route(key.group, key.plen, key.source, key.slen, key.ingress, key.static)
-            return
-        kind: Kind = "learned" if row.kind == "learned" else "static"
-        self._fib.set_route(key.group, key.plen, key.source, key.slen, key.ingress, self._visible(row), kind)
-
-    def _visible(self, row: RouteRow) -> int:
-        """The ports of a row less those whose index had another owner when it was written."""
-        if row.stamp >= self._newest_port:
-            return row.ports
-        former = sum(1 << port.index for port in self._ports if port.assigned > row.stamp)
-        return row.ports & ~former
-
     # what becomes of frames
 
-    def of(self, ingress: int, header: Columns, now: float) -> tuple[Positions, npt.NDArray[np.uint8]]:
-        """Row (-1: none) and flow verdict of each frame of a batch; new flows are decided and get rows."""
-        rows = self.flows.lookup_pairs(ingress, header.pair)
+    def of(self, ingress: int, header: Columns, now: float) -> tuple[Positions, Reasons]:
+        """Row (-1: none) and flow verdict of each frame of a batch; new flows are decided and get rows.
+
+        Where there is no time to decide a flow, it waits for its next frame; this one has no row, and FLOW_LIMIT.
+        """
+        rows, late = self.flows.lookup_pairs(ingress, header.pair), NONE
         stale = self.flows.stale(rows)
         if stale.size:
             self._decide_again(stale, now)
-        if not np.count_nonzero(rows < 0):
-            return rows, self.flows.reasons(rows)
-        unknown = np.flatnonzero((rows < 0) & (header.defect == 0))
-        pairs, which = np.unique(header.pair[unknown], return_inverse=True)
-        new_rows, reasons = self._decide_new(ingress, pairs, now)
-        rows[unknown] = new_rows[which]
+            (late,) = self.flows.are_stale(rows).nonzero()
         verdicts = self.flows.reasons(rows)
-        verdicts[unknown] = reasons[which]
+        if np.count_nonzero(rows < 0):
+            (unknown,) = ((rows < 0) & (header.defect == 0)).nonzero()
+            rows[unknown], verdicts[unknown] = self._admit(ingress, header.pair[unknown], rows, now)
+        if late.size:
+            rows[late], verdicts[late] = -1, Reason.FLOW_LIMIT
         return rows, verdicts
 
-    def heard(
-        self, ingress: int, rows: Positions, decided: npt.NDArray[np.uint8], reasons: npt.NDArray[np.uint8], now: float
-    ) -> bool:
+    def heard(self, ingress: int, rows: Positions, decided: Reasons, reasons: Reasons, now: float) -> bool:
         """Frames came in; True when that moved flows from one upstream to another and `decided` was brought up to date.
 
         Those whose `reasons` are not what their flow was `decided` have a defect of their own and are not listened to.
@@ -148,66 +155,89 @@ class Decisions:
         self.flows.mark(changed)
         self._decide_again(self.flows.stale(rows), now)
         decided[rows >= 0] = self.flows.reasons(rows[rows >= 0])
+        decided[self.flows.are_stale(rows)] = Reason.FLOW_LIMIT
         return True
 
     def _decide_again(self, rows: Positions, now: float) -> None:
-        for row in rows.tolist():
-            key = self.flows.key(row)
-            self.flows.decide(row, self._one_upstream(row, key, self._fib.decide(*key), now))
+        """Decide as many of these flows as there is time for; the others stay stale."""
+        rows = rows[: self._fib.most_at_once]
+        ingresses = self.flows.ingresses(rows)
+        for ingress in np.unique(ingresses)[:MOST_PORTS].tolist():
+            here = rows[ingresses == ingress]
+            pairs = self.flows.pairs(here)
+            decided = self._fib.decide_all(ingress, pairs)
+            if self._standby.several:
+                here, decided = self._one_upstream(ingress, here, pairs, decided, now)
+            self.flows.decide_all(here, decided)
         self.flows.mark(self._standby.take_changed())
 
-    def _one_upstream(self, row: int, key: tuple[int, int, int], decision: Decision, now: float) -> Decision:
-        """`decision`, unless the flow is being taken from another upstream."""
-        if not self._standby.several:
-            return decision
-        ingress, source, group = key
-        if decision.reason not in FORWARDABLE or not self._standby.concerns(ingress):
-            self._standby.forget(row)
-            return decision
-        taken = self._standby.enter(ingress, source << 32 | group, row, now)
-        return decision if taken or decision.reason else Decision(Reason.STANDBY_DUPLICATE)
+    def _one_upstream(
+        self, ingress: int, rows: Positions, pairs: Pairs, decided: Decided, now: float
+    ) -> tuple[Positions, Decided]:
+        """What was decided, less what is being taken from another upstream; of as many rows as there is time for."""
+        reasons = decided.reasons
+        eligible = np.isin(reasons, FORWARDABLE) & self._standby.concerns(ingress)
+        (work,) = np.where(eligible, self._standby.work(rows, now), self._standby.holds(rows)).nonzero()
+        keep = np.ones(len(rows), np.bool_)
+        keep[work[MOST_AT_ONCE:]] = False
+        self._standby.forget_all(rows[keep & ~eligible])
+        eligible &= keep
+        taken = self._standby.enter_all(ingress, pairs[eligible], rows[eligible], now)
+        others = np.flatnonzero(eligible)[~taken]
+        standing = others[reasons[others] == Reason.FORWARD]
+        return rows[keep], decided.replaced(standing, Decision(Reason.STANDBY_DUPLICATE)).take(keep)
 
-    def _decide_new(
-        self, ingress: int, pairs: npt.NDArray[np.uint64], now: float
-    ) -> tuple[Positions, npt.NDArray[np.uint8]]:
-        rows = np.full(len(pairs), -1)
-        reasons = np.full(len(pairs), Reason.FLOW_LIMIT, np.uint8)
-        candidates = np.arange(len(pairs))
-        if self._unwanted_are_enough() and self._is_upstream(ingress):
-            wanted = self._fib.wanted(pairs.astype(np.uint32))
-            reasons[~wanted] = Reason.NO_MEMBERS
-            candidates = candidates[wanted]
-        for at in candidates[: self._limit].tolist():
-            rows[at], reasons[at] = self._decide(ingress, int(pairs[at]), now)
-        self.flows.mark(self._standby.take_changed())
+    def _admit(self, ingress: int, pairs: Pairs, held: Positions, now: float) -> tuple[Positions, Reasons]:
+        """Decide new flows in the order of their first frames, one a frame; row and reason of each.
+
+        `held`: the rows of the batch in hand.
+        """
+        flows, which = _in_order(pairs)
+        rows, reasons = np.full(len(flows), -1), np.full(len(flows), Reason.FLOW_LIMIT, np.uint8)
+        decided = self._fib.decide_all(ingress, flows[: self._fib.most_at_once])
+        reasons[: len(decided.which)] = decided.reasons
+        at = self._worth_a_row(reasons)
+        reasons[reasons == Reason.FORWARD] = Reason.FLOW_LIMIT
+        rows[at], reasons[at] = self._enter(ingress, flows[at], decided.take(at), held, now)
+        return rows[which], reasons[which]
+
+    def _worth_a_row(self, reasons: Reasons) -> Positions:
+        """The flows that shall have a row: those that are forwarded, and as many others as there is room for."""
+        worth = reasons == Reason.FORWARD
+        (unwanted,) = ((reasons != Reason.FORWARD) & (reasons != Reason.FLOW_LIMIT)).nonzero()
+        worth[unwanted[: max(-(-self.flows.capacity // UNWANTED_SHARE) - self._unwanted, 0)]] = True
+        at = np.flatnonzero(worth)[: self._limit]
+        self._unwanted += int(np.count_nonzero(reasons[at]))
+        return at
+
+    def _enter(
+        self, ingress: int, pairs: Pairs, decided: Decided, held: Positions, now: float
+    ) -> tuple[Positions, Reasons]:
+        rows, reasons = self.flows.insert_all(ingress, pairs, decided, now, held), decided.reasons
+        reasons[(rows < 0) & (reasons == Reason.FORWARD)] = Reason.FLOW_TABLE_FULL
+        if self._standby.several:
+            (at,) = (rows >= 0).nonzero()
+            self._standby.forget_all(rows[at])
+            _, final = self._one_upstream(ingress, rows[at], pairs[at], decided.take(at), now)
+            self.flows.decide_all(rows[at], final)
+            reasons[at] = final.reasons
+            self.flows.mark(self._standby.take_changed())
         return rows, reasons
-
-    def _decide(self, ingress: int, pair: int, now: float) -> tuple[int, Reason]:
-        source, group = pair >> 32, pair & 0xFFFF_FFFF
-        decision = self._fib.decide(ingress, source, group)
-        if decision.reason:
-            if self._unwanted_are_enough():
-                return -1, decision.reason
-            self._unwanted += 1
-        row = self.flows.insert(ingress, source, group, decision, now)
-        if row < 0:
-            return row, decision.reason or Reason.FLOW_TABLE_FULL
-        final = self._one_upstream(row, (ingress, source, group), decision, now)
-        if final is not decision:
-            self.flows.decide(row, final)
-        return row, final.reason
-
-    def _unwanted_are_enough(self) -> bool:
-        return self._unwanted * UNWANTED_SHARE >= self.flows.capacity
-
-    def _is_upstream(self, ingress: int) -> bool:
-        return any(port.index == ingress and port.role == "upstream" for port in self._ports)
 
     def tidy(self, now: float) -> None:
         """Once a second: let idle flows go, bring shown decisions up to date, count the unwanted anew."""
         self.flows.expire(now)
         self._decide_again(self.flows.all_stale()[: self._limit], now)
         self._unwanted = self.flows.count_unwanted()
+
+
+def _in_order(pairs: Pairs) -> tuple[Pairs, Positions]:
+    """The different ones in the order in which they came, and which of these each is."""
+    different, first, which = np.unique(pairs, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return different[order], place[which]
 
 
 def policy_of(port: Port) -> PortPolicy:
@@ -222,17 +252,21 @@ def policy_of(port: Port) -> PortPolicy:
         up=port.up,
         networks=(*port.addresses, *peers),
         altnets=altnets,
-        threshold=settings.threshold,
-        mtu=port.mtu,
         addresses=tuple(address for address, _ in port.addresses),
-        access=AccessList(
-            allow=tuple(map(Entry.parse, settings.allow)),
-            deny=tuple(map(Entry.parse, settings.deny)),
-            boundary=tuple(map(Network.parse, settings.boundary)),
-        ),
+        access=_access(settings.allow, settings.deny, settings.boundary),
         priority=settings.priority,
-        rate_limit=settings.rate_limit,
-        flow_rate_limit=settings.flow_rate_limit,
+        link_local_sources=settings.link_local_sources,
+        assigned=port.assigned,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _access(allow: tuple[str, ...], deny: tuple[str, ...], boundary: tuple[str, ...]) -> AccessList:
+    """The list that these texts say; one for all the ports of a wildcard."""
+    return AccessList(
+        allow=tuple(map(Entry.parse, allow)),
+        deny=tuple(map(Entry.parse, deny)),
+        boundary=tuple(map(Network.parse, boundary)),
     )
 
 

@@ -1,33 +1,34 @@
 """The flow table: what was decided for one ingress, source and group, and how much it has carried.
 
 Rows live in shared columns (one writer, this worker; any reader). A row is rewritten under an odd `version`; counters
-just grow. Everything else is private: the index from (ingress, source, group) to row, the rows of each group, the
-free rows, and which rows are stale, that is must be decided again when their next frame comes. There is one index
-(`PairIndex`) per ingress, since a batch comes from one.
+just grow. Everything else is private: the index from (ingress, source, group) to row, the free rows, and which rows are
+stale, that is must be decided again when their next frame comes. There is one index (`PairIndex`) per ingress, since a
+batch comes from one.
 
-Room: rows idle for IDLE seconds, and unwanted ones (any reason but FORWARD) idle for UNWANTED_IDLE, go when a new flow
-finds no row; if none can go it gets none. To keep the worker's breath short at most MOST_AT_ONCE rows go together,
-and a search that found fewer is not repeated for SEARCH_PAUSE seconds.
+A batch's new flows get their rows together, and the batch holds the rows of those it knows. So no row is given away
+while a frame in hand refers to it. Who leaves a full table is the matter of `room`; at most MOST_AT_ONCE rows go
+together, and a search that found fewer is not repeated for SEARCH_PAUSE seconds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from heapq import heappop, heappush
+from heapq import heapify, heappop
 
 import numpy as np
 import numpy.typing as npt
 
-from forwarder.dataplane.fib import Decision
+from forwarder.dataplane.fib import Decided, Decision
 from forwarder.dataplane.frame import NONE, Positions
-from forwarder.dataplane.pair_index import WORD, Key, PairIndex, Pairs
+from forwarder.dataplane.lists import contains
+from forwarder.dataplane.pair_index import Key, PairIndex, Pairs
+from forwarder.dataplane.room import IDLE, leaving
+from forwarder.state import fence
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.reasons import Reason
 
-IDLE = 60.0
-UNWANTED_IDLE = 2.0
 SEARCH_PAUSE = 0.1
 MOST_AT_ONCE = 4096
-COUNTERS = ("packets", "bytes", "dropped", "ttl_expired")
+_ONE, _HALF = np.uint64(1), np.uint64(32)
 
 
 class FlowTable:
@@ -97,6 +98,18 @@ class FlowTable:
         """Egress bitmaps, (n, words), of rows that are not -1."""
         return self._columns.ports[rows]
 
+    def are_stale(self, rows: Positions) -> npt.NDArray[np.bool_]:
+        """Which of `rows` have a decision that must be made again; not -1."""
+        return self._stale[rows]
+
+    def ingresses(self, rows: Positions) -> npt.NDArray[np.uint64]:
+        """By which port the flow of each row comes in."""
+        return self._columns.ingress[rows]
+
+    def pairs(self, rows: Positions) -> Pairs:
+        """Source << 32 | group of each row."""
+        return self._columns.source[rows] << _HALF | self._columns.group[rows]
+
     def key(self, row: int) -> tuple[int, int, int]:
         """(ingress, source, group) of a row."""
         columns = self._columns
@@ -105,48 +118,57 @@ class FlowTable:
     def live(self) -> Iterator[tuple[int, int, int, Reason, float]]:
         """Row, ingress, source << 32 | group, reason and time last seen of every flow."""
         rows = np.flatnonzero(self._columns.used[: self._high])
-        columns = self._columns.ingress[rows], self._pairs_of(rows), self._reason[rows], self._columns.last_seen[rows]
+        columns = self._columns.ingress[rows], self.pairs(rows), self._reason[rows], self._columns.last_seen[rows]
         for row, ingress, pair, reason, seen in zip(rows.tolist(), *(each.tolist() for each in columns), strict=True):
             yield row, ingress, pair, Reason(reason), seen / 1e9
 
     def insert(self, ingress: int, source: int, group: int, decision: Decision, now: float) -> int:
         """A row for a flow that has none; -1 when the table is full of flows that must stay."""
-        row = self._allocate(now)
-        if row < 0:
-            return -1
-        cells = self._cells
-        cells["version"][row] += 1
-        cells["ingress"][row], cells["source"][row], cells["group"][row] = ingress, source, group
-        for counter in COUNTERS:
-            cells[counter][row] = 0
-        cells["last_seen"][row] = _nanoseconds(now)
-        self._write_decision(row, decision)
-        cells["used"][row] = 1
-        cells["version"][row] += 1
+        pairs = np.array([source << 32 | group], np.uint64)
+        return int(self.insert_all(ingress, pairs, Decided.alike(decision, 1), now)[0])
+
+    def insert_all(self, ingress: int, pairs: Pairs, decided: Decided, now: float, held: Positions = NONE) -> Positions:
+        """Rows for different flows that have none, -1 from where on there are no more.
+
+        `held`: the rows that the batch in hand refers to, and -1; they stay what they are.
+        """
+        rows = np.full(len(pairs), -1)
+        free = self._allocate(len(pairs), held, now)
         if ingress not in self._indexes:
             self._indexes[ingress] = PairIndex(self._key)
-        self._indexes[ingress].add(source << 32 | group, row)
-        self._rows_of.setdefault(group, set()).add(row)
-        return row
+        entered = self._indexes[ingress].add(pairs[: len(free)], free)
+        rows[: len(free)][entered] = free[entered]
+        if not entered.all():
+            self._give_back(free[~entered])
+        self._fill(rows[rows >= 0], ingress, pairs[rows >= 0], now)
+        self._write(rows[rows >= 0], decided.take(rows >= 0))
+        return rows
 
     def decide(self, row: int, decision: Decision) -> None:
         """Replace the decision of a row, which is then no longer stale."""
-        version = self._cells["version"]
-        version[row] += 1
-        self._write_decision(row, decision)
-        version[row] += 1
-        self._stale_rows -= int(self._stale[row])
-        self._stale[row] = False
+        self.decide_all(np.array([row]), Decided.alike(decision, 1))
+
+    def decide_all(self, rows: Positions, decided: Decided) -> None:
+        """Replace the decisions of `rows`, each named once, which are then no longer stale."""
+        self._columns.version[rows] += _ONE
+        fence.release()
+        self._write(rows, decided)
 
     def mark_group(self, group: int, plen: int = 32) -> None:
         """Flows of this group, or of the groups under this prefix, become stale."""
-        if plen == 32:
-            rows = np.fromiter(self._rows_of.get(group, ()), np.int64)
-        else:
-            host_bits = np.uint64(32 - plen)
-            under = self._columns.group[: self._high] >> host_bits == np.uint64(group) >> host_bits
-            rows = np.flatnonzero(under & (self._columns.used[: self._high] != 0))
-        self._mark(rows)
+        self.mark_groups([(group, plen)])
+
+    def mark_groups(self, prefixes: Iterable[tuple[int, int]]) -> None:
+        """Flows of the groups under these prefixes, (group, prefix length), become stale."""
+        by_length: dict[int, set[int]] = {}
+        for group, plen in prefixes:
+            by_length.setdefault(plen, set()).add(group >> 32 - plen)
+        touched = np.zeros(self._high, np.bool_)
+        for plen, heads in by_length.items():
+            table = np.array(sorted(heads), np.uint64)
+            touched |= contains(table, self._columns.group[: self._high] >> np.uint64(32 - plen))
+        touched &= self._columns.used[: self._high] != 0
+        self._mark(np.flatnonzero(touched))
 
     def mark(self, rows: Positions) -> None:
         """Those of `rows`, each named once, that are in use become stale."""
@@ -203,50 +225,59 @@ class FlowTable:
     def _index_rows(self, live: Positions) -> None:
         columns = self._columns
         self._reason[live] = columns.reason[live]
-        self._rows_of: dict[int, set[int]] = {}
-        for row, group in zip(live.tolist(), columns.group[live].tolist(), strict=True):
-            self._rows_of.setdefault(group, set()).add(row)
         self._indexes: dict[int, PairIndex] = {}
         for ingress in np.unique(columns.ingress[live]).tolist():
             rows = live[columns.ingress[live] == ingress]
             self._indexes[ingress] = PairIndex(self._key)
-            self._indexes[ingress].load(self._pairs_of(rows), rows)
+            self._indexes[ingress].load(self.pairs(rows), rows)
 
-    def _pairs_of(self, rows: Positions) -> Pairs:
-        return self._columns.source[rows] << np.uint64(32) | self._columns.group[rows]
+    def _fill(self, rows: Positions, ingress: int, pairs: Pairs, now: float) -> None:
+        """Open rows and make them those of new flows."""
+        columns = self._columns
+        columns.version[rows] += _ONE
+        fence.release()
+        columns.ingress[rows] = ingress
+        columns.source[rows], columns.group[rows] = pairs >> _HALF, pairs & np.uint64(0xFFFF_FFFF)
+        for counter in (columns.packets, columns.bytes, columns.dropped, columns.ttl_expired):
+            counter[rows] = 0
+        columns.last_seen[rows] = _nanoseconds(now)
+        columns.used[rows] = 1
 
-    def _write_decision(self, row: int, decision: Decision) -> None:
+    def _write(self, rows: Positions, decided: Decided) -> None:
+        """Write the decisions of open rows, and close them."""
         self.changes += 1
-        self._cells["reason"][row] = self._reason[row] = decision.reason
-        for word in range(self.words):
-            self._cells["ports"][row, word] = decision.ports >> 64 * word & WORD
+        columns = self._columns
+        columns.reason[rows] = self._reason[rows] = decided.reasons
+        columns.ports[rows] = decided.bitmaps(self.words)
+        fence.release()
+        columns.version[rows] += _ONE
+        self._unmark(rows)
 
     def _mark(self, rows: Positions) -> None:
         self.changes += 1
         self._stale_rows += len(rows) - int(np.count_nonzero(self._stale[rows]))
         self._stale[rows] = True
 
-    def _allocate(self, now: float) -> int:
-        """The lowest free row, so that readers have little to read; -1 if there is none."""
-        if not self._free and self._high == self.capacity:
-            self._make_room(now)
-        if self._free:
-            return heappop(self._free)
-        if self._high == self.capacity:
-            return -1
-        self._high += 1
-        return self._high - 1
+    def _unmark(self, rows: Positions) -> None:
+        self._stale_rows -= int(np.count_nonzero(self._stale[rows]))
+        self._stale[rows] = False
 
-    def _make_room(self, now: float) -> None:
-        if now < self._search_after:
-            return
-        idle = self._columns.last_seen[: self._high] < _nanoseconds_before(now, IDLE)
-        unwanted = self._columns.last_seen[: self._high] < _nanoseconds_before(now, UNWANTED_IDLE)
-        unwanted &= self._reason[: self._high] != Reason.FORWARD
-        rows = np.flatnonzero(idle | unwanted)[:MOST_AT_ONCE]
-        self._release(rows)
-        if len(rows) < MOST_AT_ONCE:
-            self._search_after = now + SEARCH_PAUSE
+    def _allocate(self, count: int, held: Positions, now: float) -> Positions:
+        """The lowest free rows, so that readers have little to read; fewer than `count` if there are no more."""
+        if count > len(self._free) + self.capacity - self._high and now >= self._search_after:
+            gone = leaving(self._columns, self._high, held, now, MOST_AT_ONCE)
+            self._release(gone)
+            if len(gone) < MOST_AT_ONCE:
+                self._search_after = now + SEARCH_PAUSE
+        rows = [heappop(self._free) for _ in range(min(count, len(self._free)))]
+        more = min(count - len(rows), self.capacity - self._high)
+        rows.extend(range(self._high, self._high + more))
+        self._high += more
+        return np.array(rows, np.int64)
+
+    def _give_back(self, rows: Positions) -> None:
+        self._free.extend(rows.tolist())
+        heapify(self._free)
 
     def _release(self, rows: Positions) -> None:
         if not len(rows):
@@ -254,17 +285,17 @@ class FlowTable:
         self.changes += 1
         columns = self._columns
         for ingress in np.unique(columns.ingress[rows]).tolist():
-            self._indexes[ingress].remove(self._pairs_of(rows[columns.ingress[rows] == ingress]))
-        for row, group in zip(rows.tolist(), columns.group[rows].tolist(), strict=True):
-            self._rows_of[group].discard(row)
-            if not self._rows_of[group]:
-                del self._rows_of[group]
-            heappush(self._free, row)
-        columns.version[rows] += np.uint64(1)
+            index = self._indexes[ingress]
+            index.remove(self.pairs(rows[columns.ingress[rows] == ingress]))
+            if not len(index):
+                del self._indexes[ingress]
+        columns.version[rows] += _ONE
+        fence.release()
         columns.used[rows] = 0
-        columns.version[rows] += np.uint64(1)
-        self._stale_rows -= int(np.count_nonzero(self._stale[rows]))
-        self._stale[rows] = False
+        fence.release()
+        columns.version[rows] += _ONE
+        self._unmark(rows)
+        self._give_back(rows)
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from forwarder.dataplane.frame import NONE, Positions, Rows
+from forwarder.dataplane.lists import contains
 
-NOBODY: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
 ETHERTYPE_IPV4 = b"\x08\x00"
 
 
@@ -20,25 +20,28 @@ class OwnAddresses:
 
     def __init__(self, addresses: Mapping[int, bytes]) -> None:
         """`addresses`: 6 octets by port index."""
-        words = {port: np.frombuffer(mac + ETHERTYPE_IPV4, np.uint64)[0] for port, mac in addresses.items()}
-        self._others: dict[int, npt.NDArray[np.uint64]] = {
-            port: np.array([other for other in words.values() if other != own], np.uint64)
-            for port, own in words.items()
-        }
-        self._octets = {
-            port: frozenset(other for other in addresses.values() if other != own) for port, own in addresses.items()
-        }
+        self._of = dict(addresses)
+        self._all = frozenset(addresses.values())
+        self._words = np.unique(_words(b"".join(mac + ETHERTYPE_IPV4 for mac in self._all)))
         self._suspect = np.zeros(1 << 16, np.bool_)  # by the last two octets: one look serves any number of ports
-        self._suspect[[int(np.frombuffer(mac[4:], np.uint16)[0]) for mac in addresses.values()]] = True
+        self._suspect[np.frombuffer(b"".join(mac[4:] for mac in self._all), np.uint16)] = True
 
-    def others(self, ingress: int) -> frozenset[bytes]:
-        """The addresses of the ports that do not share the one of port `ingress`; none where that has none."""
-        return self._octets.get(ingress, frozenset())
+    def has_sent(self, ingress: int, mac: bytes) -> bool:
+        """Whether a frame from `mac` that came in by port `ingress` was sent by another port of ours."""
+        return mac in self._all and self._of.get(ingress, mac) != mac
 
     def returned(self, ingress: int, rows: Rows) -> Positions:
         """Which of the Ethernet frames that came in by port `ingress` another port of ours has sent."""
         suspects = self._suspect[rows["source_end"]]
         if not np.count_nonzero(suspects):
             return NONE
-        at = np.flatnonzero(suspects)
-        return at[np.isin(rows["source"][at], self._others.get(ingress, NOBODY))]
+        if ingress not in self._of:
+            return NONE
+        (at,) = suspects.nonzero()
+        words = rows["source"][at]
+        returned: Positions = at[contains(self._words, words) & (words != _words(self._of[ingress] + ETHERTYPE_IPV4))]
+        return returned
+
+
+def _words(octets: bytes) -> npt.NDArray[np.uint64]:
+    return np.frombuffer(octets, np.uint64)

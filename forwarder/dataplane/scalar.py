@@ -78,7 +78,7 @@ class Scalar:
         path = self.paths.find(ingress, source << 32 | group)
         if path is None or ttl < path.threshold:
             return None
-        if link_header and bytes(view[mac + 6 : mac + 12]) in self.own.others(ingress.port.index):
+        if link_header and self.own.has_sent(ingress.port.index, bytes(view[mac + 6 : mac + 12])):
             return None
         vnet = bytes(view[mac - VNET_HDR_LENGTH : mac])
         datagrams, longest = 1, total

@@ -19,14 +19,22 @@ changed hands and must be decided again is told by `take_changed`.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from forwarder.dataplane.frame import NONE, Positions
+
+Pairs: TypeAlias = npt.NDArray[np.uint64]
+Mask: TypeAlias = npt.NDArray[np.bool_]
 
 HOLD_DOWN = 5.0
 GAP = 0.1
 NEVER = -math.inf
+MOST_AT_ONCE = 2048
+"""Flows whose turn is looked at in one batch, some 10 microseconds each."""
+NO_PORT = 1 << 12  # beyond all port indexes: what rows of nobody and somebody have for a port
 SPARE = 3  # what rows of nobody stand by for, what rows that are taken do, and where -1 writes to
 
 
@@ -39,6 +47,7 @@ class _Flow:
     opens: float = NEVER  # nothing is taken from the active port before
     open: bool = False
     settled: float = NEVER  # until then priority alone decides
+    epoch: int = 0  # of the configuration that it was last placed by
 
 
 class Standby:
@@ -51,28 +60,35 @@ class Standby:
         self._since = np.full(capacity + SPARE, NEVER)  # by row: heard since then without a silence
         self._ready = np.full(capacity + SPARE, math.inf)  # by row: when it may have the flow, being of better priority
         self._rival = np.full(capacity + SPARE, self._somebody)  # by row: the row it stands by for
+        self._entered = np.zeros(capacity + SPARE, np.int64)  # by row: the epoch in which it was; 0: not at all
+        self._port = np.full(capacity + SPARE, NO_PORT)  # by row
+        self._is_up = np.zeros(NO_PORT + 1, np.bool_)  # by port
         self._priorities: dict[int, int] = {}
         self._up: frozenset[int] = frozenset()
         self._failover = 1.0
+        self._epoch = 1  # how often the upstreams changed
         self._flows: dict[int, _Flow] = {}
         self._owner: dict[int, tuple[int, int]] = {}  # row -> source << 32 | group, port
         self._waiting = 0  # rows that are not taken
-        self._changed: list[int] = []
+        self._changed: dict[int, None] = {}
 
     # what is there
 
     def configure(self, priorities: Mapping[int, int], up: Iterable[int], failover_time: float) -> None:
-        """The upstream ports with their priorities, and those that are up; every row must `enter` again after it."""
+        """The upstream ports with their priorities, and those that are up; every row must `enter` again after it.
+
+        A flow is placed anew when its first row does so: thousands at once would keep the worker.
+        """
         self._up = frozenset(up)
+        self._is_up[:] = False
+        self._is_up[[*self._up, NO_PORT]] = True
         ports = dict(priorities) if len(priorities) > 1 else {}
         if (ports, failover_time) == (self._priorities, self._failover):
             return
         self._priorities, self._failover = ports, failover_time
-        for row, (_, port) in list(self._owner.items()):
-            if port not in ports:
-                self.forget(row)
-        for flow in self._flows.values():
-            self._place(flow)
+        self._epoch += 1
+        if not ports:
+            self._forget_all()
 
     @property
     def several(self) -> bool:
@@ -95,13 +111,41 @@ class Standby:
 
     def enter(self, port: int, pair: int, row: int, now: float) -> bool:
         """The row of source << 32 | group on `port` is being decided: whether the flow is taken from there."""
+        self._renew(pair)
         flow = self._flows.get(pair)
         if flow is None or flow.rows.get(port) != row:
             flow = self._join(port, pair, row, now)
+        self._entered[row] = self._epoch
         if self._is_free(flow, port, now):
             self._elect(flow, port, now)
-            self._changed = [other for other in self._changed if other != row]
+            self._changed.pop(row, None)
         return flow.active == port and flow.open
+
+    def enter_all(self, port: int, pairs: Pairs, rows: Positions, now: float) -> Mask:
+        """Which of different flows are taken from `port` (`enter`); those that `work` does not name cost nothing."""
+        for at in np.flatnonzero(self.work(rows, now)).tolist():
+            self.enter(port, int(pairs[at]), int(rows[at]), now)
+        taken: Mask = self._rival[rows] == self._somebody
+        return taken
+
+    def work(self, rows: Positions, now: float) -> Mask:
+        """Which of these rows, when they enter, have not entered before or may change hands."""
+        rivals = self._rival[rows]
+        settled = self._entered[rows] == self._epoch
+        settled &= self._heard[rivals] > now - self._failover
+        settled &= self._is_up[self._port[rivals]]
+        work: Mask = ~settled
+        return work
+
+    def holds(self, rows: Positions) -> Mask:
+        """Which of these rows have entered and were not forgotten since."""
+        held: Mask = self._entered[rows] != 0
+        return held
+
+    def forget_all(self, rows: Positions) -> None:
+        """These rows, each named once, were given to other flows, or are refused for other reasons."""
+        for row in rows[self.holds(rows)].tolist():
+            self.forget(row)
 
     def forget(self, row: int) -> None:
         """The row was given to another flow, or is refused for another reason."""
@@ -109,6 +153,7 @@ class Standby:
         if pair:
             self._part(pair, port, self._flows[pair])
         self._heard[row], self._ready[row] = NEVER, math.inf
+        self._entered[row] = 0
         self._stand_by(row, self._somebody)
 
     def listen(self, rows: Positions, now: float) -> None:
@@ -124,27 +169,46 @@ class Standby:
         due = self._heard[self._rival[rows]] <= lost
         due |= self._ready[rows] <= now
         if np.count_nonzero(due):
-            for row in np.unique(rows[due]).tolist():
+            for row in np.unique(rows[due])[:MOST_AT_ONCE].tolist():  # the others are due at their next frame still
                 self._advance(row, now)
 
     def take_changed(self) -> Positions:
         """Rows that were given or lost their flow since the last call; a few may serve other flows by now."""
         if not self._changed:
             return NONE
-        changed = np.unique(np.array(self._changed, np.int64))
-        self._changed = []
+        changed = np.array(sorted(self._changed), np.int64)
+        self._changed = {}
         return changed
 
     # how it is decided
+
+    def _renew(self, pair: int) -> None:
+        """Bring a flow up to date with the upstreams there are."""
+        flow = self._flows.get(pair)
+        if flow is None or flow.epoch == self._epoch:
+            return
+        flow.epoch = self._epoch
+        for port, row in list(flow.rows.items()):
+            if port not in self._priorities:
+                self.forget(row)
+        self._place(flow)
+
+    def _forget_all(self) -> None:
+        self._flows, self._owner, self._changed, self._waiting = {}, {}, {}, 0
+        self._entered[:] = 0
+        for times, value in ((self._heard, NEVER), (self._since, NEVER), (self._ready, math.inf)):
+            times[: self._nobody] = value
+        self._rival[:] = self._somebody
 
     def _join(self, port: int, pair: int, row: int, now: float) -> _Flow:
         self.forget(row)
         flow = self._flows.get(pair)
         if flow is not None and port in flow.rows:
             self.forget(flow.rows[port])
-        flow = self._flows.setdefault(pair, flow or _Flow())
+        flow = self._flows.setdefault(pair, flow or _Flow(epoch=self._epoch))
         flow.rows[port] = row
         self._owner[row] = pair, port
+        self._entered[row], self._port[row] = self._epoch, port
         self._since[row] = now
         self._place(flow)
         if now < flow.settled and self._ready[row] < math.inf:
@@ -199,8 +263,8 @@ class Standby:
             row = flow.rows[former]
             flow.opens = float(self._heard[row]) + GAP * self._failover
             self._since[row] = now
-            self._changed.append(row)
-        self._changed.append(flow.rows[port])
+            self._changed[row] = None
+        self._changed[flow.rows[port]] = None
         flow.active, flow.open = port, flow.opens <= now
         self._place(flow)
 

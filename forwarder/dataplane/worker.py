@@ -30,7 +30,7 @@ from forwarder.process.child import Start, bootstrap
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import Reason
-from forwarder.state.routes import RouteReader
+from forwarder.state.route_reader import RouteReader
 from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.worker_segment import (
     ASSIGNED,

@@ -2,6 +2,9 @@
 
 A worker writes them, any process reads them. `version` is odd while a row is being rewritten; a row whose
 `version` is 0 was never used. `used` is 1 for a live row. Counters grow without touching `version`.
+
+Readers copy rows between two looks at their versions, with a fence after the first look and one before the second; the
+worker has one before and one after the content of the rows it rewrites (see `segment`). One fence serves many rows.
 """
 
 from dataclasses import dataclass, fields

@@ -3,12 +3,16 @@
 Every value is one word. Word 0 heartbeat (monotonic ns), 1 sequence (grows when a role changes), then a block a port:
 stamp (port assignment it speaks of), role (bit 40 known, bit 32 querier, low 32 bits the querier's address), IGMP
 version, groups, then the counters of `igmp.counters.COUNTERS` in order.
+
+Most words stand for themselves. A role belongs to the stamp beside it: a block is emptied before it gets its new stamp,
+and a reader looks at the stamp before and after the role. `sequence` grows after the role, so who reads the roles
+after it misses none (see `segment` for the fences).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forwarder.state import segment
+from forwarder.state import fence, segment
 from igmp.counters import COUNTERS
 
 HEADER = 8
@@ -53,12 +57,15 @@ class MembershipWriter:
             return
         for offset in range(at, at + BLOCK):
             words[offset] = 0
+        fence.release()
         words[at + STAMP] = stamp
+        fence.release()
 
     def role(self, port: int, querier: bool, address: int) -> None:
         """Set who asks on this port: us or the querier at `address`."""
         words, at = self._segment.words, HEADER + port * BLOCK
         words[at + ROLE] = KNOWN | (QUERIER if querier else 0) | address
+        fence.release()
         words[SEQUENCE] += 1
 
     def version(self, port: int, version: int) -> None:
@@ -93,13 +100,20 @@ class MembershipReader:
 
     @property
     def sequence(self) -> int:
-        """Grows whenever a role changes."""
-        return self._segment.words[SEQUENCE]
+        """Grows whenever a role changes; roles read after it are no older."""
+        sequence = self._segment.words[SEQUENCE]
+        fence.acquire()
+        return sequence
 
     def querier(self, port: int, assigned: int) -> bool:
         """Whether we are querier on a port whose index was assigned at `assigned`."""
-        at = HEADER + port * BLOCK
-        return self._segment.words[at + STAMP] == assigned and bool(self._segment.words[at + ROLE] & QUERIER)
+        words, at = self._segment.words, HEADER + port * BLOCK
+        if words[at + STAMP] != assigned:
+            return False
+        fence.acquire()
+        role = words[at + ROLE]
+        fence.acquire()
+        return bool(role & QUERIER) and words[at + STAMP] == assigned
 
     def port(self, port: int) -> PortMembership:
         """All that the agent says of a port."""

@@ -5,7 +5,7 @@ again keeps its index and gets a new `ifindex`. When an index goes to another na
 snapshot that did so) tells readers which older rows speak of the former owner.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from forwarder.state.settings import (
@@ -14,6 +14,7 @@ from forwarder.state.settings import (
     Settings,
     covers,
     interface_from_json,
+    interface_to_json,
     route_from_json,
 )
 
@@ -46,6 +47,9 @@ class Port:
         if not self.ifindex:
             return "missing"
         return "up" if self.up else "down"
+
+
+_FIELDS = [each.name for each in fields(Port)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class Configuration:
         return {
             "generation": self.generation,
             "settings": self.settings.to_json(),
-            "ports": [asdict(port) for port in self.ports],
+            "ports": [_plain(port) for port in self.ports],
             "added": {"routes": [asdict(route) for route in self.added.routes], "groups": self.added.groups},
         }
 
@@ -98,6 +102,10 @@ class Configuration:
                 groups=tuple((interface, group) for interface, group in added["groups"]),
             ),
         )
+
+
+def _plain(port: Port) -> dict[str, Any]:
+    return {**{key: getattr(port, key) for key in _FIELDS}, "settings": interface_to_json(port.settings)}
 
 
 def _port(plain: dict[str, Any]) -> Port:

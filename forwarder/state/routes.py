@@ -2,16 +2,21 @@
 
 A row is rewritten in place under an odd `version`; its number then goes into a ring of changes and `sequence` counts
 it. A reader copies and checks the version again; what is odd or changed underneath is tried again at the next breath.
-A reader that was lapped by the ring, or a new one, reads all rows up to the high-water mark.
+A reader that was lapped by the ring looks for rows whose version is not the one it saw.
+
+A writer can be killed between any two stores: `writing` names the row it was at, from before the first store until the
+change was counted. Its successor empties that row if it is odd, and announces it again in any case.
+
+Order of memory (see `segment`): a version for each row, and `sequence` for the ring. Of the ring a reader trusts only
+what `sequence`, looked at again behind the entries, says was not overwritten meanwhile.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from forwarder.state import segment
+from forwarder.state import fence, segment
 
 HEADER = 8
-CAPACITY, WORDS, HIGH_WATER, SEQUENCE, REFUSED = 0, 1, 2, 3, 4
+CAPACITY, WORDS, HIGH_WATER, SEQUENCE, REFUSED, RING, WRITING = range(7)
 CHANGES = 1 << 14
 VERSION, GROUP, SOURCE, INGRESS, KIND, STAMP, BITMAP = 0, 1, 2, 3, 4, 5, 6
 ANY = 0xFFFF_FFFF_FFFF_FFFF
@@ -41,63 +46,84 @@ class RouteRow:
     stamp: int
 
 
-def create(capacity: int, max_ports: int) -> int:
-    """A new, empty, sparse route segment of `capacity` rows."""
+def create(capacity: int, max_ports: int, changes: int = CHANGES) -> int:
+    """A new, empty, sparse route segment of `capacity` rows, whose ring holds the last `changes`."""
     words = segment.bitmap_words(max_ports)
-    fd = segment.create("mcfwd-routes", HEADER + CHANGES + capacity * (BITMAP + words))
+    fd = segment.create("mcfwd-routes", HEADER + changes + capacity * (BITMAP + words))
     header = segment.Segment(fd, writable=True)
-    header.words[CAPACITY], header.words[WORDS] = capacity, words
+    header.words[CAPACITY], header.words[WORDS], header.words[RING] = capacity, words, changes
     header.close()
     return fd
 
 
-class _Rows:
+class Rows:
+    """What writer and readers have in common: where rows lie, and what they say."""
+
     def __init__(self, fd: int, writable: bool) -> None:
         self._segment = segment.Segment(fd, writable)
         self._memory = self._segment.words
-        self._bitmap_words = self._memory[WORDS]
+        self._ring, self._capacity, self._bitmap_words = (self._memory[word] for word in (RING, CAPACITY, WORDS))
         self._row_words = BITMAP + self._bitmap_words
+        if not self._ring or HEADER + self._ring + self._capacity * self._row_words > len(self._memory):
+            raise ValueError("a segment of routes is larger than it is")
 
-    def _at(self, row: int) -> int:
-        return HEADER + CHANGES + row * self._row_words
+    @property
+    def high_water(self) -> int:
+        """How many rows were ever in use."""
+        return min(self._memory[HIGH_WATER], self._capacity)
 
-    def _copy(self, row: int) -> list[int] | None:
+    def at(self, row: int) -> int:
+        """The word where a row begins."""
+        return HEADER + self._ring + row * self._row_words
+
+    def copy(self, row: int) -> list[int] | None:
         """The words of a row, or None while it is being rewritten."""
-        at = self._at(row)
+        at = self.at(row)
         version = self._memory[at]
         if version & 1:
             return None
+        fence.acquire()
         copy = self._memory[at : at + self._row_words].tolist()
+        fence.acquire()
         return copy if self._memory[at] == version else None
 
     @staticmethod
-    def _decode(copy: list[int]) -> RouteRow | None:
-        if copy[KIND] == 0:
+    def decode(copy: list[int]) -> RouteRow | None:
+        """What the words of a row say, None where it is not in use, or says what no writer writes."""
+        if not 0 < copy[KIND] < len(KINDS):
             return None
-        source = None if copy[SOURCE] == ANY else copy[SOURCE] >> 8
-        slen = 32 if source is None else copy[SOURCE] & 0xFF
+        group, plen = _network(copy[GROUP])
+        source, slen = (None, 32) if copy[SOURCE] == ANY else _network(copy[SOURCE])
         ingress = None if copy[INGRESS] == ANY else copy[INGRESS]
         kind = KINDS[copy[KIND]]
-        key = RouteKey(copy[GROUP] >> 8, copy[GROUP] & 0xFF, source, slen, ingress, kind != LEARNED)
+        key = RouteKey(group, plen, source, slen, ingress, kind != LEARNED)
         return RouteRow(key, segment.join_bitmap(copy[BITMAP:]), kind, copy[STAMP])
 
 
-class RouteWriter(_Rows):
+def _network(word: int) -> tuple[int, int]:
+    """Address and prefix length."""
+    return word >> 8 & 0xFFFF_FFFF, min(word & 0xFF, 32)
+
+
+class RouteWriter(Rows):
     """The agent's side. Opening it repairs rows that a killed predecessor left half written."""
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd, writable=True)
         self._row_of: dict[RouteKey, int] = {}
         self._free: list[int] = []
-        for row in range(self._memory[HIGH_WATER]):
-            self._adopt(row)
+        left = self._memory[WRITING] - 1
+        for row in range(self.high_water):
+            self._adopt(row, row == left)
 
-    def _adopt(self, row: int) -> None:
-        at = self._at(row)
+    def _adopt(self, row: int, left: bool) -> None:
+        """Take a row over; `left` is the one that a predecessor may have changed without saying so."""
+        at = self.at(row)
         if self._memory[at] & 1:
             self._memory[at + KIND] = 0
+        if left or self._memory[at] & 1:
             self._commit(row)
-        content = self._decode(self._memory[at : at + self._row_words].tolist())
+        content = self.decode(self._memory[at : at + self._row_words].tolist())
         if content is None:
             self._free.append(row)
         else:
@@ -110,9 +136,9 @@ class RouteWriter(_Rows):
 
     def rows(self) -> list[RouteRow]:
         """All rows in use."""
-        starts = (self._at(row) for row in self._row_of.values())
+        starts = (self.at(row) for row in self._row_of.values())
         copies = (self._memory[at : at + self._row_words].tolist() for at in starts)
-        return [row for row in map(self._decode, copies) if row]
+        return [row for row in map(self.decode, copies) if row]
 
     def set(self, key: RouteKey, ports: int, kind: str, stamp: int) -> bool:
         """Write the row of `key`, which says whether `kind` is learned; False when the table is full (counted)."""
@@ -135,8 +161,8 @@ class RouteWriter(_Rows):
         row = self._row_of.pop(key, None)
         if row is None:
             return
-        self._memory[self._at(row)] |= 1
-        self._memory[self._at(row) + KIND] = 0
+        self._open(row)
+        self._memory[self.at(row) + KIND] = 0
         self._commit(row)
         self._free.append(row)
 
@@ -150,60 +176,23 @@ class RouteWriter(_Rows):
         return row
 
     def _write(self, row: int, fields: list[int]) -> None:
-        at = self._at(row)
-        self._memory[at] |= 1
-        for offset, value in enumerate(fields, start=at + GROUP):
+        self._open(row)
+        for offset, value in enumerate(fields, start=self.at(row) + GROUP):
             self._memory[offset] = value
         self._commit(row)
 
+    def _open(self, row: int) -> None:
+        self._memory[WRITING] = row + 1
+        self._memory[self.at(row)] |= 1
+        fence.release()
+
     def _commit(self, row: int) -> None:
-        at = self._at(row)
+        """Close a row and announce it."""
+        at = self.at(row)
+        fence.release()
         self._memory[at] = (self._memory[at] | 1) + 1
         sequence = self._memory[SEQUENCE]
-        self._memory[HEADER + sequence % CHANGES] = row
+        self._memory[HEADER + sequence % self._ring] = row
+        fence.release()
         self._memory[SEQUENCE] = sequence + 1
-
-
-class RouteReader(_Rows):
-    """A worker's or the API's side."""
-
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd, writable=False)
-        self._seen = 0
-        self._key_of: dict[int, RouteKey] = {}
-        self._retry: set[int] = set()
-
-    @property
-    def pending(self) -> bool:
-        """Whether `changes` has to come again: rows changed since, or one was being written when it came by."""
-        return bool(self._retry) or self._memory[SEQUENCE] != self._seen
-
-    def rows(self) -> list[RouteRow]:
-        """All rows in use now; rows in the middle of a change are left out."""
-        copies = (self._copy(row) for row in range(self._memory[HIGH_WATER]))
-        return [row for copy in copies if copy for row in [self._decode(copy)] if row]
-
-    def changes(self) -> Iterator[tuple[RouteKey, RouteRow | None]]:
-        """What changed since the last call: the new row of a key, or None where it is gone."""
-        for row in self._changed_rows():
-            copy = self._copy(row)
-            if copy is None:
-                self._retry.add(row)
-                continue
-            content = self._decode(copy)
-            former = self._key_of.pop(row, None)
-            if former is not None and (content is None or content.key != former):
-                yield former, None
-            if content is not None:
-                self._key_of[row] = content.key
-                yield content.key, content
-
-    def _changed_rows(self) -> list[int]:
-        sequence = self._memory[SEQUENCE]
-        retry, self._retry = self._retry, set()
-        if sequence - self._seen > CHANGES // 2:
-            rows = set(range(self._memory[HIGH_WATER]))
-        else:
-            rows = {self._memory[HEADER + at % CHANGES] for at in range(self._seen, sequence)}
-        self._seen = sequence
-        return sorted(rows | retry)
+        self._memory[WRITING] = 0

@@ -1,7 +1,22 @@
 """Shared memory between processes: a `memfd` seen as aligned native uint64 words.
 
-A segment has exactly one writing process. Single words are stored and loaded whole (8-byte aligned accesses), which
-is all that the layouts above this file rely on.
+A segment has exactly one writing process, and any number of readers, which never wait. Single words are stored and
+loaded whole (8-byte aligned accesses). What several words say together is ordered by one of them, in one of three ways:
+
+* **A version of a row** (`routes`, `flow_columns`): odd while the row is being rewritten. Writer: odd version, fence,
+  content, fence, even version. Reader: version, fence, content, fence, version again. If the second look finds the same
+  even version, no store of a rewriting came between the two: each begins by making the version odd, before any content,
+  and the second look comes after all of it. Otherwise the copy is thrown away, and the reader comes again.
+* **A sequence** (`routes`, `snapshot`, `membership`) that counts what was said: content, fence, then the sequence.
+  Reader: sequence, fence, content. So it sees at least what was counted. It may see more, and then the sequence moves
+  once more, and it comes again: what is announced is never missed, though it may be seen twice.
+* **A checksum** over the whole (`snapshot`): right whatever the order was; the fences merely make it seldom wrong.
+
+The fences (`fence`) are nothing on x86, which does not reorder loads with loads nor stores with stores. Where they are
+something (arm64), leaving one out makes the reasoning above wrong, not only slow: a control dependency (looking at the
+version before the content) does not keep a later load behind an earlier one there, and a lock is no fence.
+
+Words that stand for themselves (heartbeats, counters) need none of this.
 """
 
 import mmap

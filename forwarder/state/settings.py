@@ -4,7 +4,7 @@
 Durations are seconds, sizes bytes, networks and addresses text as the user wrote them.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -57,6 +57,10 @@ class InterfaceSettings(Table):
     rate_limit: Annotated[int, Ge(1)] | None = None
     flow_rate_limit: Annotated[int, Ge(1)] | None = None
     static_groups: tuple[str, ...] = ()
+    link_local_sources: bool = False
+
+
+_DEFAULTS = {each.name: each.default for each in fields(InterfaceSettings)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +134,9 @@ class Settings(Table):
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, as `from_json` takes them."""
-        return asdict(self)
+        plain = asdict(self)
+        plain["interface"] = [interface_to_json(each) for each in self.interface]
+        return plain
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> "Settings":
@@ -143,6 +149,12 @@ class Settings(Table):
             dataplane=DataplaneSettings(**plain["dataplane"]),
             control=ControlSettings(**plain["control"]),
         )
+
+
+def interface_to_json(settings: InterfaceSettings) -> dict[str, Any]:
+    """What an interface's settings say beyond the defaults: of thousands of ports every reader decodes all of it."""
+    said = ((key, getattr(settings, key)) for key in _DEFAULTS)
+    return {key: value for key, value in said if value != _DEFAULTS[key]}
 
 
 def interface_from_json(plain: dict[str, Any]) -> InterfaceSettings:

@@ -3,13 +3,16 @@
 Words: 0 sequence, 1 active buffer, 2-3 lengths, 4-5 CRC-32, then the two buffers. The writer fills the idle buffer,
 then its length and CRC, then `active`, then `sequence`. A reader that finds them inconsistent keeps what it had and
 tries again at its next breath; it never waits.
+
+The checksum says whether a copy is whole. The fences (see `segment`) see to it that who finds a new `sequence` finds
+the buffer that it speaks of: otherwise the one before, which is as whole, could be taken for the new one for good.
 """
 
 import json
 import zlib
 from typing import Any
 
-from forwarder.state import segment
+from forwarder.state import fence, segment
 
 HEADER = 8
 SEQUENCE, ACTIVE, LENGTH, CRC = 0, 1, 2, 4
@@ -49,6 +52,7 @@ class SnapshotWriter:
         words[LENGTH + idle] = len(encoded)
         words[CRC + idle] = zlib.crc32(encoded)
         words[ACTIVE] = idle
+        fence.release()
         words[SEQUENCE] += 1
 
 
@@ -65,9 +69,11 @@ class SnapshotReader:
         sequence = words[SEQUENCE]
         if sequence == self._seen:
             return None
+        fence.acquire()
         active = words[ACTIVE] & 1
         length = min(words[LENGTH + active], BUFFER_WORDS * segment.WORD)
         encoded = bytes(self._segment.bytes[_span(active, length)])
+        fence.acquire()
         if zlib.crc32(encoded) != words[CRC + active] or words[SEQUENCE] != sequence:
             return None
         self._seen = sequence

@@ -24,7 +24,8 @@ from forwarder.dataplane.slot_ring import SlotRing
 from forwarder.packet.tpacket import FRAME_SIZE, NET, NET_V2, TPACKET_V2, RingLayout
 from forwarder.state import membership, routes, snapshot, worker_segment
 from forwarder.state.membership import MembershipReader
-from forwarder.state.routes import RouteKey, RouteReader, RouteWriter
+from forwarder.state.route_reader import RouteReader
+from forwarder.state.routes import RouteKey, RouteWriter
 from forwarder.state.segment import WORD, Segment
 from forwarder.state.snapshot import SnapshotReader, SnapshotWriter
 from forwarder.state.worker_segment import WorkerReader, WorkerSegment
@@ -277,7 +278,7 @@ def route_rows(data: bytes) -> None:
     for at in range(choices.number() % 12):
         writer.set(RouteKey(0xEF010100 + at, ingress=at if at & 1 else None), 1 << at, "learned", at)
     spread = choices.pick((8, 64, routes.HEADER + routes.CHANGES + 16 * 8))
-    with tampered(fd, choices, (routes.CAPACITY, routes.WORDS), spread) as broken:
+    with tampered(fd, choices, (routes.CAPACITY, routes.WORDS, routes.RING), spread) as broken:
         if reader := opened(RouteReader, fd, broken):
             for _ in range(3):
                 assert len(reader.rows()) <= 16

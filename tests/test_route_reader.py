@@ -1,0 +1,142 @@
+"""The agent's writer and the worker's reader of routes against a dict, with everything that can come in between."""
+
+import os
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from forwarder.state import routes, segment
+from forwarder.state.route_reader import RouteReader
+from forwarder.state.routes import HIGH_WATER, RouteKey, RouteWriter
+
+G = 0xEF010101
+ROWS, RING = 6, 8
+KEYS = [RouteKey(G + number) for number in range(7)] + [RouteKey(G, source=9), RouteKey(G, static=True)]
+
+
+class Killed(Exception):
+    """The writing process is gone."""
+
+
+class Mortal:
+    """The words of a segment, whose owner is killed before the store that would be one too many."""
+
+    def __init__(self, words: memoryview) -> None:
+        self.words, self.left = words, 1 << 60
+
+    def __getitem__(self, at):
+        return self.words[at]
+
+    def __setitem__(self, at, value) -> None:
+        if not self.left:
+            raise Killed
+        self.left -= 1
+        self.words[at] = value
+
+
+class RoutesAgainstDict(RuleBasedStateMachine):
+    """What the reader has been told is what the writer last said, whenever nothing is pending."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fd = routes.create(ROWS, 70, changes=RING)
+        self.raw = segment.Segment(self.fd, writable=True).words
+        self.reader = RouteReader(self.fd)
+        self.said: dict[RouteKey, int] = {}
+        self.told: dict[RouteKey, int] = {}
+        self.odd: list[int] = []
+        self.start()
+
+    def start(self) -> None:
+        self.writer = RouteWriter(self.fd)
+        self.writer._memory = self.memory = Mortal(self.raw)  # type: ignore[assignment]
+
+    def teardown(self) -> None:
+        os.close(self.fd)
+
+    def at(self, row: int) -> int:
+        return routes.HEADER + RING + row * (routes.BITMAP + 2)
+
+    @rule(key=st.sampled_from(KEYS), ports=st.integers(0, 2**70 - 1))
+    def join(self, key, ports):
+        self.close()
+        if self.writer.set(key, ports, "static" if key.static else "learned", 1):
+            self.said[key] = ports
+
+    @rule(key=st.sampled_from(KEYS))
+    def leave(self, key):
+        self.close()
+        self.writer.delete(key)
+        self.said.pop(key, None)
+
+    @rule(keys=st.lists(st.sampled_from(KEYS), min_size=2, max_size=3, unique=True))
+    def leave_and_join_again(self, keys):
+        """Two reports back to back: the rows come back in another order."""
+        self.close()
+        held = {key: self.said.pop(key) for key in keys if key in self.said}
+        for key in held:
+            self.writer.delete(key)
+        for key, ports in held.items():
+            assert self.writer.set(key, ports, "static" if key.static else "learned", 1)
+            self.said[key] = ports
+
+    @rule()
+    def lap(self):
+        """More changes than the ring holds, of which nothing remains."""
+        self.close()
+        key = RouteKey(G + 99)
+        for _ in range(RING):
+            if self.writer.set(key, 1, "learned", 1):
+                self.writer.delete(key)
+
+    @rule(row=st.integers(0, ROWS - 1))
+    def be_caught_writing(self, row):
+        """The reader comes by in the middle of a store: the row is odd, and goes on to be what it is."""
+        if row < self.raw[HIGH_WATER] and not self.odd:
+            self.raw[self.at(row)] ^= 1
+            self.odd.append(row)
+
+    def close(self) -> None:
+        for row in self.odd:
+            self.raw[self.at(row)] ^= 1
+        self.odd.clear()
+
+    @rule(key=st.sampled_from(KEYS), stores=st.integers(0, 16), deletes=st.booleans())
+    def be_killed(self, key, stores, deletes):
+        """The agent dies before any of its stores; its successor says again what its tables say."""
+        self.close()
+        self.memory.left = stores
+        try:
+            self.writer.delete(key) if deletes else self.writer.set(key, 5, "static" if key.static else "learned", 1)
+        except Killed:
+            pass
+        self.said.pop(key, None)
+        self.look(None)
+        self.start()
+        self.said = {row.key: row.ports for row in self.writer.rows()}
+
+    @rule(most=st.none() | st.integers(1, 3))
+    def look(self, most):
+        for key, row in self.reader.changes(most):
+            if row is not None:
+                self.told[key] = row.ports
+                continue
+            del self.told[key]
+            assert self.odd or key not in self.said, "told to be gone, and it is there"
+
+    @rule()
+    def settle(self):
+        self.close()
+        while self.reader.pending:
+            self.look(2)
+        assert self.told == self.said
+
+    @invariant()
+    def a_key_that_stays_is_known(self):
+        if not self.odd and not self.reader.pending:
+            assert self.told == self.said
+
+
+TestRoutesAgainstDict = RoutesAgainstDict.TestCase
+TestRoutesAgainstDict.settings = settings(max_examples=1000, stateful_step_count=30, deadline=None)
