@@ -341,7 +341,7 @@ def test_whatever_a_block_says_nothing_outside_it_is_lent(words: list[int], coun
     struct.pack_into("=3I", buffer, 8, TP_STATUS_USER, count, first)
     ring = ReceiveRing(buffer, LAYOUT, 0)
     ring.position = 0
-    assert ring.look(1000) == count
+    assert ring.look(1000) == min(count, LAYOUT.most_frames)
     if not count:
         assert (ring.position, ring.ready()) == (1, False)
         return

@@ -23,6 +23,9 @@ Rows = npt.NDArray[np.intp]
 TTL_HINT = "sender uses TTL 1; raise it (IP_MULTICAST_TTL)"
 
 
+LAST_REASON = max(Reason)
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Which flows are asked for: `limit` of them from `offset` on, of the groups in `groups` (None: all)."""
@@ -76,7 +79,7 @@ def _stable_copies(table: FlowColumns, rows: Rows) -> Iterable[tuple[int, dict[s
     stable = (table.version[rows] == before) & (before & np.uint64(1) == 0)
     for at in np.flatnonzero(stable).tolist():
         copy = {name: column[at] for name, column in columns.items()}
-        if copy["used"]:
+        if copy["used"] and copy["reason"] <= LAST_REASON:
             copy["ports"] = join_bitmap(copy["ports"])
             yield int(rows[at]), copy
 

@@ -209,9 +209,9 @@ class FlowTable:
     def rebuild(self) -> None:
         """Take over the rows a predecessor left: repair half-written ones, index the others, all of them stale."""
         columns = self._columns
-        torn = np.flatnonzero(columns.version & np.uint64(1))
+        torn = np.flatnonzero(columns.version & np.uint64(1) | (columns.reason > max(Reason)))
         columns.used[torn] = 0
-        columns.version[torn] += np.uint64(1)
+        columns.version[torn] += columns.version[torn] & np.uint64(1)
         live = np.flatnonzero(columns.used)
         self._high = int(live[-1]) + 1 if live.size else 0
         self._free = np.flatnonzero(columns.used[: self._high] == 0).tolist()

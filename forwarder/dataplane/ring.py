@@ -138,7 +138,7 @@ class ReceiveRing:
     def __init__(self, buffer: bytearray | mmap.mmap, layout: RingLayout, position: int | None = None) -> None:
         """Reads where the ring itself says; at `position` (0 if None) when no block was ever opened."""
         self._layout = layout
-        self._stride = layout.block_size // 4
+        self._stride, self._most = layout.block_size // 4, layout.most_frames
         self.view = memoryview(buffer)
         self._fields = self.view.cast("I")
         self._buffer = np.frombuffer(buffer, np.uint8)
@@ -164,7 +164,7 @@ class ReceiveRing:
             if not fields[block + BLOCK_STATUS] & TP_STATUS_USER:
                 break
             fence.acquire()
-            count = fields[block + NUM_PKTS]
+            count = min(fields[block + NUM_PKTS], self._most)
             if self._blocks and total + count > limit:
                 break
             total += count
@@ -189,7 +189,7 @@ class ReceiveRing:
         spans, size = [], self._layout.block_size
         for first, count in self._blocks:
             step = self._fields[first // 4] if count > 1 else 0
-            if count < 1 or step & 7 or first % size + step * (count - 1) > size - LEAST:
+            if count < 1 or (count > 1 and step < NET) or step & 7 or first % size + step * (count - 1) > size - LEAST:
                 return None
             spans.append(Span(first, step, count))
         return spans

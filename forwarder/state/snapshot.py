@@ -77,5 +77,8 @@ class SnapshotReader:
         if zlib.crc32(encoded) != words[CRC + active] or words[SEQUENCE] != sequence:
             return None
         self._seen = sequence
-        value: dict[str, Any] = json.loads(encoded)
+        try:
+            value: dict[str, Any] = json.loads(encoded)
+        except ValueError:  # a CRC that fits by chance: what is there is no value, and the next one may be
+            return None
         return value

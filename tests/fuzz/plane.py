@@ -88,8 +88,10 @@ def slots(data: bytes) -> None:
         struct.pack_into("=3I2H2I", buffer, slot * FRAME_SIZE, status, *fields, *places, 7, choices.number())
     poke(buffer, choices)
 
+    queue = [bytes(number(choices, choices.pick((3010, 65559, 0)), 0x1_FFFF)) for _ in range(choices.number() % 20)]
+
     def queued() -> bytes:
-        return bytes(number(choices, choices.pick((3010, 65559, 0)), 0x1_FFFF))
+        return queue.pop() if queue else b""
 
     walk(SlotRing(buffer, SLOTS, np.array([choices.number()], np.uint64), queued), choices, SLOTS)
 
@@ -309,8 +311,10 @@ def flow_rows(data: bytes) -> None:
             value = usual + row if column == 3 else usual
             segment.words[words + column * 8 + row] = number(choices, value, (1 << 64) - 1)
     segment.close()
-    with tampered(fd, choices, (worker_segment.MAX_PORTS, worker_segment.MAX_FLOWS), words + 96):
-        shown = api_flows.page([WorkerReader(fd).flows], (), api_flows.Page(limit=5), 10**9)
+    with tampered(fd, choices, (worker_segment.MAX_PORTS, worker_segment.MAX_FLOWS), words + 96) as broken:
+        if (reader := opened(WorkerReader, fd, broken)) is None or broken:
+            return
+        shown = api_flows.page([reader.flows], (), api_flows.Page(limit=5), 10**9)
         assert len(shown) <= 5
         table = FlowTable(WorkerSegment(fd, writable=True).flows, (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93))
         assert len(list(table.live())) <= 8
