@@ -91,7 +91,7 @@ def slots(data: bytes) -> None:
     def queued() -> bytes:
         return bytes(number(choices, choices.pick((3010, 65559, 0)), 0x1_FFFF))
 
-    walk(SlotRing(buffer, SLOTS, choices.number(), queued), choices, SLOTS)
+    walk(SlotRing(buffer, SLOTS, None, queued), choices, SLOTS)
 
 
 def poke(buffer: bytearray, choices: Choices) -> None:
