@@ -165,10 +165,10 @@ def test_datagrams_are_counted_where_super_frames_are_dropped(stack):
 def test_a_datagram_fails_once_however_many_of_its_fragments_do(stack):
     """Not one fragment leaves, and then those that the socket has room for."""
     port = stack.enter_context(egress_port(1))
-    frames = [datagram(3000), datagram(100), super_frame(2000, 1000), datagram(3000)]
+    frames = [datagram(3000), datagram(100), super_frame(2000, 1000), super_frame(6000, 2000), datagram(3000)]
     port.far.close()
-    send([port], frames, [0b10] * 4)
-    assert (int(port.counters[TX_PACKETS]), port.dropped(Reason.TRANSMIT_FAILED)) == (0, 5)
+    send([port], frames, [0b10] * 5)
+    assert (int(port.counters[TX_PACKETS]), port.dropped(Reason.TRANSMIT_FAILED)) == (0, 1 + 1 + 2 + 3 + 1)
     port = stack.enter_context(egress_port(2))
     send([port], [datagram(60_000)] * 10, [0b100] * 10)
     through = len(port.packets())

@@ -13,8 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forwarder.dataplane import transmit
-from forwarder.dataplane.transmit import CONGESTED, Messages, Sent, probe_gso, send_frame, strided
+from forwarder.dataplane.transmit import (
+    CONGESTED,
+    Messages,
+    SendMessages,
+    Sent,
+    probe_gso,
+    send_frame,
+    sendmmsg,
+    strided,
+)
 from igmp.checksum import checksum
 
 HEADER = 14  # a vnet header and something to recognise
@@ -33,12 +41,12 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 class Composed:
     """Messages of numbered headers and payloads of the given sizes, and the memory they point to."""
 
-    def __init__(self, sizes: list[int], capacity: int | None = None) -> None:
+    def __init__(self, sizes: list[int], capacity: int | None = None, call: SendMessages = sendmmsg) -> None:
         count = len(sizes)
         self.headers = np.zeros((count, 24), np.uint8)
         self.headers[:, 10:14].view(np.uint32)[:, 0] = np.arange(count)
         self.payload = np.arange(max(sizes, default=0) + 256, dtype=np.uint32).astype(np.uint8)
-        self.messages = Messages(capacity or count)
+        self.messages = Messages(capacity or count, call)
         self.expected = [
             self.headers[at, :HEADER].tobytes() + self.payload[at % 256 : at % 256 + size].tobytes()
             for at, size in enumerate(sizes)
@@ -158,52 +166,48 @@ class Kernel:
         if answer < 0:
             ctypes.set_errno(-answer)
             return -1
-        return SENDMMSG(fd, address, min(count, answer or count), flags)
+        return sendmmsg(fd, address, min(count, answer or count), flags)
 
 
-SENDMMSG = transmit._sendmmsg
-
-
-def sent_by(kernel: Kernel, pair, monkeypatch, count: int = 6) -> tuple[Sent, list[int]]:
+def sent_by(kernel: Kernel, pair, count: int = 6) -> tuple[Sent, list[int]]:
     """What `count` messages of 5 octets come to, and the numbers of those that arrived."""
-    monkeypatch.setattr(transmit, "_sendmmsg", kernel)
-    composed = Composed([5] * count)
+    composed = Composed([5] * count, call=kernel)
     return composed.messages.send(pair[0].fileno()), [composed.expected.index(each) for each in received(pair[1])]
 
 
 @pytest.mark.parametrize("error", [errno.ENETDOWN, errno.ENXIO, errno.ENODEV])
-def test_an_old_report_of_a_link_that_was_down_costs_no_message(pair, monkeypatch, error):
-    sent, arrived = sent_by(Kernel(-error), pair, monkeypatch)
+def test_an_old_report_of_a_link_that_was_down_costs_no_message(pair, error):
+    sent, arrived = sent_by(Kernel(-error), pair)
     assert (sent, arrived) == (Sent(6, 6 * (HEADER - 10 + 5), 0, error), [0, 1, 2, 3, 4, 5])
 
 
-def test_such_a_report_in_the_middle_costs_none_either(pair, monkeypatch):
-    sent, arrived = sent_by(Kernel(2, -errno.ENETDOWN, 2, -errno.ENETDOWN), pair, monkeypatch)
+def test_such_a_report_in_the_middle_costs_none_either(pair):
+    sent, arrived = sent_by(Kernel(2, -errno.ENETDOWN, 2, -errno.ENETDOWN), pair)
     assert (sent.sent, sent.failed, arrived) == (6, 0, [0, 1, 2, 3, 4, 5])
 
 
-def test_a_link_that_is_down_ends_the_batch_at_the_second_report(pair, monkeypatch):
+def test_a_link_that_is_down_ends_the_batch_at_the_second_report(pair):
     kernel = Kernel(2, -errno.ENETDOWN, -errno.ENETDOWN)
-    sent, arrived = sent_by(kernel, pair, monkeypatch)
+    sent, arrived = sent_by(kernel, pair)
     assert (sent.sent, sent.failed, sent.errno, arrived, kernel.calls) == (2, 4, errno.ENETDOWN, [0, 1], 3)
 
 
 @pytest.mark.parametrize("error", [errno.EMSGSIZE, errno.EINVAL, errno.EPERM, errno.ENOBUFS])
-def test_any_other_error_costs_the_one_message(pair, monkeypatch, error):
-    sent, arrived = sent_by(Kernel(1, -error, 1, -error), pair, monkeypatch)
+def test_any_other_error_costs_the_one_message(pair, error):
+    sent, arrived = sent_by(Kernel(1, -error, 1, -error), pair)
     assert (sent.sent, sent.failed, sent.errno, arrived) == (4, 2, error, [0, 2, 4, 5])
 
 
 @pytest.mark.parametrize("error", [errno.EAGAIN, errno.EBADF, errno.ENOTSOCK, errno.EFAULT])
-def test_what_cannot_be_better_with_the_next_message_ends_the_batch(pair, monkeypatch, error):
+def test_what_cannot_be_better_with_the_next_message_ends_the_batch(pair, error):
     kernel = Kernel(1, -error)
-    sent, arrived = sent_by(kernel, pair, monkeypatch)
+    sent, arrived = sent_by(kernel, pair)
     assert (sent.sent, sent.failed, sent.errno, arrived, kernel.calls) == (1, 5, error, [0], 2)
 
 
-def test_a_queue_that_stays_full_is_tried_so_often_and_no_more(pair, monkeypatch):
+def test_a_queue_that_stays_full_is_tried_so_often_and_no_more(pair):
     kernel = Kernel(*[-errno.ENOBUFS] * (CONGESTED - 1), 1, *[-errno.ENOBUFS] * (CONGESTED + 50))
-    sent, arrived = sent_by(kernel, pair, monkeypatch, 2 * CONGESTED + 30)
+    sent, arrived = sent_by(kernel, pair, 2 * CONGESTED + 30)
     assert (sent.sent, arrived, kernel.calls) == (1, [CONGESTED - 1], 2 * CONGESTED)
 
 

@@ -19,12 +19,12 @@ PORTS = port(UP), port(D1), port(D2)
 
 
 @pytest.fixture
-def rig(monkeypatch):
+def rig():
     """Makes rigs and closes them at the end."""
     made: list[Rig] = []
 
     def make(*ports, **how) -> Rig:
-        made.append(Rig(monkeypatch, *(ports or PORTS), **how))
+        made.append(Rig(*(ports or PORTS), **how))
         return made[-1]
 
     yield make

@@ -1,7 +1,7 @@
 """A worker over memory of its own: segments in memfds, rings that a test fills, links that are socket pairs.
 
-Only the mapping of a ring is another than in life: a socket pair has none, so `map_ring` finds the memfd that belongs
-to it. The worker runs in the test's thread and breathes when it is told to.
+Only the mapping of a ring is another than in life: a socket pair has none, so the worker is given another way to the
+memfd that belongs to it. The worker runs in the test's thread and breathes when it is told to.
 """
 
 import mmap
@@ -13,7 +13,6 @@ from dataclasses import replace
 from batches import Frame
 from rings import Kernel
 
-from forwarder.dataplane import attachment
 from forwarder.dataplane.worker import Worker
 from forwarder.packet.tpacket import TP_STATUS_USER, RingLayout
 from forwarder.process import control
@@ -44,7 +43,7 @@ class Link:
     """What the supervisor opens for a port: a ring, and a socket whose other end is the wire."""
 
     def __init__(self, maps: dict[int, int]) -> None:
-        """`maps`: where `map_ring` finds the memory of a ring, by the inode of its socket."""
+        """`maps`: where `Rig._map` finds the memory of a ring, by the inode of its socket."""
         self._memory = segment.create("ring", LAYOUT.size // segment.WORD)
         self.kernel = Kernel(LAYOUT)
         self.kernel.buffer = mmap.mmap(self._memory, LAYOUT.size)
@@ -89,9 +88,8 @@ class Link:
 class Rig:
     """A worker, and everybody it has to do with."""
 
-    def __init__(self, monkeypatch, *ports: Port, dataplane: DataplaneSettings | None = None) -> None:
+    def __init__(self, *ports: Port, dataplane: DataplaneSettings | None = None) -> None:
         self._maps: dict[int, int] = {}
-        monkeypatch.setattr(attachment, "map_ring", self._map)
         self.descriptors = {
             "wake": os.eventfd(0, os.EFD_NONBLOCK), "segment": worker_segment.create(0, 64, 64),
             "configuration": snapshot.create("configuration"), "routes": routes.create(64, 64),
@@ -113,7 +111,7 @@ class Rig:
         """A worker starts, perhaps as the successor of another."""
         self.supervisor, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.supervisor.setblocking(False)
-        self.worker = Worker(Start(theirs, {}, self.descriptors))
+        self.worker = Worker(Start(theirs, {}, self.descriptors), self._map)
         self.worker._configure()
 
     def configure(self, *ports: Port) -> None:

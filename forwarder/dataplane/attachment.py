@@ -1,9 +1,12 @@
 """One port as a worker holds it: its ring, its transmit socket, its row of counters."""
 
 import logging
+import mmap
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeAlias
 
 import numpy as np
 
@@ -30,17 +33,27 @@ from forwarder.state.worker_segment import (
 
 log = logging.getLogger(__name__)
 
+MapMemory: TypeAlias = Callable[[socket.socket, RingLayout], mmap.mmap]
+
 
 class Attachment:
     """Open from `__init__` to `close`; `counters` is the port's row in the worker's segment."""
 
-    def __init__(self, port: Port, layout: RingLayout, ring: int, transmit: int, counters: Words) -> None:
-        """Takes copies of the descriptors, which stay the caller's."""
+    def __init__(
+        self,
+        port: Port,
+        layout: RingLayout,
+        ring: int,
+        transmit: int,
+        counters: Words,
+        map_memory: MapMemory = map_ring,
+    ) -> None:
+        """Takes copies of the descriptors, which stay the caller's; `map_memory` maps the ring of a socket."""
         self.link_header = link_header_length(port.link_type, port.name)
         self.counters = counters
         self._receive = socket.socket(fileno=os.dup(ring))
         self._transmit = socket.socket(fileno=os.dup(transmit))
-        self._memory = map_ring(self._receive, layout)
+        self._memory = map_memory(self._receive, layout)
         self._take_over(layout)
         self.ring: Ring
         if layout.version == TPACKET_V2:

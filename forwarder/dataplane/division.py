@@ -64,7 +64,7 @@ class Division:
         """Which frames have neither options nor a checksum in an odd place, and end where a packet may end."""
         rows = self._header.rows[self._frames]
         payload = self._header.total_length[self._frames] - IP_LENGTH
-        usual: Mask = (rows["version_ihl"] == NO_OPTIONS) & (payload >= UDP_LENGTH)
+        usual: Mask = rows["version_ihl"] == NO_OPTIONS
         usual &= (rows["fragment"] & OFFSET).astype(np.int64) * 8 + payload <= LARGEST
         placed = (rows["csum_start"] == CSUM_START) & (rows["csum_offset"] == CSUM_OFFSET)
         usual &= placed | (rows["flags"] == 0)

@@ -49,18 +49,36 @@ class Sent(NamedTuple):
     errno: int
 
 
+def _system_call() -> SendMessages:
+    """sendmmsg(2); musl's is a loop of sendmsg, so there the kernel is called by number."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if "glibc" in platform.libc_ver() or platform.machine() not in SENDMMSG_NUMBERS:
+        call = libc.sendmmsg
+        call.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+        return cast(SendMessages, call)
+    number = SENDMMSG_NUMBERS[platform.machine()]
+    call = libc.syscall
+    call.restype = ctypes.c_long
+    call.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+    return cast(SendMessages, functools.partial(call, number))
+
+
+sendmmsg: Final = _system_call()
+"""sendmmsg(2): descriptor, address of mmsghdr, how many, flags."""
+
+
 class Messages:
     """Messages of a header and payload pieces, `capacity` pieces at most; filled once, sent to any number of ports.
 
     A message of several pieces is a super-datagram: a datagram for every piece, each behind the same header.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, call: SendMessages = sendmmsg) -> None:
         iovecs, headers = np.zeros(2 * capacity, IOVEC), np.zeros(capacity, MMSGHDR)
         self.capacity, self.count = capacity, 0
         self._base, self._length, self._address = iovecs["base"], iovecs["len"], int(iovecs.ctypes.data)
         self._headers = headers
-        self._all, self._chosen = Queue(headers), Queue(np.zeros(capacity, MMSGHDR))
+        self._all, self._chosen = Queue(headers, call), Queue(np.zeros(capacity, MMSGHDR), call)
         self._ones: npt.NDArray[np.int64] = np.ones(capacity, np.int64)
         self._pieces = self._ones
         self._bytes: npt.NDArray[np.int64] = np.zeros(capacity, np.int64)
@@ -144,7 +162,8 @@ def outcome(
 class Queue:
     """An mmsghdr array at a fixed address."""
 
-    def __init__(self, headers: npt.NDArray[np.void]) -> None:
+    def __init__(self, headers: npt.NDArray[np.void], call: SendMessages = sendmmsg) -> None:
+        self._call = call
         self.words = headers.view(np.uint64).reshape(len(headers), MMSGHDR.itemsize // 8)
         self._address = headers.ctypes.data
 
@@ -157,7 +176,7 @@ class Queue:
         taken: list[tuple[int, int]] = []
         while at < count:
             address = self._address + at * MMSGHDR.itemsize
-            done = _sendmmsg(fd, address, min(count - at, UIO_MAXMESSAGES), socket.MSG_DONTWAIT)
+            done = self._call(fd, address, min(count - at, UIO_MAXMESSAGES), socket.MSG_DONTWAIT)
             if done > 0:
                 taken.append((at, at + done))
                 at, streak = at + done, 0
@@ -219,20 +238,3 @@ def _probe(mac: bytes, address: int, segments: int) -> bytes:
     seed = 0xFFFF ^ checksum(ends + struct.pack("!HH", socket.IPPROTO_UDP, length))
     datagram = struct.pack("!HHHH", 9, 9, length, seed) + bytes(segments)
     return vnet + mac + mac + struct.pack("!H", ETH_P_IP) + ip + datagram
-
-
-def _system_call() -> SendMessages:
-    """sendmmsg(2); musl's is a loop of sendmsg, so there the kernel is called by number."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if "glibc" in platform.libc_ver() or platform.machine() not in SENDMMSG_NUMBERS:
-        call = libc.sendmmsg
-        call.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
-        return cast(SendMessages, call)
-    number = SENDMMSG_NUMBERS[platform.machine()]
-    call = libc.syscall
-    call.restype = ctypes.c_long
-    call.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
-    return cast(SendMessages, functools.partial(call, number))
-
-
-_sendmmsg: Final = _system_call()

@@ -157,12 +157,12 @@ class Transmitter:
         if port.port.limited:
             chosen = self._rates_of(port.port).within(chosen, load.going.rows, load.ip_bytes, load.going.now)
             port.count(Reason.RATE_LIMITED, int(load.datagrams[chosen.limited].sum()))
-        messages = load.messages(lane, port)
-        if not chosen.fragment.size and not chosen.cut.size:
-            everything = len(chosen.whole) == messages.count
-            port.count_sent(messages.send(port.sending(), None if everything else chosen.whole))
+        if chosen.fragment.size or chosen.cut.size:
+            self._send_mixed(port, chosen, load, lane)
             return
-        self._send_mixed(port, chosen, load, lane)
+        messages = load.messages(lane, port)
+        everything = len(chosen.whole) == messages.count
+        port.count_sent(messages.send(port.sending(), None if everything else chosen.whole))
 
     def _rates_of(self, port: Port) -> PortRates:
         """The state of a port's limits; it starts over when they change."""

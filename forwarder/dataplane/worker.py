@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 
 from forwarder.dataplane.admission import bitmap_of
-from forwarder.dataplane.attachment import Attachment
+from forwarder.dataplane.attachment import Attachment, MapMemory
 from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.fanout import Fanout
 from forwarder.dataplane.flows import FlowTable
@@ -24,6 +24,7 @@ from forwarder.dataplane.profiles import PROFILES, profile_of
 from forwarder.dataplane.segmentation import MORE_SEGMENTS, SEGMENTS
 from forwarder.dataplane.transmit import probe_gso
 from forwarder.dataplane.transmitter import Transmitter
+from forwarder.packet.packet_socket import map_ring
 from forwarder.packet.tpacket import RingLayout
 from forwarder.process import control
 from forwarder.process.child import Start, bootstrap
@@ -73,7 +74,8 @@ def main() -> None:
 class Worker:
     """See the module; `run` is its life."""
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, map_memory: MapMemory = map_ring) -> None:
+        self._map_memory = map_memory
         descriptors = start.descriptors
         self._control, self._wake = start.control, descriptors["wake"]
         self._control.setblocking(False)
@@ -276,7 +278,7 @@ class Worker:
 
     def _open(self, index: int, key: Key) -> None:
         layout, ring, transmit = self._lent[key]
-        port = Attachment(self._ports[index], layout, ring, transmit, self._segment.ports[index])
+        port = Attachment(self._ports[index], layout, ring, transmit, self._segment.ports[index], self._map_memory)
         self._attached[index], self._keys[index] = port, key
         self._by_descriptor[port.receiving()] = index
         if self._complete:

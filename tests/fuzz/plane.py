@@ -93,7 +93,7 @@ def slots(data: bytes) -> None:
     def queued() -> bytes:
         return queue.pop() if queue else b""
 
-    walk(SlotRing(buffer, SLOTS, np.array([choices.number()], np.uint64), queued), choices, SLOTS)
+    walk(SlotRing(buffer, SLOTS, None, queued), choices, SLOTS)
 
 
 def poke(buffer: bytearray, choices: Choices) -> None:
