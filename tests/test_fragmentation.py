@@ -1,6 +1,8 @@
+import random
+
 import pytest
 from batches import Frame, address, batch_of, ip_packet, udp, vnet, word_sum
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forwarder.dataplane.fragmentation import cut, divide, finish_checksum, fragments
@@ -9,6 +11,14 @@ from forwarder.dataplane.frame import columns, decrement_ttl
 A, G = address("10.99.0.1"), address("239.1.1.1")
 ROUTER_ALERT = b"\x94\x04\0\0"
 TIMESTAMP = b"\x44\x04\x05\x00"  # not copied
+
+
+def noise(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+sizes = st.sampled_from([65_493, 65_494, 65_500, 65_507]) | st.integers(600, 65_507)
+"""Of a UDP payload, up to the largest."""
 
 
 def header_of(packet: bytes) -> bytes:
@@ -66,14 +76,24 @@ def test_no_room_for_a_fragment():
         fragments(ip_packet(A, G, bytes(100)), 27)
 
 
+@pytest.mark.parametrize("size", [80, 60_000])
+def test_a_fragment_that_ends_where_no_packet_does(size):
+    """Its pieces would have offsets that run into the flags."""
+    ends = ip_packet(A, G, bytes(size), fragment=(65_536 - size) // 8)
+    with pytest.raises(ValueError, match="ends at 65536"):
+        fragments(ends, 68)
+
+
+@settings(deadline=None)
 @given(
-    payload=st.binary(min_size=0, max_size=600),
-    mtu=st.integers(68, 700),
-    offset=st.integers(0, 1000),
+    payload=st.binary(min_size=0, max_size=600) | sizes.map(noise),
+    mtu=st.integers(68, 700) | st.sampled_from([1500, 9000, 65_535, 65_536]),
+    offset=st.sampled_from([0, 0, 1, 1000]),
     more=st.sampled_from([0, 0x2000]),
     options=st.lists(st.sampled_from([ROUTER_ALERT, TIMESTAMP, b"\x01" * 4]), max_size=10).map(b"".join),
 )
 def test_fragments_carry_the_whole_payload(payload, mtu, offset, more, options):
+    payload = payload[: min(65_535 - 8 * offset, 65_515 - len(options))]
     packet = ip_packet(A, G, payload, fragment=more | offset, options=options)
     pieces = fragments(packet, mtu)
     assert reassemble(pieces) == payload
@@ -90,6 +110,7 @@ def unfinished(payload: bytes) -> bytes:
     return datagram[:6] + word_sum(pseudo).to_bytes(2, "big") + datagram[8:]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100), st.sampled_from([b"", ROUTER_ALERT]))
 def test_an_unfinished_checksum_is_finished(payload, options):
     packet = ip_packet(A, G, unfinished(payload), options=options)
@@ -102,8 +123,14 @@ def test_a_checksum_outside_the_packet(start, offset):
         finish_checksum(ip_packet(A, G, bytes(28)), start, offset)
 
 
-@given(st.binary(max_size=300), st.integers(1, 310), st.integers(0, 0xFFFF), st.sampled_from([b"", ROUTER_ALERT]))
-def test_a_super_datagram_is_cut_into_datagrams(payload, gso_size, identification, options):
+@settings(deadline=None)
+@given(
+    st.tuples(st.binary(max_size=300), st.integers(1, 310)) | st.tuples(sizes.map(noise), st.integers(500, 65_535)),
+    st.integers(0, 0xFFFF),
+    st.sampled_from([b"", ROUTER_ALERT]),
+)
+def test_a_super_datagram_is_cut_into_datagrams(made, identification, options):
+    payload, gso_size = made[0][: 65_507 - len(options)], made[1]
     whole = ip_packet(A, G, unfinished(payload), identification=identification, fragment=0x4000, options=options)
     parts = [payload[at : at + gso_size] for at in range(0, len(payload), gso_size)] or [b""]
     assert cut(whole, gso_size) == [
@@ -128,11 +155,12 @@ def test_a_frame_is_divided_for_its_egress():
     batch = batch_of([unfinished_frame, super_frame, plain])
     header = columns(batch, 14)
     decrement_ttl(header.rows)
-    assert reassemble(divide(batch, header, 0, 1500)[0]) == udp(A, G, payload)
-    assert reassemble(divide(batch, header, 2, 1500)[0]) == udp(A, G, payload)
-    datagrams = divide(batch, header, 1, 1500)[0]
+    for frame in (0, 2):
+        (pieces,) = divide(batch, header, frame, 1500)
+        assert reassemble(pieces) == udp(A, G, payload)
+    datagrams = [datagram for (datagram,) in divide(batch, header, 1, 1500)]
     assert [datagram[20:] for datagram in datagrams] == [udp(A, G, payload[at : at + 900]) for at in (0, 900, 1800)]
     assert {datagram[8] for datagram in datagrams} == {63}
-    smaller = divide(batch, header, 1, 500)[0]
-    assert len(smaller) == 2 + 2 + 1
-    assert reassemble(smaller[:2]) == udp(A, G, payload[:900])
+    smaller = divide(batch, header, 1, 500)
+    assert [len(pieces) for pieces in smaller] == [2, 2, 1]
+    assert reassemble(smaller[0]) == udp(A, G, payload[:900])

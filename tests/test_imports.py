@@ -32,6 +32,8 @@ PURE = {
     "forwarder.dataplane.admission": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.rates": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.ledger": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.division": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.dataplane.pieces": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.standby": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.loops": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.segmentation": {"socket", "time", "random", "asyncio", "logging"},

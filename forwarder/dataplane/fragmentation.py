@@ -1,8 +1,9 @@
 """The slow path: packets an egress cannot take as they are become packets it can. Pure, on bytes, one at a time.
 
 A super-datagram is cut back into the datagrams its sender meant, each with a finished checksum; a packet longer than
-the MTU is fragmented (RFC 791 section 3.2) unless DF forbids it. A checksum that
-a local sender left unfinished is finished first, since no fragment can be.
+the MTU is fragmented (RFC 791 section 3.2) unless DF forbids it. A checksum that a local sender left unfinished is
+finished first, since no fragment can be. Packets of the usual shape are fragmented together (`division`); what is
+here is for the others, and says what those must look like.
 """
 
 import struct
@@ -15,13 +16,17 @@ from igmp.checksum import checksum
 
 MORE_FRAGMENTS = 0x2000
 OFFSET = 0x1FFF
+LARGEST = 65535
 COPIED = 0x80
 END_OF_OPTIONS, NO_OPERATION = 0, 1
 UDP = 17
 
 
-def divide(batch: Batch, columns: Columns, frame: int, mtu: int) -> tuple[list[bytes], int]:
-    """The packets that carry one frame, rewritten already, over an egress of `mtu`, in order; how many DF forbids."""
+def divide(batch: Batch, columns: Columns, frame: int, mtu: int) -> list[list[bytes]]:
+    """The datagrams of one frame, rewritten already, each as the packets that carry it over an egress of `mtu`.
+
+    One that DF forbids to fragment has no packets. ValueError when the frame cannot be divided.
+    """
     whole = packet(batch, columns, frame)
     if columns.gso_type[frame] == VIRTIO_NET_HDR_GSO_UDP_L4:
         datagrams = cut(whole, int(columns.gso_size[frame]))
@@ -30,19 +35,27 @@ def divide(batch: Batch, columns: Columns, frame: int, mtu: int) -> tuple[list[b
         datagrams = [finish_checksum(whole, start, int(columns.csum_offset[frame]))]
     else:
         datagrams = [whole]
-    forbidden = [len(datagram) > mtu and bool(datagram[6] & DONT_FRAGMENT >> 8) for datagram in datagrams]
-    allowed = (datagram for datagram, refused in zip(datagrams, forbidden, strict=True) if not refused)
-    return [fragment for datagram in allowed for fragment in fragments(datagram, mtu)], sum(forbidden)
+    return [[] if _is_forbidden(datagram, mtu) else fragments(datagram, mtu) for datagram in datagrams]
+
+
+def _is_forbidden(packet: bytes, mtu: int) -> bool:
+    return len(packet) > mtu and bool(packet[6] & DONT_FRAGMENT >> 8)
 
 
 def fragments(packet: bytes, mtu: int) -> list[bytes]:
-    """The packet in packets of at most `mtu` bytes (RFC 791 section 3.2); ValueError when not even 8 bytes fit."""
+    """The packet in packets of at most `mtu` bytes (RFC 791 section 3.2).
+
+    ValueError when not even 8 bytes fit, or when it is a fragment that ends where no packet reaches: its pieces would
+    have offsets that do not fit their field.
+    """
     if len(packet) <= mtu:
         return [packet]
     header_length = (packet[0] & 15) * 4
     header, payload = packet[:header_length], packet[header_length:]
     field = int.from_bytes(packet[6:8], "big")
     flags, offset, at = field & ~(OFFSET | MORE_FRAGMENTS), field & OFFSET, 0
+    if offset * 8 + len(payload) > LARGEST:
+        raise ValueError(f"a fragment ends at {offset * 8 + len(payload)}")
     result = []
     while at < len(payload):
         room = mtu - len(header)

@@ -64,6 +64,7 @@ class Messages:
         self._bytes: npt.NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._paired = False
         self._total: Sent | None = None  # what sending all of them gives, once it was added up
+        self.taken: list[tuple[int, int]] = []  # of the last `send`: ranges of the messages that went out
 
     def fill(
         self, header_address: Addresses, header_length: int, payload_address: Addresses, payload_length: Addresses
@@ -128,6 +129,7 @@ class Messages:
             pieces, size = pieces[select], size[select]
             np.take(self._all.words, select, axis=0, out=queue.words[:count], mode="clip")
         taken, error = queue.send(fd, count)
+        self.taken = taken
         if not error and select is None:
             self._total = self._total or Sent(int(pieces[:count].sum()), int(size[:count].sum()), 0, 0)
             return self._total

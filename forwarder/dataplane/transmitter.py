@@ -15,7 +15,6 @@ import numpy as np
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.fanout import LANES, Fanout
 from forwarder.dataplane.forwarding import Egress, egress, outgoing
-from forwarder.dataplane.fragmentation import divide
 from forwarder.dataplane.frame import (
     ETHERNET_LENGTH,
     IP_LENGTH,
@@ -34,14 +33,11 @@ from forwarder.dataplane.ledger import Ledger
 from forwarder.dataplane.rates import PortRates, datagrams, ip_bytes
 from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.segmentation import Runs, gather, singles, super_blocks
-from forwarder.dataplane.transmit import Messages, Sent, send_frame, strided
+from forwarder.dataplane.slow_path import Divided, Divider
+from forwarder.dataplane.transmit import Messages, strided
 from forwarder.state.flow_columns import Words
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
-from igmp.link import group_mac
-
-NO_OFFLOAD = bytes(10)
-ETHERTYPE_IPV4 = b"\x08\x00"
 
 
 class Going(NamedTuple):
@@ -64,7 +60,7 @@ class Transmitter:
     ) -> None:
         """`capacity`: frames in the largest batch; `ledger`: of rate limits that other workers share."""
         self.ports, self.fanout, self.capacity, self._ledger = ports, fanout, capacity, ledger
-        self._lanes = [_Lane(Messages(capacity), Messages(capacity)) for _ in range(LANES)]
+        self._lanes = [_Lane(Messages(capacity), Messages(capacity), Divider(capacity)) for _ in range(LANES)]
         self._rates: dict[int, PortRates] = {}
         self.segmentation = False
 
@@ -114,12 +110,12 @@ class Transmitter:
             chosen = self._rates_of(port.port).within(chosen, load.going.rows, load.ip_bytes, load.going.now)
             limited = load.runs.frames[chosen.limited]
             port.count(Reason.RATE_LIMITED, int(datagrams(load.header, limited).sum()))
-        messages = load.messages(lane, port)
-        if not chosen.fragment.size and not chosen.cut.size:
-            everything = len(chosen.whole) == messages.count
-            port.count_sent(messages.send(port.sending(), None if everything else chosen.whole))
+        if chosen.fragment.size or chosen.cut.size:
+            self._send_mixed(port, chosen, load, lane)
             return
-        self._send_mixed(port, chosen, messages, load)
+        messages = load.messages(lane, port)
+        everything = len(chosen.whole) == messages.count
+        port.count_sent(messages.send(port.sending(), None if everything else chosen.whole))
 
     def _rates_of(self, port: Port) -> PortRates:
         """The state of a port's limits; it starts over when they change."""
@@ -130,37 +126,18 @@ class Transmitter:
             rates = self._rates[port.index] = PortRates(*limits, account)
         return rates
 
-    def _send_mixed(self, port: Attachment, chosen: Egress, messages: Messages, load: "_Load") -> None:
+    def _send_mixed(self, port: Attachment, chosen: Egress, load: "_Load", lane: "_Lane") -> None:
         """Whole frames and divided ones in their order."""
-        slow = np.sort(np.concatenate((chosen.fragment, chosen.cut)))
-        runs = np.split(chosen.whole, np.searchsorted(chosen.whole, slow))
-        for run, frame in zip(runs, [*slow.tolist(), None], strict=True):
-            if run.size:
-                port.count_sent(messages.send(port.sending(), run))
-            if frame is not None:
-                self._send_divided(port, load, frame)
-
-    def _send_divided(self, port: Attachment, load: "_Load", frame: int) -> None:
-        try:
-            packets, forbidden = divide(load.batch, load.header, int(load.runs.frames[frame]), port.port.mtu)
-        except ValueError:  # an MTU that holds no fragment, a checksum outside the packet
-            port.count(Reason.MTU)
-            return
-        port.count(Reason.MTU, min(forbidden, 1))
-        for packet in packets:
-            link_header = b""
-            if port.link_header:
-                link_header = group_mac(int.from_bytes(packet[16:20])).to_bytes(6) + port.mac + ETHERTYPE_IPV4
-            error = send_frame(port.sending(), NO_OFFLOAD + link_header + packet)
-            size = len(link_header) + len(packet)
-            port.count_sent(Sent(int(not error), 0 if error else size, int(bool(error)), error))
+        share = load.divided.share(self.ports, self.segmentation)
+        lane.divider.send(port, load.divided.pieces(port.port.mtu, share, self.segmentation), share, chosen)
 
 
 class _Lane(NamedTuple):
-    """Messages of one thread, for links with a link header and without."""
+    """Messages of one thread, for links with a link header and without, and for those that not everything fits."""
 
     ethernet: Messages
     bare: Messages
+    divider: Divider
 
 
 class _Load:
@@ -170,6 +147,7 @@ class _Load:
         self.header, self.batch, self.runs, self.going = header, batch, runs, going
         heads = runs.heads if runs.gathered else runs.frames
         self.leaving = outgoing(header, heads, going.bitmaps)
+        self.divided = Divided(header, batch, runs.frames, self.leaving, going.bitmaps)
         self._address = batch.address
         as_they_lie = len(heads) == len(header.rows) and not np.count_nonzero(heads[1:] < heads[:-1])
         self._blocks = header.rows if not runs.gathered else header.rows[heads]

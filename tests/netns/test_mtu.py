@@ -1,11 +1,14 @@
 """Packets longer than an egress takes: whole where they fit, in fragments where they may be, counted where not."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from forwarder.lab import links
 from forwarder.lab.capture import UDP, Capture
+from forwarder.lab.mcfwd import Mcfwd
+from forwarder.lab.programs import Receiver, Sender
 from forwarder.lab.topology import LINK
 from forwarder.lab.wait import wait_for
 from netns.frames import ROUTER_ALERT, Source, checksum
@@ -93,8 +96,44 @@ def test_super_frames_reach_egresses_their_segments_are_too_long_for(jumbo, stac
 def test_super_frames_with_df_are_counted_where_their_segments_are_too_long(jumbo, stack):
     group = jumbo.group()
     members = [jumbo.join(stack, number, group) for number in range(3)]
-    with counted(jumbo, "up0", 1, {("down1", "mtu"): 1, ("down2", "mtu"): 1}):
+    with counted(jumbo, "up0", 1, {("down1", "mtu"): 3, ("down2", "mtu"): 3}):
         with Source(jumbo.lab.source, segment=4000, dont_fragment=True) as source:
             source.send(group, NOISE[:12_000])
         assert members[0].receive(3) == [NOISE[at : at + 4000] for at in (0, 4000, 8000)]
     assert [member.rest() for member in members] == [[], [], []]
+
+
+SMALL = [f"down{number}" for number in range(1, 8)]
+LOAD = {"rate": 7_000, "size": 8_872, "seconds": 6.0}
+STREAM = {"rate": 2_000, "size": 1_316, "stream": 9, "seconds": 7.0}
+
+
+def test_fragmenting_for_many_ports_holds_up_nobody(tmp_path, stack):
+    """7,000 datagrams a second of 8,900 octets for seven ports of MTU 1,500, beside a numbered stream to another."""
+    lab = stack.enter_context(new_lab(8, mtu=9000))
+    for number in range(1, 8):
+        links.configure(lab.router, lab.downstreams[number], mtu=1500)
+    mcfwd = stack.enter_context(plant_of(lab, tmp_path)).mcfwd
+    long, other = "239.8.200.1", "239.8.200.2"
+    mcfwd.request("POST", "/v1/routes", {"group": long, "interfaces": ["up0", *SMALL]})
+    receiver = stack.enter_context(Receiver(lab.receivers[0], other, verify=True))
+    mcfwd.wait_member("down0", other, 10.0)
+    before = mcfwd.process_row("mcfwd-worker-0")
+    stream = stack.enter_context(Sender(lab.source, other, **STREAM))
+    load = stack.enter_context(Sender(lab.source, long, **LOAD))
+    ages = list(heartbeats(mcfwd, LOAD["seconds"]))
+    sent, offered = stream.wait(10.0).count, load.wait(10.0).count
+    report = receiver.wait_received(sent, 10.0)
+    assert [report.total(what) for what in ("received", "lost", "reordered", "altered")] == [sent, 0, 0, 0]
+    assert max(ages) < 2.0
+    assert mcfwd.process_row("mcfwd-worker-0")["pid"] == before["pid"]
+    rows = [mcfwd.interface(name) for name in SMALL]
+    assert all(row["tx_packets"] == 6 * (offered - row["drops"]["mtu"]) > 0 for row in rows)
+
+
+def heartbeats(mcfwd: Mcfwd, seconds: float) -> Iterator[float]:
+    """How old the worker's was, every tenth of a second."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield mcfwd.process_row("mcfwd-worker-0")["heartbeat"]
+        time.sleep(0.1)
