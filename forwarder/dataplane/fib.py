@@ -59,6 +59,9 @@ class Decision(NamedTuple):
     ports: int = 0
 
 
+_REFUSALS = [Decision(reason) for reason in Reason]
+
+
 @dataclass(frozen=True, slots=True)
 class Decided:
     """What becomes of n flows: each has one of the `choices`, `which` (n,) says the number of it."""
@@ -209,12 +212,14 @@ class Fib:
             return Decided.alike(Decision(Reason.WRONG_INTERFACE), len(pairs))
         sources, groups = pairs >> _HALF, pairs & _LOW
         reasons = self._admission.refusals(port, sources, groups)
-        refused, which = [Decision(reason) for reason in Reason], reasons.astype(np.int64)
-        (let_in,) = np.nonzero(reasons == Reason.FORWARD)
+        (let_in,) = (reasons == Reason.FORWARD).nonzero()
         decided = self._routed(port, pairs[let_in], groups[let_in])
         decided = self._restrict(decided, sources[let_in], groups[let_in])
-        which[let_in] = decided.which + len(refused)
-        return Decided(refused + decided.choices, which)
+        if len(let_in) == len(pairs):
+            return decided
+        which = reasons.astype(np.int64)
+        which[let_in] = decided.which + len(_REFUSALS)
+        return Decided(_REFUSALS + decided.choices, which)
 
     def _routed(self, port: PortPolicy, pairs: Pairs, groups: Pairs) -> Decided:
         """Flows with the same routes share a decision."""
