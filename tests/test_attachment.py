@@ -73,7 +73,8 @@ def test_it_reads_on_where_its_predecessor_was(attach):
         first = attach(port(D1), layout, counters=counters)
         counters[POSITION] = position
         memory = mmap.mmap(-1, layout.size)
-        again = Attachment(first.port, layout, first.receiving(), first.sending(), counters, lambda *_, memory=memory: memory)
+        descriptors = first.receiving(), first.sending()
+        again = Attachment(first.port, layout, *descriptors, counters, lambda *_, memory=memory: memory)
         assert again.ring.position == expected
 
 
