@@ -3,6 +3,7 @@
 import os
 import select
 import time
+from dataclasses import replace
 
 import pytest
 from batches import Frame, address, ip_packet
@@ -112,7 +113,7 @@ def test_a_successor_goes_on_where_the_ring_says_and_with_the_counters_it_finds(
     assert sent(world)[D1] == 13
     assert int(world.state.ports[UP, RX_PACKETS]) == world.state.frames == 13
     assert len(world.worker._decisions.flows) == 1
-    for each in predecessor._attached.values():
+    for each in predecessor._berths.attached.values():
         each.close()
 
 
@@ -126,7 +127,7 @@ def test_counters_of_a_port_index_start_over_with_a_new_owner_only(rig):
     world.breathe()
     assert [int(world.state.ports[index, ASSIGNED]) for index in (UP, D1, D2)] == [1, 2, 1]
     assert (int(world.state.ports[D1, TX_PACKETS]), int(world.state.ports[UP, RX_PACKETS])) == (0, 1)
-    assert world.worker._attached[UP].port.mtu == 9000
+    assert world.worker._berths.attached[UP].port.mtu == 9000
 
 
 def test_what_the_ring_of_a_port_that_goes_still_holds_is_carried(rig):
@@ -138,8 +139,8 @@ def test_what_the_ring_of_a_port_that_goes_still_holds_is_carried(rig):
     world.ring_bell()
     world.breathe()
     assert sent(world)[D1] == 7
-    assert sorted(world.worker._attached) == [D1, D2]
-    assert sorted(world.worker._by_descriptor.values()) == [D1, D2]
+    assert sorted(world.worker._berths.attached) == [D1, D2]
+    assert sorted(world.worker._berths._by_descriptor.values()) == [D1, D2]
     world.links[UP].fill([DATA])
     assert world.breathe() == 0
 
@@ -174,12 +175,12 @@ def test_what_is_lent_for_ports_not_yet_known_waits_for_them(rig):
     world.generation += 1
     world.lend(D2)
     world.breathe()
-    assert sorted(world.worker._attached) == [UP, D1]
+    assert sorted(world.worker._berths.attached) == [UP, D1]
     world.generation -= 1
     world.configure(port(UP), port(D1), port(D2))
     world.ring_bell()
     world.breathe()
-    assert sorted(world.worker._attached) == [UP, D1, D2]
+    assert sorted(world.worker._berths.attached) == [UP, D1, D2]
 
 
 def test_a_beat_shows_life_and_the_place_in_the_ring(rig):
@@ -256,7 +257,7 @@ def test_under_load_the_next_batch_waits_until_it_is_due_and_ends_with_news(rig)
 def test_who_had_no_turn_is_first_in_the_next_breath(rig):
     world = rig().run()
     news = world.worker._news[0]
-    first, second, third = (world.worker._attached[index].receiving() for index in (UP, D1, D2))
+    first, second, third = (world.worker._berths.attached[index].receiving() for index in (UP, D1, D2))
     ready = [(news, 1), (first, 1), (second, 1), (third, 1)]
     world.worker._next = second
     assert [each for each, _ in world.worker._in_turn(ready)] == [news, second, third, first]
@@ -270,3 +271,18 @@ def test_keys_of_the_index_are_odd_and_never_the_same():
     assert len(set(keys)) == 40
     assert all(number & 1 and number >> 64 == 0 for number in keys)
     assert max(keys).bit_length() > 60
+
+
+def test_addresses_of_ports_that_changed_are_known_to_every_way(rig):
+    """A frame of ours that comes back singly is recognised by the address that a port has now."""
+    world = rig().run()
+    world.join(D1, D2, group=G)
+    moved = port(D1, mac="02:00:00:00:77:01")
+    world.configure(port(UP), moved, port(D2))
+    world.ring_bell()
+    world.breathe()
+    ours = replace(DATA, link=DATA.link[:6] + bytes.fromhex("020000007701") + b"\x08\x00")
+    world.links[UP].fill([ours])
+    world.breathe()
+    assert [len(world.links[index].sent()) for index in (D1, D2)] == [0, 0]
+    assert world.state.port(UP).drops["bad_source"] == 1

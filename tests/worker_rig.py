@@ -177,8 +177,8 @@ class Rig:
             said.append(message["type"])
 
     def close(self) -> None:
-        for index in list(self.worker._attached):
-            self.worker._attached[index].close()
+        for index in list(self.worker._berths.attached):
+            self.worker._berths.attached[index].close()
         for link in self.links.values():
             link.close()
         self.supervisor.close()

@@ -59,6 +59,7 @@ class Pipeline:
                 self._decisions.refresh()
             if ingress.port.index in self._decisions.listening:  # every frame may move its flow to another upstream
                 return self.forward(ingress, ring.batch(), now)
+            self._scalar.own = self._decisions.own
             if frames <= few:
                 if (places := ring.singly()) and self._scalar.forward(ingress, places, now):
                     return Carried(frames)
@@ -104,7 +105,6 @@ class Pipeline:
         self._missing = np.array(split_bitmap(missing, words), np.uint64)
         self._paths.forget()
         self._steady.forget()
-        self._scalar.own = self._decisions.own
 
     def _verdicts(self, ingress: Attachment, header: Columns, decided: Reasons) -> Reasons:
         """Reason of each frame; what a loop in the network brings back to us has us as its source."""

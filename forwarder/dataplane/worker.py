@@ -12,8 +12,8 @@ import select
 import time
 from contextlib import suppress
 
-from forwarder.dataplane.admission import bitmap_of
 from forwarder.dataplane.attachment import Attachment, MapMemory
+from forwarder.dataplane.berths import Berths
 from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.fanout import Fanout
 from forwarder.dataplane.flows import FlowTable
@@ -59,8 +59,6 @@ RETRY = 0.01                    # seconds until a row is looked at again that wa
 
 SEGMENTS_OF = {0: 0, PLAIN: 0, GSO_TAKEN: SEGMENTS, GSO_MORE: MORE_SEGMENTS}
 
-Key = tuple[int, int, int]      # port index, assignment, ifindex
-
 
 def main() -> None:
     """Be mcfwd-worker-N until the supervisor ends."""
@@ -75,7 +73,6 @@ class Worker:
     """See the module; `run` is its life."""
 
     def __init__(self, start: Start, map_memory: MapMemory = map_ring) -> None:
-        self._map_memory = map_memory
         descriptors = start.descriptors
         self._control, self._wake = start.control, descriptors["wake"]
         self._control.setblocking(False)
@@ -84,10 +81,11 @@ class Worker:
         self._configuration = SnapshotReader(descriptors["configuration"])
         self._ports: dict[int, Port] = {}
         self._generation = 0
-        self._lent: dict[Key, tuple[RingLayout, int, int]] = {}
-        self._lent_at: dict[Key, int] = {}
-        self._attached: dict[int, Attachment] = {}
-        self._keys: dict[int, Key] = {}
+        self._poll = select.poll()
+        self._news = (self._control.fileno(), self._wake)
+        for descriptor in self._news:
+            self._poll.register(descriptor, select.POLLIN)
+        self._berths = Berths(self._segment.ports, self._poll, map_memory, self._drain, self._changed)
         flows = FlowTable(self._segment.flows, _random_key())
         routes, membership = RouteReader(descriptors["routes"]), MembershipReader(descriptors["membership"])
         self._decisions = Decisions(flows, routes, membership)
@@ -95,19 +93,13 @@ class Worker:
         others = [WorkerReader(fd).ports for name, fd in descriptors.items() if name.startswith("worker-")]
         ledger = Ledger(self._segment.ports, others)
         capacity = max(LARGEST, RingLayout().most_frames)
-        self._transmitter = Transmitter(self._attached, fanout, capacity, self._segment.ports, ledger)
+        self._transmitter = Transmitter(self._berths.attached, fanout, capacity, self._segment.ports, ledger)
         self._pipeline = Pipeline(self._decisions, self._transmitter)
-        self._poll = select.poll()
-        self._news = (self._control.fileno(), self._wake)
-        for descriptor in self._news:
-            self._poll.register(descriptor, select.POLLIN)
-        self._by_descriptor: dict[int, int] = {}
         self._next: int | None = None   # the descriptor that is first in the next breath
         self._profile = PROFILES["balanced"]
         self._pace = Pace(self._profile.gather)
         self._began = self._worked = 0.0    # the last breath: when, and our processor time till then
         self._waited = 0                # nanoseconds for a processor, till the last beat
-        self._complete = False      # every port there was at the start has been lent
 
     def run(self) -> None:
         """Breathe until the supervisor is gone."""
@@ -135,7 +127,7 @@ class Worker:
 
     def _spin(self, until: float) -> None:
         """Look at all rings again and again; now and then, and when `until` has come, it is time for the news."""
-        ports = list(self._attached.values()) if self._complete else []
+        ports = list(self._berths.attached.values()) if self._berths.complete else []
         for _ in range(SPINS):
             for port in ports:
                 if port.ring.ready():
@@ -176,8 +168,8 @@ class Worker:
         return ready[:news] + ready[at:] + ready[news:at]
 
     def _attend(self, descriptor: int, events: int) -> None:
-        if (index := self._by_descriptor.get(descriptor)) is not None:
-            self._receive(self._attached[index], events)
+        if (port := self._berths.at(descriptor)) is not None:
+            self._receive(port, events)
         elif descriptor == self._wake:
             os.eventfd_read(self._wake)
             self._configure()
@@ -216,30 +208,12 @@ class Worker:
         message, descriptors = received
         match message["type"]:
             case "port":
-                self._lend(message, descriptors)
+                self._berths.lend(message, descriptors)
+                self._configure()
+                self._berths.follow(self._ports, self._generation)
             case "ports_sent":
-                self._complete = True
-                for port in self._attached.values():
-                    self._poll.register(port.receiving(), select.POLLIN)
+                self._berths.all_lent()
                 control.send(self._control, {"type": "ready"})
-
-    def _lend(self, message: dict[str, int], descriptors: dict[str, int]) -> None:
-        key = (message["port"], message["assigned"], message["ifindex"])
-        for former in [each for each in self._lent if each[0] == key[0]]:
-            self._forget(former)
-        layout = RingLayout(message["block_size"], message["block_nr"], message["retire_blk_tov"], message["version"])
-        self._lent[key] = (layout, descriptors["ring"], descriptors["transmit"])
-        self._lent_at[key] = message["generation"]
-        self._configure()
-        self._attach()
-
-    def _forget(self, key: Key) -> None:
-        if self._keys.get(key[0]) == key:
-            self._detach(key[0])
-        _, ring, transmit = self._lent.pop(key)
-        del self._lent_at[key]
-        os.close(ring)
-        os.close(transmit)
 
     def _configure(self) -> None:
         published = self._configuration.poll()
@@ -253,7 +227,7 @@ class Worker:
         self._ports = {port.index: port for port in configuration.ports}
         for index, port in self._ports.items():
             self._assign(index, port)
-        self._attach()
+        self._berths.follow(self._ports, self._generation)
         self._decisions.configure(configuration)
 
     def _assign(self, index: int, port: Port) -> None:
@@ -263,42 +237,9 @@ class Worker:
             row[:] = 0
             row[ASSIGNED] = port.assigned
 
-    def _attach(self) -> None:
-        """Attach every port that configuration and descriptors agree on; let go of what was lent for an older one."""
-        current = {port.index: (port.index, port.assigned, port.ifindex) for port in self._ports.values()}
-        for key in [key for key, lent_at in self._lent_at.items() if lent_at <= self._generation]:
-            if current.get(key[0]) != key:
-                self._forget(key)
-        for index, key in current.items():
-            if index in self._attached:
-                self._attached[index].refresh(self._ports[index])
-            elif key in self._lent:
-                self._open(index, key)
-        self._ports_changed()
-
-    def _open(self, index: int, key: Key) -> None:
-        layout, ring, transmit = self._lent[key]
-        port = Attachment(self._ports[index], layout, ring, transmit, self._segment.ports[index], self._map_memory)
-        self._attached[index], self._keys[index] = port, key
-        self._by_descriptor[port.receiving()] = index
-        if self._complete:
-            self._poll.register(port.receiving(), select.POLLIN)
-
-    def _detach(self, index: int) -> None:
-        """A link went: take what its ring still holds, then let go in the order the kernel needs."""
-        port = self._attached[index]
-        port.settle_error()
-        if self._complete:
-            self._drain(port)
-            self._poll.unregister(port.receiving())
-        del self._by_descriptor[port.receiving()], self._attached[index], self._keys[index]
-        self._ports_changed()
-        port.close()
-
-    def _ports_changed(self) -> None:
-        """What we know of ports is another now; some may be up without being lent to us yet."""
-        up = (index for index, port in self._ports.items() if port.up and index not in self._attached)
-        self._pipeline.ports_changed(bitmap_of(up))
+    def _changed(self) -> None:
+        """Other ports are attached, or what we know of them is another."""
+        self._pipeline.ports_changed(self._berths.missing(self._ports.values()))
 
     def _drain(self, port: Attachment) -> None:
         """What the ring still holds goes out, as far as others can wait for it; more may come in as fast as we read."""
@@ -311,7 +252,7 @@ class Worker:
 
     def _beat(self, now: float) -> None:
         self._segment.header[HEARTBEAT] = time.monotonic_ns()
-        for port in self._attached.values():
+        for port in self._berths.attached.values():
             port.beat()
         self._decisions.tidy(now)
         if not self._pipeline.segments:
@@ -331,9 +272,9 @@ class Worker:
     def _respondents(self) -> list[Attachment]:
         """Ethernet ports that are up, upstream first to spare receivers; none before upstream is attached."""
         upstream = [index for index, port in self._ports.items() if port.up and port.role == "upstream"]
-        if not self._attached.keys() >= set(upstream):
+        if not self._berths.attached.keys() >= set(upstream):
             return []
-        ready = [port for port in self._attached.values() if port.port.up and port.link_header]
+        ready = [port for port in self._berths.attached.values() if port.port.up and port.link_header]
         return sorted(ready, key=lambda port: port.port.role != "upstream")
 
 
