@@ -35,6 +35,10 @@ class Egress:
     messages: int = 0
 
     @property
+    def limited(self) -> bool:
+        return self.port.limited
+
+    @property
     def source(self) -> "np.uint64":
         return source_word(self.mac)
 

@@ -59,7 +59,7 @@ class Wire:
 
     def refresh(self, owner: Port) -> None:
         self.port, self.mac = owner, bytes.fromhex(owner.mac.replace(":", ""))
-        self.source = source_word(self.mac)
+        self.source, self.limited = source_word(self.mac), owner.limited
 
     def sending(self) -> int:
         return self.near.fileno()

@@ -64,7 +64,7 @@ class Attachment:
 
     def refresh(self, port: Port) -> None:
         """Take over what may change while a port stays: name, MAC, MTU, addresses, threshold."""
-        self.port = port
+        self.port, self.limited = port, port.limited
         self.mac = bytes.fromhex(port.mac.replace(":", "")) if self.link_header else bytes(6)
         self.source = source_word(self.mac)
 

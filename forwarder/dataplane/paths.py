@@ -69,7 +69,7 @@ class Paths:
     def _follow(self, key: tuple[int, int], ingress: Attachment) -> Path | None:
         row, bitmap = self.flows.forwarded(*key)
         ports = [port for index, port in sorted(self._ports.items()) if bitmap >> index & 1]
-        if not bitmap or len(ports) < bitmap.bit_count() or any(port.port.limited for port in ports):
+        if not bitmap or len(ports) < bitmap.bit_count() or any(port.limited for port in ports):
             return None
         destination = (MULTICAST_MAC | key[1] & 0x7FFFFF).to_bytes(6, "big")
         ways = tuple(_way(port, destination, ingress.link_header) for port in ports)

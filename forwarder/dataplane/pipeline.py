@@ -83,7 +83,8 @@ class Pipeline:
         rows, decided = self._decisions.of(ingress.port.index, header, now)
         reasons = self._verdicts(ingress, header, decided)
         self._count_received(ingress, header, batch)
-        if self._decisions.heard(ingress.port.index, rows, decided, reasons, now):
+        index = ingress.port.index
+        if index in self._decisions.listening and self._decisions.heard(index, rows, decided, reasons, now):
             reasons = self._verdicts(ingress, header, decided)
         frames = self._account(ingress, header, rows, decided, reasons, now)
         if frames.size:
@@ -101,8 +102,8 @@ class Pipeline:
 
     def ports_changed(self, missing: int = 0) -> None:
         """Ports came, went, or are no longer what they were; those of the bitmap `missing` are up, but not attached."""
-        words = self._decisions.flows.words
-        self._missing = np.array(split_bitmap(missing, words), np.uint64)
+        words = split_bitmap(missing, self._decisions.flows.words)
+        self._missing = np.array(words, np.uint64) if missing else None
         self._paths.forget()
         self._steady.forget()
 
@@ -123,7 +124,7 @@ class Pipeline:
         datagrams = header.datagrams if header.supers.size else None
         if datagrams is not None:
             octets = octets + header.repeated_headers
-        lost = self._lost(rows, reasons)
+        lost = None if self._missing is None else self._lost(rows, reasons, self._missing)
         if lost is None and not np.count_nonzero(reasons):
             flows.account(rows, octets, now, datagrams)
             return np.arange(len(rows))
@@ -135,12 +136,10 @@ class Pipeline:
             flows.account_drops(rows[other], reasons[other], now, None if datagrams is None else datagrams[other])
         return np.flatnonzero(reasons == Reason.FORWARD)
 
-    def _lost(self, rows: Positions, reasons: Reasons) -> npt.NDArray[np.bool_] | None:
-        """Which frames are forwarded to ports alone that are not attached yet; None where there are no such ports."""
-        if not self._missing.any():
-            return None
+    def _lost(self, rows: Positions, reasons: Reasons, missing: Words) -> npt.NDArray[np.bool_]:
+        """Which frames are forwarded to `missing` ports alone."""
         lost: npt.NDArray[np.bool_] = (reasons == Reason.FORWARD) & (rows >= 0)
-        lost[lost] = ~(self._decisions.flows.ports(rows[lost]) & ~self._missing).any(axis=1)
+        lost[lost] = ~(self._decisions.flows.ports(rows[lost]) & ~missing).any(axis=1)
         return lost
 
     @staticmethod

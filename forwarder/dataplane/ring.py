@@ -138,7 +138,7 @@ class ReceiveRing:
     def __init__(self, buffer: bytearray | mmap.mmap, layout: RingLayout, position: int | None = None) -> None:
         """Reads where the ring itself says; at `position` (0 if None) when no block was ever opened."""
         self._layout = layout
-        self._stride, self._most = layout.block_size // 4, layout.most_frames
+        self._stride, self._most, self._size = layout.block_size // 4, layout.most_frames, layout.size
         self.view = memoryview(buffer)
         self._fields = self.view.cast("I")
         self._buffer = np.frombuffer(buffer, np.uint8)
@@ -201,7 +201,7 @@ class ReceiveRing:
     def place(self, first: int) -> Place | None:
         """Of the frame whose tpacket header lies at byte `first`; None where it is not filled or not in its block."""
         room = self._layout.block_size - first % self._layout.block_size
-        if first & 7 or room < LEAST or first >= self._layout.size:
+        if first & 7 or room < LEAST or first >= self._size:
             return None
         snaplen, length, status, mac, net = FRAME.unpack_from(self.view, first + FRAME_START)
         if not status & TP_STATUS_USER or net != NET or mac + snaplen > room:

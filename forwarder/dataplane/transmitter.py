@@ -123,7 +123,7 @@ class Transmitter:
             port = self.ports.get(index)
             if port is None:
                 self._count_lost(index, load)
-            elif runs.gathered and (load.leaving.longest > port.port.mtu or port.port.limited):
+            elif runs.gathered and (self._is_too_long(load, port) or port.limited):
                 choosy.append(port)
             else:
                 others.append(port)
@@ -139,7 +139,14 @@ class Transmitter:
             lost = np.uint64(load.datagrams[mine != 0].sum())
             self._counters[index, FIRST_REASON + Reason.TRANSMIT_FAILED - 1] += lost
 
+    def _is_too_long(self, load: "_Load", port: Attachment) -> bool:
+        """Whether anything of a batch may have to be divided for a port."""
+        cut = load.leaving.udp_l4 is not None and not self.segments
+        return load.leaving.longest > port.port.mtu or cut
+
     def _send_all(self, ports: Sequence[Attachment], load: "_Load") -> None:
+        if any(self._is_too_long(load, port) for port in ports):
+            load.divide()  # now: threads get copies of the load, and would make one each
         def send(lane: int, some: Iterator[Attachment]) -> None:
             own = load.of_its_own() if lane else load
             for port in some:
@@ -154,7 +161,7 @@ class Transmitter:
             port.count(Reason.MTU, int(load.datagrams[chosen.mtu].sum()))
         if chosen.threshold.size:
             port.count(Reason.TTL_THRESHOLD, int(load.datagrams[chosen.threshold].sum()))
-        if port.port.limited:
+        if port.limited:
             chosen = self._rates_of(port.port).within(chosen, load.going.rows, load.ip_bytes, load.going.now)
             port.count(Reason.RATE_LIMITED, int(load.datagrams[chosen.limited].sum()))
         if chosen.fragment.size or chosen.cut.size:
@@ -195,7 +202,6 @@ class _Load:
         self.header, self.batch, self.runs, self.going = header, batch, runs, going
         heads = runs.heads
         self.leaving = outgoing(header, heads, going.bitmaps)
-        self.divided = Divided(header, batch, runs.frames, self.leaving, going.bitmaps)
         as_they_lie = len(heads) == len(header.rows) and not np.count_nonzero(heads[1:] < heads[:-1])
         self._blocks = header.rows if not runs.gathered else header.rows[heads]
         self._chosen = None if runs.gathered or as_they_lie else heads
@@ -205,6 +211,10 @@ class _Load:
             super_blocks(header, runs, self._blocks)
         self._filled: set[bool] = set()
         self._bare_blocks = self._blocks
+
+    def divide(self) -> None:
+        """There are ports that not everything fits."""
+        self.divided = Divided(self.header, self.batch, self.runs.frames, self.leaving, self.going.bitmaps)
 
     @cached_property
     def datagrams(self) -> Positions:

@@ -169,7 +169,11 @@ class Worker:
 
     def _attend(self, descriptor: int, events: int) -> None:
         if (port := self._berths.at(descriptor)) is not None:
-            self._receive(port, events)
+            if events & (select.POLLERR | select.POLLNVAL):
+                port.settle_error()
+            for _ in range(TURN):
+                if 2 * self._carry(port) < self._pace.limit:
+                    return
         elif descriptor == self._wake:
             os.eventfd_read(self._wake)
             self._configure()
@@ -178,13 +182,6 @@ class Worker:
             self._instructed()
 
     # frames
-
-    def _receive(self, port: Attachment, events: int) -> None:
-        if events & (select.POLLERR | select.POLLNVAL):
-            port.settle_error()
-        for _ in range(TURN):
-            if 2 * self._carry(port) < self._pace.limit:
-                return
 
     def _carry(self, port: Attachment) -> int:
         """Carry one batch; how many frames the ring had."""
