@@ -68,10 +68,12 @@ class World:
     def leave(self, group: int) -> None:
         self.routes.delete(RouteKey(group))
 
-    def frames(self, ingress: int, flows: list[tuple[int, int]] | np.ndarray, now: float = 1.0) -> list[Reason | int]:
+    def frames(
+        self, ingress: int, flows: list[tuple[int, int]] | np.ndarray, now: float = 1.0, defect: int = 0
+    ) -> list[Reason | int]:
         """What becomes of a batch of a frame each of these (source, group), in order: a reason or a port bitmap."""
         pairs = flows if isinstance(flows, np.ndarray) else np.array([s << 32 | g for s, g in flows], np.uint64)
-        header = SimpleNamespace(pair=pairs, defect=np.zeros(len(pairs), np.uint8))
+        header = SimpleNamespace(pair=pairs, defect=np.full(len(pairs), defect, np.uint8))
         rows, verdicts = self.decisions.of(ingress, header, now)
         self.decisions.heard(ingress, rows, verdicts, verdicts, now)
         forwarded = verdicts == Reason.FORWARD
@@ -314,6 +316,38 @@ def test_flows_that_change_upstreams_do_so_by_and_by(monkeypatch):
         seen = [plane.frames(3, batch, 5.1 + turn / 100) for turn in range(3)]
         assert [(each.count(1 << D1), each.count(Reason.FLOW_LIMIT)) for each in seen] == [(4, 6), (8, 2), (10, 0)]
         assert plane.frames(UP, batch, 5.2).count(1 << D1) == 0
+
+
+def test_what_changed_upstreams_and_could_not_be_decided_is_not_sent(monkeypatch):
+    batch = [(S + number, G) for number in range(6)]
+    with world(*two_upstreams()) as plane:
+        plane.join(G, D1)
+        plane.refresh()
+        plane.frames(UP, batch, 1.0)
+        plane.frames(3, batch, 1.1)
+        monkeypatch.setattr(type(plane.decisions._fib), "most_at_once", 4)
+        found = plane.frames(3, batch, 5.0)
+        assert (found.count(1 << D1), found.count(Reason.FLOW_LIMIT)) == (4, 2)
+
+
+def test_an_upstream_that_may_no_longer_have_a_flow_leaves_it_to_the_other():
+    with world(*two_upstreams()) as plane:
+        plane.join(G, D1)
+        plane.refresh()
+        for ingress, expected in ((UP, 1 << D1), (3, Reason.STANDBY_DUPLICATE)):
+            assert plane.frames(ingress, [(S, G)], 1.0) == [expected]
+        plane.configure(*two_upstreams(deny=("239.1.1.1/32",)))
+        assert plane.frames(UP, [(S, G)], 1.1) == [Reason.BOUNDARY]
+        plane.frames(3, [(S, G)], 1.1)
+        assert plane.frames(3, [(S, G)], 1.3) == [1 << D1], "long before the failover time is over"
+
+
+def test_damaged_frames_make_no_flows():
+    with world() as plane:
+        plane.join(G, D1)
+        plane.refresh()
+        plane.frames(UP, [(S, G)], defect=int(Reason.MALFORMED))
+        assert len(plane.flows) == 0
 
 
 def test_what_a_worker_computes_from_a_configuration_is_linear():

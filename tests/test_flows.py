@@ -3,9 +3,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from forwarder.dataplane.fib import Decision
+from forwarder.dataplane.fib import Decided, Decision
 from forwarder.dataplane.flows import SEARCH_PAUSE, FlowTable
-from forwarder.dataplane.room import IDLE, PROBATION, UNWANTED_IDLE
+from forwarder.dataplane.room import IDLE, PROBATION, UNWANTED_IDLE, leaving
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.reasons import Reason
 
@@ -182,6 +182,7 @@ def test_a_freed_row_is_stale_no_more():
     flows.insert(0, 1, G, FORWARD, 0.0)
     flows.mark_all()
     flows.expire(100.0)
+    assert flows.all_stale().size == 0
     assert flows.insert(0, 2, G, FORWARD, 100.0) == 0
     assert flows.stale(rows(0)).tolist() == []
 
@@ -213,6 +214,39 @@ def test_a_successor_repairs_a_row_left_half_written():
     assert (int(columns.version[0]) & 1, int(columns.used[0])) == (0, 0)
     assert find(second, 0, (0, G), (1, G)) == [-1, 1]
     assert second.insert(0, 7, G, FORWARD, 1.0) == 0
+
+
+def test_who_has_been_silent_longest_leaves_first():
+    columns = FlowColumns.allocate(8, 1)
+    flows = FlowTable(columns, KEY)
+    for source, last in enumerate((5.0, 3.0, 4.0, 1.0, 2.0)):
+        seen(flows, flows.insert(0, source, G, FORWARD, last), 1, last)
+    trusted = established(flows, 9, now=0.5)
+    assert sorted(leaving(columns, 6, rows(), 6.0, 2).tolist()) == [3, 4]
+    assert sorted(leaving(columns, 6, rows(3, -1), 6.0, 2).tolist()) == [1, 4]
+    assert sorted(leaving(columns, 6, rows(), 6.0, 9).tolist()) == [0, 1, 2, 3, 4]
+    assert trusted in leaving(columns, 6, rows(), IDLE + 0.6, 9).tolist()
+
+
+def test_flows_that_are_more_than_one_frame_old_leave_after_a_while_until_they_are_trusted():
+    columns = FlowColumns.allocate(4, 1)
+    flows = FlowTable(columns, KEY)
+    for frames in (1, 2, PROBATION - 1, PROBATION):
+        seen(flows, flows.insert(0, frames, G, FORWARD, 0.0), frames, 0.0)
+    found = [leaving(columns, 4, rows(), now, 9).tolist() for now in (0.1, UNWANTED_IDLE + 0.1, IDLE + 0.1)]
+    assert found == [[0], [0, 1, 2], [0, 1, 2, 3]]
+
+
+def test_flows_that_the_index_has_no_place_for_cost_no_row():
+    flows = FlowTable(FlowColumns.allocate(128, 1), (1, 1))  # a key by which all these share a place
+    pairs = np.arange(80, dtype=np.uint64) | np.uint64(G << 8 & 0xFFFF_FFFF)
+    found = flows.insert_all(0, pairs, Decided.alike(FORWARD, 80), 1.0)
+    refused = np.count_nonzero(found < 0)
+    assert 0 < refused == 128 - 48 - len(flows)
+    assert flows.lookup_pairs(0, pairs).tolist() == found.tolist()
+    others = [flows.insert(1, 1 << 20 | number << 8, G, FORWARD, 1.0) for number in range(60)]
+    assert min(others) >= 0
+    assert len(set(others) | set(found[found >= 0].tolist())) == 140 - refused
 
 
 flow_keys = st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(G, G + 3))

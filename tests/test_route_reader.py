@@ -1,6 +1,8 @@
 """The agent's writer and the worker's reader of routes against a dict, with everything that can come in between."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -33,6 +35,62 @@ class Mortal:
             raise Killed
         self.left -= 1
         self.words[at] = value
+
+
+class Interrupted:
+    """The words of a reader, in the middle of whose first look at the ring the writer goes on."""
+
+    def __init__(self, words: memoryview, meanwhile: Callable[[], None]) -> None:
+        self.words, self.meanwhile = words, meanwhile
+
+    def __getitem__(self, at):
+        if isinstance(at, int) and routes.HEADER <= at < routes.HEADER + RING:
+            meanwhile, self.meanwhile = self.meanwhile, lambda: None
+            meanwhile()
+        return self.words[at]
+
+
+@contextmanager
+def ends(capacity: int = ROWS) -> Iterator[tuple[RouteWriter, RouteReader]]:
+    fd = routes.create(capacity, 70, changes=RING)
+    try:
+        yield RouteWriter(fd), RouteReader(fd)
+    finally:
+        os.close(fd)
+
+
+def test_a_ring_that_goes_round_while_it_is_read_hides_nothing():
+    with ends() as (writer, reader):
+        writer.set(KEYS[0], 1, "learned", 1)
+        writer.set(KEYS[1], 1, "learned", 1)
+
+        def meanwhile() -> None:
+            for number in range(2 * RING):
+                writer.set(KEYS[2], number, "learned", 1)
+
+        reader._memory = Interrupted(reader._memory, meanwhile)  # type: ignore[assignment]
+        told = dict(reader.changes())
+        assert told.keys() == set(KEYS[:3]) or reader.pending
+        while reader.pending:
+            told.update(reader.changes())
+        assert {key: row and row.ports for key, row in told.items()} == {KEYS[0]: 1, KEYS[1]: 1, KEYS[2]: 2 * RING - 1}
+
+
+def test_keys_that_change_rows_in_the_middle_of_a_round_are_not_gone():
+    """One row was looked at before, the other is looked at after they changed places."""
+    with ends() as (writer, reader):
+        for turn in range(2):
+            for key in KEYS[:2]:
+                writer.set(key, turn, "learned", 1)
+            reader.changes(None if turn == 0 else 1)
+        for key in KEYS[:2]:
+            writer.delete(key)
+        for key in KEYS[:2]:
+            writer.set(key, 7, "learned", 1)
+        told = []
+        while reader.pending:
+            told += reader.changes()
+        assert all(row is not None for _, row in told)
 
 
 class RoutesAgainstDict(RuleBasedStateMachine):

@@ -303,3 +303,25 @@ def test_flows_of_one_batch_fare_as_if_each_came_alone(events):
         chosen = sorted(flows)
         taken = together.frames(port, *(S + flow for flow in chosen), now=now)
         assert taken == [alone[flow].frames(port, S + flow, now=now)[0] for flow in chosen]
+
+
+def test_flows_that_enter_together_are_looked_at_only_where_hands_may_change():
+    standby = Standby(ROWS)
+    standby.configure({A: 1, B: 1}, [A, B], FAILOVER)
+    pairs, here, there = np.array([S, S2], np.uint64), np.array([0, 1]), np.array([2, 3])
+    assert standby.work(here, 0.0).all()
+    assert standby.enter_all(A, pairs, here, 0.0).tolist() == [True, True]
+    assert standby.enter_all(B, pairs, there, 0.0).tolist() == [False, False]
+    standby.listen(here, 0.0)
+    for rows in (here, there):
+        assert not standby.work(rows, 0.5).any()
+    standby.listen(here[:1], 1.5)
+    assert standby.work(there, 1.6).tolist() == [False, True], "who is silent may lose its flow"
+    standby.configure({A: 1, B: 1}, [B], FAILOVER)
+    assert standby.work(there, 1.6).all(), "and so may who is down"
+    assert not standby.work(here, 1.6).any()
+    standby.configure({A: 1, B: 2}, [A, B], FAILOVER)
+    assert standby.work(here, 1.6).all()
+    standby.enter_all(A, pairs, here, 1.6)
+    standby.forget_all(np.array([0, 1, 2]))
+    assert standby.holds(np.arange(4)).tolist() == [False, False, False, True]

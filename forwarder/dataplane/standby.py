@@ -87,8 +87,6 @@ class Standby:
             return
         self._priorities, self._failover = ports, failover_time
         self._epoch += 1
-        if not ports:
-            self._forget_all()
 
     @property
     def several(self) -> bool:
@@ -192,13 +190,6 @@ class Standby:
             if port not in self._priorities:
                 self.forget(row)
         self._place(flow)
-
-    def _forget_all(self) -> None:
-        self._flows, self._owner, self._changed, self._waiting = {}, {}, {}, 0
-        self._entered[:] = 0
-        for times, value in ((self._heard, NEVER), (self._since, NEVER), (self._ready, math.inf)):
-            times[: self._nobody] = value
-        self._rival[:] = self._somebody
 
     def _join(self, port: int, pair: int, row: int, now: float) -> _Flow:
         self.forget(row)
