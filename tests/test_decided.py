@@ -5,14 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from batches import address, ip_packet
-from test_pipeline import D1, D2, UP, UP2, G, Plane, S, port
+from test_pipeline import D1, D2, KEY, UP, UP2, G, Plane, S, port
 
-from forwarder.dataplane.decisions import UNWANTED_SHARE
+from forwarder.dataplane.admission import PortPolicy
+from forwarder.dataplane.decisions import UNWANTED_SHARE, Decisions, policy_of
+from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.room import IDLE, UNWANTED_IDLE
-from forwarder.state.ports import Configuration
+from forwarder.packet.tpacket import ARPHRD_NONE
+from forwarder.state.flow_columns import FlowColumns
+from forwarder.state.membership import MembershipReader
+from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import Reason
+from forwarder.state.route_reader import RouteReader
 from forwarder.state.routes import RouteKey
-from forwarder.state.settings import DataplaneSettings, IgmpSettings, Settings
+from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, Settings
+from igmp.access import AccessList, Entry
+from igmp.link import Network
 
 PORTS = port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream")
 DATA = ip_packet(S, G)
@@ -52,14 +60,16 @@ def reassigned(generation: int):
 
 def test_a_row_says_nothing_of_a_port_that_got_another_owner_since(plane):
     world = plane()
-    world.join(D1, D2)
-    assert world.frames(UP, DATA) == [0, 1, 1]
+    groups = [ip_packet(S, G + number) for number in range(3)]
+    for number in range(3):
+        world.join(D1, D2, group=G + number)
+    assert world.frames(UP, *groups) == [0, 3, 3]
     world.configure(PORTS[0], PORTS[1], reassigned(2))
     world.roles.assign(D2, 2)
     world.roles.role(D2, True, 0)
-    assert world.frames(UP, DATA) == [0, 1, 0]
+    assert world.frames(UP, *groups) == [0, 3, 0]
     world.join(D1, D2)      # said of the new owner
-    assert world.frames(UP, DATA) == [0, 1, 1]
+    assert world.frames(UP, *groups) == [0, 3, 1]
 
 
 def test_a_row_that_comes_late_says_nothing_of_the_new_owner_either(plane):
@@ -142,9 +152,20 @@ def test_flows_that_nobody_wants_take_one_row_in_so_many(plane):
     for number in range(40):
         assert world.frames(UP, ip_packet(S + number, G + 1)) == [0, 0, 0]
     assert len(world.flows) == share
+    assert world.columns.packets[:share].tolist() == [1] * share    # the others count on the port alone
     assert world.wires[UP].drops() == {"no_members": 40}
     assert world.frames(UP, *spray(30, 100)) == [0, 30, 0]      # who is wanted finds room
     assert len(world.flows) == share + 30
+
+
+def test_who_is_not_wanted_keeps_nobody_from_being_decided(plane):
+    world = plane(capacity=64)
+    limited(world, 3)
+    for number in range(20):
+        world.frames(UP, ip_packet(S + number, G + 1))
+    world.join(D1)
+    assert world.frames(UP, *spray(5, 50, G + 1), *spray(2, 60)) == [0, 2, 0]
+    assert world.wires[UP].drops() == {"no_members": 25}
 
 
 def test_what_is_not_wanted_of_a_host_downstream_is_only_counted_too(plane):
@@ -203,8 +224,7 @@ def test_a_full_table_is_said_so(plane):
 def test_frames_with_a_defect_make_no_flow(plane):
     world = plane()
     world.join(D1)
-    broken = DATA[:10] + bytes((DATA[10] ^ 1, DATA[11])) + DATA[12:]
-    assert world.frames(UP, broken) == [0, 0, 0]
+    assert world.frames(UP, BROKEN) == [0, 0, 0]
     assert (len(world.flows), world.wires[UP].drops()) == (0, {"malformed": 1})
 
 
@@ -242,3 +262,73 @@ def test_frames_move_flows_between_upstreams_only_where_there_are_several(plane)
     assert not world.decisions.listening
     world = plane(*PORTS[:1], port(UP2, "upstream"), *PORTS[1:])
     assert world.decisions.listening == {UP, UP2}
+
+
+BROKEN = DATA[:10] + bytes((DATA[10] ^ 1, DATA[11])) + DATA[12:]
+EXPIRED = ip_packet(S, G, ttl=1)
+
+
+@pytest.mark.parametrize("others", [(), (EXPIRED,), (BROKEN,), (BROKEN, EXPIRED)])
+@pytest.mark.parametrize("first", [UP, UP2])
+def test_the_batch_that_moves_a_flow_is_taken_from_where_it_goes(plane, first, others):
+    world = plane(PORTS[0], port(UP2, "upstream"), *PORTS[1:])
+    world.join(D1)
+    second = UP2 if first == UP else UP
+    assert world.frames(first, DATA, now=10.0) == [0, 0, 1, 0]
+    assert world.frames(second, DATA, now=10.1) == [0, 0, 0, 0]
+    assert world.frames(second, *others, DATA, now=12.0) == [0, 0, 1, 0]
+    assert world.frames(first, *others, DATA, now=12.1) == [0, 0, 0, 0]
+    assert world.frames(first, *others, DATA, now=14.0) == [0, 0, 1, 0]
+
+
+def test_a_successor_takes_every_flow_from_where_its_predecessor_did(plane):
+    ports = PORTS[0], port(UP2, "upstream"), *PORTS[1:]
+    world = plane(*ports)
+    world.join(D1)
+    flows = spray(3)
+    assert world.frames(UP2, *flows, now=10.0) == [0, 0, 3, 0]
+    assert world.frames(UP, *flows, now=10.0) == [0, 0, 0, 0]
+    world.start(*ports)
+    assert world.frames(UP, *flows, now=10.5) == [0, 0, 0, 0]
+    assert world.frames(UP2, *flows, now=10.5) == [0, 0, 3, 0]
+
+
+# --- what is known of ports ---
+
+
+def test_it_does_not_matter_when_the_configuration_comes(plane):
+    world = plane()
+    fresh = Decisions(FlowTable(FlowColumns.allocate(8, 1), KEY), RouteReader(world.descriptors[0]),
+                      MembershipReader(world.descriptors[1]))
+    fresh.refresh()
+    fresh.tidy(1.0)
+    fresh.configure(Configuration(1, Settings(), ()))
+    fresh.tidy(2.0)
+    assert (len(fresh.flows), fresh.behind, fresh.listening) == (0, False, frozenset())
+
+
+def test_hardware_addresses_are_those_of_ethernet_ports_that_exist(plane):
+    missing, tunnel = replace(PORTS[1], ifindex=0), replace(PORTS[2], link_type=ARPHRD_NONE)
+    world = plane(PORTS[0], missing, tunnel)
+    addresses = [bytes.fromhex(f"02000000000{index}") for index in (UP, D1, D2)]
+    assert [world.decisions.own.has_sent(UP, mac) for mac in addresses] == [False, False, False]
+    world = plane()
+    assert [world.decisions.own.has_sent(UP, mac) for mac in addresses] == [False, True, True]
+
+
+def test_the_policy_of_a_port_is_what_its_settings_say():
+    settings = InterfaceSettings(
+        name="eth0", role="upstream", priority=7, altnets=("10.0.0.0/8", "172.16.0.0/12"), threshold=9,
+        allow=("239.1.0.0/16",), deny=("10.0.0.0/8,239.2.0.0/16",), boundary=("239.3.0.0/16",), rate_limit=1000,
+        flow_rate_limit=100, link_local_sources=True,
+    )  # fmt: skip
+    made = Port(5, 1, "eth0", "upstream", settings, 7, True, mtu=9000, addresses=((0x0A000001, 24), (0x0A000101, 30)),
+                peers=(0xC0000201,))
+    assert policy_of(made) == PortPolicy(
+        5, "upstream", True, ((0x0A000001, 24), (0x0A000101, 30), (0xC0000201, 32)),
+        ((0x0A000000, 8), (0xAC100000, 12)), (0x0A000001, 0x0A000101),
+        AccessList((Entry.parse("239.1.0.0/16"),), (Entry.parse("10.0.0.0/8,239.2.0.0/16"),),
+                   (Network.parse("239.3.0.0/16"),)), 7, True, 1,
+    )  # fmt: skip
+    plain = Port(0, 1, "eth1", "downstream", InterfaceSettings(name="eth1"), up=False)
+    assert policy_of(plain) == PortPolicy(0, "downstream", False, assigned=1)

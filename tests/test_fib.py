@@ -381,6 +381,19 @@ def test_a_learned_route_waits_behind_a_static_one_of_the_same_key():
     assert table.decide(UP, A, G) == Decision(Reason.NO_MEMBERS)
 
 
+def test_a_route_that_ends_leaves_those_of_its_kind():
+    table = fib()
+    table.set_route(G, 32, None, 32, None, bits(D1))
+    table.set_route(G2, 32, None, 32, None, bits(D2))
+    table.delete_route(G, 32, None, 32, None)
+    table.set_route(ip("239.3.0.0"), 16, None, 32, None, bits(D3))      # another class: all are sorted again
+    assert table.decide(UP, A, G2) == Decision(Reason.FORWARD, bits(D2))
+    assert table.decide(UP, A, G) == Decision(Reason.NO_MEMBERS)
+    table.delete_route(G2, 32, None, 32, None)
+    assert table.decide(UP, A, G2) == Decision(Reason.NO_MEMBERS)
+
+
+
 def test_wide_bitmaps():
     table = fib(upstream(), PortPolicy(200, "downstream"))
     table.set_route(G, 32, None, 32, None, 1 << 200)

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from forwarder.dataplane.fib import Decided, Decision
-from forwarder.dataplane.flows import SEARCH_PAUSE, FlowTable
+from forwarder.dataplane.flows import MOST_AT_ONCE, SEARCH_PAUSE, FlowTable
+from forwarder.dataplane.frame import NONE
 from forwarder.dataplane.room import IDLE, PROBATION, UNWANTED_IDLE, leaving
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.reasons import Reason
@@ -185,6 +186,66 @@ def test_a_freed_row_is_stale_no_more():
     assert flows.all_stale().size == 0
     assert flows.insert(0, 2, G, FORWARD, 100.0) == 0
     assert flows.stale(rows(0)).tolist() == []
+
+
+def test_a_table_in_which_nothing_is_stale_knows_it_without_looking():
+    flows = table()
+    first, second = (flows.insert(0, source, G, FORWARD, 1.0) for source in (1, 2))
+    assert flows.all_stale() is flows.stale(rows(first, second)) is NONE
+    flows.mark_group(G)
+    flows.mark(rows(first))     # again
+    flows.mark_all()
+    assert flows.stale(rows(second, first, second, -1)).tolist() == [first, second]
+    flows.decide(first, FORWARD)
+    flows.decide(second, FORWARD)
+    assert flows.all_stale() is flows.stale(rows(first, second)) is NONE
+    flows.mark_all()
+    flows.expire(1.0 + IDLE + 1.0)
+    assert flows.all_stale() is NONE
+
+
+def test_rows_that_are_not_in_use_are_never_stale():
+    flows = table()
+    flows.insert(0, 1, G, FORWARD, 1.0)
+    flows.mark(rows(0, 3, 5))
+    assert flows.all_stale().tolist() == [0]
+
+
+def test_every_row_that_went_can_be_had_again():
+    flows = table(capacity=6)
+    for source in range(6):
+        flows.insert(source % 2, source, G + source % 3, FORWARD, now=float(source))
+    before = flows.changes
+    assert flows.expire(IDLE).tolist() == []
+    assert flows.changes == before
+    assert flows.expire(IDLE + 3.5).tolist() == [0, 1, 2, 3]
+    assert flows.changes > before
+    assert [flows.insert(0, source, G, FORWARD, IDLE + 3.6) for source in range(10, 14)] == [0, 1, 2, 3]
+    flows.mark_group(G + 1)     # of which only the fifth is left
+    assert flows.all_stale().tolist() == [4]
+
+
+def test_while_many_rows_can_go_a_full_table_is_searched_at_once():
+    flows = table(capacity=MOST_AT_ONCE + 100)
+    for source in range(flows.capacity):
+        flows.insert(0, source, G, FORWARD, 1.0)
+    later = 1.0 + IDLE + 1.0
+    flows.account(np.repeat(np.arange(flows.capacity), PROBATION), np.ones(flows.capacity * PROBATION, np.int64), 1.0)
+    found = [flows.insert(1, source, G, FORWARD, later) for source in range(flows.capacity)]
+    assert sorted(found) == list(range(flows.capacity))
+    assert flows.insert(2, 1, G, FORWARD, later) == -1
+
+
+def test_where_a_flow_goes_is_known_by_all_words_of_its_bitmap():
+    flows = table(words=3)
+    ports = 1 << 130 | 1 << 64 | 1
+    row = flows.insert(7, 1, G, Decision(Reason.FORWARD, ports), 1.0)
+    assert flows.forwarded(7, 1 << 32 | G) == (row, ports)
+    assert flows.forwarded(6, 1 << 32 | G) == flows.forwarded(7, 2 << 32 | G) == (-1, 0)
+    flows.mark_all()
+    assert flows.forwarded(7, 1 << 32 | G) == (row, 0)
+    flows.decide(row, UNWANTED)
+    assert flows.forwarded(7, 1 << 32 | G) == (row, 0)
 
 
 def test_a_successor_finds_the_rows_of_its_predecessor():

@@ -150,11 +150,13 @@ def test_frames_that_fit_and_frames_that_do_not_leave_in_their_order(plane):
     world.join(D1, D2)
     sizes = (100, 900, 100, 500, 1400)
     packets = [ip_packet(S, G, bytes(size), identification=number) for number, size in enumerate(sizes)]
-    forbidden = ip_packet(S, G, bytes(900), identification=99, fragment=0x4000)
-    assert world.frames(UP, *packets, forbidden) == [0, 2 + 1 + 3 + 2, 6]
-    assert [packet[5] for packet in world.sent[D1]] == [0, 1, 1, 2, 3, 4, 4, 4]
+    packets += [ip_packet(S, G, bytes(size), identification=size, fragment=0x4000) for size in (90, 900, 91)]
+    elsewhere = ip_packet(S, G + 1, bytes(900), fragment=0x4000)
+    world.join(D2, group=G + 1)
+    assert world.frames(UP, *packets, elsewhere) == [0, 2 + 1 + 3 + 2 + 2, 9]
+    assert [packet[5] for packet in world.sent[D1]] == [0, 1, 1, 2, 3, 4, 4, 4, 90, 91]
     assert world.wires[D1].drops() == {"mtu": 1}
-    assert int(world.wires[D1].counters[TX_PACKETS]) == 8
+    assert int(world.wires[D1].counters[TX_PACKETS]) == 10
 
 
 def test_a_source_of_the_link_is_not_sent_back_there(plane):

@@ -42,8 +42,6 @@ class PortPolicy:
     up: bool = True
     networks: tuple[Prefix, ...] = ()
     altnets: tuple[Prefix, ...] | None = None
-    threshold: int = 1
-    mtu: int = 1500
     addresses: tuple[int, ...] = ()
     access: AccessList = OPEN
     priority: int = 1

@@ -88,9 +88,11 @@ def swapped(node: ast.AST) -> Found:
 
 
 def left_out(node: ast.AST) -> Found:
+    """Any keyword but `strict`, which only guards against mistakes elsewhere."""
     words = node.keywords if isinstance(node, ast.Call) else []
     for at in range(len(words)):
-        yield node, changed(node, keywords=[*words[:at], *words[at + 1 :]])
+        if words[at].arg != "strict":
+            yield node, changed(node, keywords=[*words[:at], *words[at + 1 :]])
 
 
 def constants(node: ast.AST) -> Found:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import socket
@@ -9,9 +10,11 @@ import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
+from lacks import is_root
 
 from forwarder.dataplane.ring import Batch, ReceiveRing
 from forwarder.dataplane.transmit import Messages, probe_gso, send_frame, strided
@@ -360,10 +363,7 @@ def test_link_loss_shows_once_as_a_pending_error(pair: Pair, reader: Reader) -> 
 
 
 def test_links_without_ethernet_header_use_the_same_offsets_and_filters(pair: Pair) -> None:
-    try:
-        tun = links.tun(pair.right, "tun0")
-    except OSError as error:
-        pytest.skip(f"no tun device here: {error}")
+    tun = make_tun(pair.right)
     links.up(pair.right, "tun0")
     index = links.index(pair.right, "tun0")
     reader = Reader(pair.right.run(packet_socket.open_receive_ring, index, "tun0", LAYOUT, False))
@@ -396,6 +396,112 @@ def test_errors_name_the_operation_and_the_port(pair: Pair) -> None:
         pair.right.run(packet_socket.open_receive_ring, 4711, "gone0", LAYOUT, False)
     assert (caught.value.operation, caught.value.port, caught.value.errno) == ("membership", "gone0", errno.ENODEV)
     assert "gone0: membership" in str(caught.value)
+
+
+def test_a_socket_that_failed_is_closed(pair: Pair) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for opener in (packet_socket.open_transmit, packet_socket.open_igmp):
+        arguments = () if opener is packet_socket.open_transmit else (False,)
+        with pytest.raises(PortError) as caught:
+            pair.right.run(opener, 4711, "gone0", *arguments)
+        assert caught.value.errno == errno.ENODEV
+        assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(PortError, match="gone0: bind: No such device"):
+        pair.right.run(packet_socket.open_transmit, 4711, "gone0")
+
+
+def test_links_of_other_kinds_are_refused(pair: Pair) -> None:
+    tun = make_tun(pair.right)
+    TUNSETLINK = 0x400454CD     # noqa: N806
+    fcntl.ioctl(tun, TUNSETLINK, 824)   # ARPHRD_NETLINK
+    links.up(pair.right, "tun0")
+    index = links.index(pair.right, "tun0")
+    before = len(os.listdir("/proc/self/fd"))
+    openers = (packet_socket.open_receive_ring, LAYOUT, False), (packet_socket.open_igmp, False)
+    for opener, *rest in (*openers, (packet_socket.open_transmit,)):
+        with pytest.raises(packet_socket.UnsupportedLink, match="link type 824"):
+            pair.right.run(opener, index, "tun0", *rest)
+        assert len(os.listdir("/proc/self/fd")) == before
+    os.close(tun)
+
+
+def make_tun(namespace: Namespace) -> int:
+    try:
+        return links.tun(namespace, "tun0")
+    except OSError as error:
+        pytest.skip(f"no tun device here: {error}")
+
+
+def test_on_a_link_without_header_a_transmit_socket_says_ipv4_and_receives_nothing(pair: Pair) -> None:
+    tun = make_tun(pair.right)
+    links.up(pair.right, "tun0")
+    out = pair.right.run(packet_socket.open_transmit, links.index(pair.right, "tun0"), "tun0")
+    assert out.getsockname()[:2] == ("tun0", tpacket.ETH_P_IP)
+    assert pair.transmit().getsockname()[:2] == ("left", 0)
+    os.write(tun, ipv4(GROUP, udp(b"in")))
+    with pytest.raises(BlockingIOError):
+        out.recv(2000)
+    os.close(tun)
+
+
+@pytest.mark.parametrize("promiscuous", [False, True])
+def test_all_multicast_is_asked_for_or_everything(pair: Pair, promiscuous: bool) -> None:
+    index = links.index(pair.right, "right")
+    openers = (packet_socket.open_receive_ring, LAYOUT), (packet_socket.open_igmp,)
+    for opener, *rest in openers:
+        with pair.right.run(opener, index, "right", *rest, promiscuous):
+            assert links.attribute(pair.right, "right", "IFLA_PROMISCUITY") == int(promiscuous)
+        assert links.attribute(pair.right, "right", "IFLA_PROMISCUITY") == 0
+
+
+def buffer(sock: socket.socket, option: int) -> int:
+    return sock.getsockopt(socket.SOL_SOCKET, option) // 2  # the kernel doubles it for its own use
+
+
+def test_buffers_are_as_large_as_we_may_make_them(pair: Pair) -> None:
+    """Root of the machine goes beyond the sysctl, others up to it."""
+    most = {name: int(Path(f"/proc/sys/net/core/{name}").read_text()) for name in ("rmem_max", "wmem_max")}
+    index = links.index(pair.right, "right")
+    slots = RingLayout(block_size=16 * 1024, block_nr=2, version=tpacket.TPACKET_V2)
+    receiving = [(4 << 20, packet_socket.open_igmp), (8 << 20, packet_socket.open_receive_ring, slots)]
+    for wanted, opener, *rest in receiving:
+        with pair.right.run(opener, index, "right", *rest, False) as sock:
+            assert buffer(sock, socket.SO_RCVBUF) == (wanted if is_root() else min(wanted, most["rmem_max"]))
+    with pair.transmit() as sock:
+        assert buffer(sock, socket.SO_SNDBUF) == (8 << 20 if is_root() else min(8 << 20, most["wmem_max"]))
+
+
+def test_without_the_right_to_go_beyond_it_a_buffer_grows_to_the_sysctl(pair: Pair) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        child = os.fork()
+        if child == 0:
+            try:
+                if is_root():
+                    os.setresuid(65534, 65534, 65534)
+                packet_socket._raise_buffer(sock, tpacket.SO_SNDBUFFORCE, socket.SO_SNDBUF, 50_000)
+                os._exit(buffer(sock, socket.SO_SNDBUF) != 50_000)
+            finally:
+                os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_only_a_ring_of_slots_queues_what_is_longer_than_its_slot(pair: Pair) -> None:
+    for side, name in ((pair.left, "left"), (pair.right, "right")):
+        links.configure(side, name, mtu=9000)
+    slots = RingLayout(block_size=16 * 1024, block_nr=2, version=tpacket.TPACKET_V2)
+    blocks = Reader(pair.ring())
+    memory = packet_socket.map_ring(sock := pair.ring(slots), slots)
+    pair.sender().sendto(b"x" * 5000, (GROUP, PORT))
+    assert [len(frame) for _, frame in blocks.take(1)] == [5042]
+    frame = sock.recv(9000)
+    assert (len(frame), frame[:10], frame[-5000:]) == (5052, frame[:10], b"x" * 5000)
+    fields = np.frombuffer(memory[:32], tpacket.TPACKET2_HDR)[0]
+    assert (fields["status"] & 3, fields["len"], fields["net"]) == (3, 5042, tpacket.NET_V2)
+    with pytest.raises(BlockingIOError):
+        blocks.sock.recv(9000)
+    blocks.close()
+    memory.close()
+    sock.close()
 
 
 def test_link_types_have_an_ethernet_header_or_none():
