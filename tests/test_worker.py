@@ -262,6 +262,8 @@ def test_who_had_no_turn_is_first_in_the_next_breath(rig):
     world.worker._next = second
     assert [each for each, _ in world.worker._in_turn(ready)] == [news, second, third, first]
     assert world.worker._in_turn(ready) == ready
+    world.worker._next = news
+    assert world.worker._in_turn(ready) == ready
     world.worker._next = 9999
     assert world.worker._in_turn(ready) == ready
 

@@ -164,7 +164,7 @@ class Worker:
         descriptors, first = [each[0] for each in ready], self._next
         self._next = None
         news = sum(each in self._news for each in descriptors)
-        at = descriptors.index(first) if first in descriptors else news
+        at = max(descriptors.index(first), news) if first in descriptors else news
         return ready[:news] + ready[at:] + ready[news:at]
 
     def _attend(self, descriptor: int, events: int) -> None:
@@ -175,7 +175,8 @@ class Worker:
                 if 2 * self._carry(port) < self._pace.limit:
                     return
         elif descriptor == self._wake:
-            os.eventfd_read(self._wake)
+            with suppress(BlockingIOError):  # woken for nothing
+                os.eventfd_read(self._wake)
             self._configure()
             self._decisions.refresh()
         elif descriptor == self._control.fileno():

@@ -96,7 +96,7 @@ def test_super_frames_reach_egresses_their_segments_are_too_long_for(jumbo, stac
 def test_super_frames_with_df_are_counted_where_their_segments_are_too_long(jumbo, stack):
     group = jumbo.group()
     members = [jumbo.join(stack, number, group) for number in range(3)]
-    with counted(jumbo, "up0", 1, {("down1", "mtu"): 3, ("down2", "mtu"): 3}):
+    with counted(jumbo, "up0", 3, {("down1", "mtu"): 3, ("down2", "mtu"): 3}):
         with Source(jumbo.lab.source, segment=4000, dont_fragment=True) as source:
             source.send(group, NOISE[:12_000])
         assert members[0].receive(3) == [NOISE[at : at + 4000] for at in (0, 4000, 8000)]

@@ -90,7 +90,7 @@ class Reader:
     def wait(self, timeout: float = 2.0) -> Batch | None:
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
-        return self.ring.receive() if poll.poll(timeout * 1000) else None
+        return self.ring.batch() if poll.poll(timeout * 1000) and self.ring.look() else None
 
     def take(self, count: int, timeout: float = 2.0) -> list[tuple[bytes, bytes]]:
         frames: list[tuple[bytes, bytes]] = []
