@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from forwarder.dataplane.fanout import EACH, LANES, Fanout
+from forwarder.dataplane.fanout import EACH, LANES, WORTH, Fanout
 
 
 def shared_out(fanout: Fanout, count: int, lanes: int) -> dict[int, tuple[threading.Thread, list[int]]]:
@@ -51,3 +51,28 @@ def test_what_fails_in_a_thread_is_raised_when_the_others_have_sent_the_rest(fai
     with pytest.raises(OSError, match=f"lane {failing}"):
         Fanout(parallel=True).share(range(2 * EACH), send)
     assert len(sent) == 2 * EACH - 1
+
+
+@pytest.mark.parametrize(("crowded", "ports", "work", "lanes"), [
+    (True, 2, 100_000, 1), (False, 2, 100_000, 2), (False, 2, WORTH, 1), (False, 2, 2 * WORTH, 2), (False, 1, 100_000, 1),
+    (False, 3, 100_000, 3), (False, 40, 0, LANES), (True, 40, 0, LANES), (False, 40, 100_000, LANES),
+])  # fmt: skip
+def test_few_ports_are_shared_where_there_is_much_to_send_and_processors_are_free(crowded, ports, work, lanes):
+    fanout, seen = Fanout(parallel=True), set()
+    fanout.crowded = crowded
+    together = threading.Barrier(lanes, timeout=20)
+
+    def send(lane: int, rest: Iterator[int]) -> None:
+        seen.add(lane)
+        together.wait()  # every lane that there is to be has come
+        list(rest)
+
+    fanout.share(range(ports), send, work)
+    assert seen == set(range(lanes))
+
+
+def test_nobody_is_asked_where_there_is_one_processor():
+    fanout, seen = Fanout(parallel=False), []
+    fanout.crowded = False
+    fanout.share(range(40), lambda lane, rest: seen.append((lane, len(list(rest)))), 100_000)
+    assert seen == [(0, 40)]

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -207,3 +208,52 @@ def test_a_port_that_cannot_send_counts_datagrams():
         assert carry(stream(70, fragment=DF), {1: port})
         assert port.dropped(Reason.TRANSMIT_FAILED) == 70
         assert int(np.asarray(port.counters)[TX_PACKETS]) == 0
+
+
+@pytest.mark.parametrize(("burst", "expected"), [(64, [49, 49, 49, 3]), (40, [40, 40, 40, 30]), (100, [98, 52]),
+                                                 (5, [5] * 30), (150, [150])])  # fmt: skip
+def test_a_stream_leaves_in_bursts_with_pauses_between_them(burst, expected):
+    """A burst to every port, then a pause; by the datagrams that each port got before each pause."""
+    frames = stream(150, 1316, fragment=DF)
+    with egress_port(1) as one, egress_port(2) as two:
+        world, seen = World(frames, {1: one, 2: two}), [(0, 0)]
+
+        def pause() -> bool:
+            seen.append((int(one.counters[TX_PACKETS]), int(two.counters[TX_PACKETS])))
+            return True
+
+        world.transmitter.burst, world.transmitter.pause = burst, pause
+        assert world.carry(frames)
+        pause()
+        assert [b - a for (a, _), (b, _) in pairwise(seen)] == expected
+        assert all(a == b for a, b in seen)
+        sent = [each for frame in frames for each in forwarded(frame, REFERENCE)]
+        assert by_flow(one.packets()) == by_flow(two.packets()) == by_flow(sent)
+
+
+def test_without_time_for_pauses_the_rest_leaves_at_once():
+    frames, asked = stream(300, 100, fragment=DF), []
+    with egress_port(1) as port:
+        world = World(frames, {1: port})
+        world.transmitter.pause = lambda: bool(asked.append(1))
+        assert world.carry(frames)
+        assert (len(asked), len(port.packets())) == (1, 300)
+        world.transmitter.pause = None
+        assert world.carry(frames)
+        assert len(port.packets()) == 300
+        assert port.messages == 5 + 5
+
+
+def test_a_burst_that_cannot_be_sent_is_counted_alone():
+    frames = stream(150, 1316, fragment=DF)
+    with egress_port(1) as port:
+        world = World(frames, {1: port})
+
+        def pause() -> bool:
+            port.far.close()
+            return True
+
+        world.transmitter.pause = pause
+        assert world.carry(frames)
+        assert (int(port.counters[TX_PACKETS]), port.dropped(Reason.TRANSMIT_FAILED)) == (49, 101)
+        assert int(port.counters[TX_BYTES]) == 49 * 1358

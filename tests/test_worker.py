@@ -288,3 +288,22 @@ def test_addresses_of_ports_that_changed_are_known_to_every_way(rig):
     world.breathe()
     assert [len(world.links[index].sent()) for index in (D1, D2)] == [0, 0]
     assert world.state.port(UP).drops["bad_source"] == 1
+
+
+def test_a_ring_that_fills_as_fast_as_it_is_read_is_left_in_time(rig):
+    """A port that is removed under load: what still comes in is counted, and nobody waits for its end."""
+    world = rig().run()
+    port_, kernel = world.worker._berths.attached[UP], world.links[UP].kernel
+    release = port_.ring.release
+
+    def refill() -> None:
+        release()
+        kernel.fill([DATA] * 20)
+
+    kernel.fill([DATA] * 20)
+    port_.ring.release = refill
+    began = time.monotonic()
+    world.worker._drain(port_)
+    assert time.monotonic() - began < 1.0
+    assert world.state.port(UP).drops["ring_full"] == 20
+    port_.ring.release = release
