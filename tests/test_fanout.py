@@ -55,7 +55,8 @@ def test_what_fails_in_a_thread_is_raised_when_the_others_have_sent_the_rest(fai
 
 @pytest.mark.parametrize(("crowded", "ports", "work", "lanes"), [
     (True, 2, 100_000, 1), (False, 2, 100_000, 2), (False, 2, WORTH, 1), (False, 2, 2 * WORTH, 2),
-    (False, 1, 100_000, 1), (False, 3, 100_000, 3), (False, 40, 0, LANES), (True, 40, 0, LANES), (False, 40, 100_000, LANES),
+    (False, 1, 100_000, 1), (False, 3, 100_000, 3), (False, 40, 0, LANES), (True, 40, 0, LANES),
+    (False, 40, 100_000, LANES),
 ])  # fmt: skip
 def test_few_ports_are_shared_where_there_is_much_to_send_and_processors_are_free(crowded, ports, work, lanes):
     fanout, seen = Fanout(parallel=True), set()

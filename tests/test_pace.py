@@ -1,6 +1,6 @@
 import pytest
 
-from forwarder.dataplane.pace import LARGEST, LONGEST, SMALLEST, USUAL, WORTH_WAITING, Pace
+from forwarder.dataplane.pace import FEWEST, LONGEST, MOST, USUAL, WORTH_WAITING, Pace
 
 
 def paced(gather: float, *breaths: tuple[float, int]) -> Pace:
@@ -36,9 +36,9 @@ def test_batches_grow_while_there_are_few_frames_of_each_flow_and_shrink_when_th
     assert pace.limit == USUAL
     for _ in range(10):
         pace.fit(pace.limit, pace.limit // 4, 4, 0.001)
-    assert pace.limit == LARGEST
+    assert pace.limit == MOST
     pace.fit(pace.limit, pace.limit // 20, 4, 0.001)
-    assert pace.limit == LARGEST
+    assert pace.limit == MOST
     for _ in range(10):
         pace.fit(pace.limit, pace.limit // 50, 4, 0.001)
     assert pace.limit == USUAL
@@ -48,7 +48,7 @@ def test_batches_of_one_flow_are_the_smaller_the_more_ports_there_are():
     pace = Pace(0.002)
     for _ in range(10):
         pace.fit(pace.limit, 1, 400, 0.001)
-    assert pace.limit == SMALLEST
+    assert pace.limit == FEWEST
     pace.fit(pace.limit, 1, 4, 0.001)
     assert pace.limit == USUAL
     pace.fit(pace.limit, 1, 0, 0.001)
@@ -65,4 +65,4 @@ def test_no_batch_grows_beyond_what_others_can_wait_for():
     assert pace.limit == USUAL
     for _ in range(10):
         pace.fit(pace.limit, 1, 4, 1.0)
-    assert pace.limit == SMALLEST
+    assert pace.limit == FEWEST

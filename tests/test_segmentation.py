@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from forwarder.dataplane.checksums import valid_checksums
 from forwarder.dataplane.fragmentation import fragments
 from forwarder.dataplane.frame import columns
-from forwarder.dataplane.segmentation import LARGEST, Runs, gather
+from forwarder.dataplane.segmentation import MOST_PAYLOAD, Runs, gather
 from forwarder.dataplane.transmitter import Going, Transmitter
 from forwarder.state.reasons import Reason
 from forwarder.state.worker_segment import BLOCK, FIRST_REASON, TX_BYTES, TX_PACKETS
@@ -74,9 +74,9 @@ def sizes(frames: list[Frame], flows: list[int] | None = None) -> list[int]:
         ([datagram(n, fragment=DF, how="none") for n in range(2)], [1, 1]),
         ([datagram(n, fragment=DF, how="trailing") for n in range(9)], [1] * 9),
         ([datagram(n, 1, fragment=DF) for n in range(130)], [64, 64, 2]),
-        ([datagram(n, 1316, fragment=DF) for n in range(50)], [LARGEST // 1316, 50 - LARGEST // 1316]),
-        ([datagram(n, LARGEST // 2, fragment=DF) for n in range(3)], [2, 1]),
-        *[([datagram(n, size, fragment=DF) for n in range(3)], [1, 1, 1]) for size in (LARGEST, LARGEST + 1, 65507)],
+        ([datagram(n, 1316, fragment=DF) for n in range(50)], [MOST_PAYLOAD // 1316, 50 - MOST_PAYLOAD // 1316]),
+        ([datagram(n, MOST_PAYLOAD // 2, fragment=DF) for n in range(3)], [2, 1]),
+        *[([datagram(n, MOST_PAYLOAD + more, fragment=DF) for n in range(3)], [1, 1, 1]) for more in (0, 1, 14)],
         ([datagram(0, 65507, fragment=DF), datagram(1, 1, fragment=DF)], [1, 1]),
     ],
 )
@@ -95,7 +95,7 @@ def test_no_super_datagram_is_longer_than_a_packet_may_be(sizes, count, segments
     header = columns(batch, 14)
     runs = gather(header, batch, np.arange(len(frames)), np.zeros(len(frames), np.int64), segments)
     payload = np.add.reduceat(header.total_length[runs.frames] - 28, runs.first)
-    assert (((payload <= LARGEST) & (runs.size <= segments)) | (runs.size == 1)).all()
+    assert (((payload <= MOST_PAYLOAD) & (runs.size <= segments)) | (runs.size == 1)).all()
     assert runs.frames.tolist() == list(range(len(frames)))
     assert int(runs.size.sum()) == len(frames)
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from forwarder.dataplane.long_frames import LONGEST, LONGEST_PACKET, SPARE
+from forwarder.dataplane.long_frames import LONGEST, SPARE
 from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.slot_ring import A_FEW, SlotRing
 from forwarder.packet.tpacket import (
     FRAME_SIZE,
+    LONGEST_PACKET,
     NET_V2,
     TP_STATUS_COPY,
     TP_STATUS_KERNEL,

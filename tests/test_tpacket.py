@@ -5,7 +5,7 @@ import ctypes
 import pytest
 
 from forwarder.packet import tpacket
-from forwarder.packet.tpacket import IOVEC, MMSGHDR, TPACKET3_HDR, TPACKET_BLOCK_DESC, RingLayout
+from forwarder.packet.tpacket import IOVEC, MMSGHDR, TPACKET_BLOCK_DESC, RingLayout
 
 
 def offsets(dtype) -> dict[str, int]:
@@ -13,19 +13,16 @@ def offsets(dtype) -> dict[str, int]:
 
 
 def test_struct_sizes():
-    assert (TPACKET_BLOCK_DESC.itemsize, TPACKET3_HDR.itemsize, IOVEC.itemsize, MMSGHDR.itemsize) == (48, 48, 16, 64)
+    assert (TPACKET_BLOCK_DESC.itemsize, IOVEC.itemsize, MMSGHDR.itemsize) == (48, 16, 64)
     assert (tpacket.SOCKADDR_LL.size, tpacket.PACKET_MREQ.size, tpacket.SOCK_FILTER.size) == (20, 16, 8)
     assert (tpacket.TPACKET_REQ3.size, tpacket.TPACKET_STATS.size, tpacket.SOCK_FPROG.size) == (28, 8, 16)
     assert tpacket.VNET_HDR.size == tpacket.VNET_HDR_LENGTH == 10
 
 
-def test_block_and_frame_fields():
+def test_block_fields():
     assert offsets(TPACKET_BLOCK_DESC) == {
         "version": 0, "offset_to_priv": 4, "block_status": 8, "num_pkts": 12, "offset_to_first_pkt": 16, "blk_len": 20,
         "seq_num": 24,
-    }  # fmt: skip
-    assert offsets(TPACKET3_HDR) == {
-        "next_offset": 0, "sec": 4, "nsec": 8, "snaplen": 12, "len": 16, "status": 20, "mac": 24, "net": 26,
     }  # fmt: skip
 
 

@@ -7,10 +7,11 @@ bytes, one by one (`fragmentation`). Either is bounded: a neighbour that sends l
 import numpy as np
 
 from forwarder.dataplane.forwarding import Mask, Outgoing
-from forwarder.dataplane.fragmentation import LARGEST, OFFSET, divide
+from forwarder.dataplane.fragmentation import OFFSET, divide
 from forwarder.dataplane.frame import ETHERNET_LENGTH, IP_LENGTH, NO_OPTIONS, UDP_LENGTH, Columns, Positions
 from forwarder.dataplane.pieces import CSUM_OFFSET, Pieces, Writer
 from forwarder.dataplane.ring import Batch
+from forwarder.packet.tpacket import LONGEST_PACKET
 
 BUDGET = 4096
 """Fragments that leave in one batch, all ports together. One costs 2 µs, made and sent, on a slow core 5: two batches,
@@ -65,7 +66,7 @@ class Division:
         rows = self._header.rows[self._frames]
         payload = self._header.total_length[self._frames] - IP_LENGTH
         usual: Mask = rows["version_ihl"] == NO_OPTIONS
-        usual &= (rows["fragment"] & OFFSET).astype(np.int64) * 8 + payload <= LARGEST
+        usual &= (rows["fragment"] & OFFSET).astype(np.int64) * 8 + payload <= LONGEST_PACKET
         placed = (rows["csum_start"] == CSUM_START) & (rows["csum_offset"] == CSUM_OFFSET)
         usual &= placed | (rows["flags"] == 0)
         return usual

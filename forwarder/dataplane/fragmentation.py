@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 from forwarder.dataplane.frame import DONT_FRAGMENT, ETHERNET_LENGTH, IP_LENGTH, UDP_LENGTH, Columns, packet
 from forwarder.dataplane.ring import Batch
-from forwarder.packet.tpacket import VIRTIO_NET_HDR_GSO_UDP_L4
+from forwarder.packet.tpacket import LONGEST_PACKET, VIRTIO_NET_HDR_GSO_UDP_L4
 from igmp.checksum import checksum
 
 MORE_FRAGMENTS = 0x2000
 OFFSET = 0x1FFF
-LARGEST = 65535
+
 COPIED = 0x80
 END_OF_OPTIONS, NO_OPERATION = 0, 1
 UDP = 17
@@ -54,7 +54,7 @@ def fragments(packet: bytes, mtu: int) -> list[bytes]:
     header, payload = packet[:header_length], packet[header_length:]
     field = int.from_bytes(packet[6:8], "big")
     flags, offset, at = field & ~(OFFSET | MORE_FRAGMENTS), field & OFFSET, 0
-    if offset * 8 + len(payload) > LARGEST:
+    if offset * 8 + len(payload) > LONGEST_PACKET:
         raise ValueError(f"a fragment ends at {offset * 8 + len(payload)}")
     result = []
     while at < len(payload):

@@ -12,9 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from forwarder.dataplane.ring import Batch, Place
-from forwarder.packet.tpacket import NET_V2, VNET_HDR_LENGTH
+from forwarder.packet.tpacket import LONGEST_PACKET, NET_V2, VNET_HDR_LENGTH
 
-LONGEST_PACKET = 65535  # of IPv4, whose length field has 16 bits
 LONGEST = VNET_HDR_LENGTH + NET_V2 + LONGEST_PACKET
 """Most octets to take of a queued frame: more than any that is used, so that one that is too long is seen to be."""
 SPARE = 64  # octets behind a private frame: whoever gathers headers reads 64 at once

@@ -10,7 +10,7 @@ one of many interleaved flows has to be large, or there is nothing to gather. So
 and of flows that were found. Pure: the clock is the caller's.
 """
 
-SMALLEST, USUAL, LARGEST = 256, 2048, 16384
+FEWEST, USUAL, MOST = 256, 2048, 16384
 """Frames in a batch: several super-datagrams, as much as stays in the caches, a third of an upstream ring."""
 COPIES = 65536
 """Frames that leave in a batch of one flow, all ports together: about 40 ms of work."""
@@ -39,14 +39,14 @@ class Pace:
 
         It took `seconds`.
         """
-        enough = min(max(COPIES // max(ports, 1), SMALLEST), USUAL)
+        enough = min(max(COPIES // max(ports, 1), FEWEST), USUAL)
         if seconds > LONGEST:
-            self.limit = max(min(self.limit, frames) // 2, SMALLEST)
+            self.limit = max(min(self.limit, frames) // 2, FEWEST)
         elif 2 * frames < self.limit:
             return
         elif frames < SHORT * flows:
             if seconds < LONGEST / 2:
-                self.limit = min(2 * self.limit, LARGEST)
+                self.limit = min(2 * self.limit, MOST)
         elif frames > LONG * flows:
             self.limit = max(self.limit // 2, enough)
 

@@ -20,7 +20,7 @@ from forwarder.dataplane.ledger import Account
 BURST = 0.05
 LEAST = 4
 EMPTY = 1e-8  # seconds of a bucket's rate that count as none: what floats of a long uptime cannot tell
-LARGEST = 65535 + 128 * 28  # bytes that one frame counts at most: the largest packet, headers of 128 segments
+MOST_BYTES = 65535 + 128 * 28  # bytes that one frame counts at most: the largest packet, headers of 128 segments
 
 
 class Buckets:
@@ -57,7 +57,7 @@ class Buckets:
         """
         octets, until = account.heard()
         spent = max(float(self._spent[0]), self._looked) + octets * self._cost
-        latest = now + account.workers * (self.burst + LARGEST * self._cost)
+        latest = now + account.workers * (self.burst + MOST_BYTES * self._cost)
         self._spent[0], self._looked = min(max(spent, until if until <= latest else 0.0), latest), now
 
     def tell(self, account: Account, sizes: Positions) -> None:

@@ -46,7 +46,7 @@ Words: TypeAlias = npt.NDArray[np.uint64]
 SEGMENTS, MORE_SEGMENTS = 64, 128
 """UDP_MAX_SEGMENTS of every kernel that takes UDP_L4, and since 6.9."""
 HEADERS = IP_LENGTH + UDP_LENGTH
-LARGEST = 65535 - ETHERNET_LENGTH - HEADERS
+MOST_PAYLOAD = 65535 - ETHERNET_LENGTH - HEADERS
 """Payload bytes of a super-datagram: a frame of 64 KiB would be segmented before its driver sees it."""
 CSUM_START, CSUM_OFFSET = ETHERNET_LENGTH + IP_LENGTH, 6
 SMALL_TABLE = 1 << 16
@@ -134,7 +134,7 @@ def super_blocks(header: Columns, runs: Runs, blocks: Rows) -> None:
 
 def most_datagrams(size: int, segments: int) -> int:
     """How many datagrams of `size` >= 1 payload bytes fit a message; 1 is no super-datagram, whatever its size."""
-    return max(1, min(segments, LARGEST // size))
+    return max(1, min(segments, MOST_PAYLOAD // size))
 
 
 def seed_of(header: bytes, length: int) -> int:
@@ -195,7 +195,7 @@ def _is_seed(checksum: npt.NDArray[np.uint16], pairs: Words, length: Positions) 
 def _limited(frames: Positions, last: Positions, length: Positions, segments: int) -> Runs:
     """Runs that end at the places `last` and at the end, divided where one is longer than a message may be."""
     first, size = _spans(last + 1, len(frames))
-    most = np.clip(LARGEST // np.maximum(length[first] - HEADERS, 1), 1, segments)  # as `most_datagrams`
+    most = np.clip(MOST_PAYLOAD // np.maximum(length[first] - HEADERS, 1), 1, segments)  # as `most_datagrams`
     if not np.count_nonzero(size > most):
         return Runs(frames, first, size)
     pieces = (size + most - 1) // most

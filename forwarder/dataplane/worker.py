@@ -18,7 +18,7 @@ from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.fanout import Fanout
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.ledger import Ledger
-from forwarder.dataplane.pace import LARGEST, Pace
+from forwarder.dataplane.pace import MOST, Pace
 from forwarder.dataplane.pipeline import Pipeline
 from forwarder.dataplane.profiles import PROFILES, profile_of
 from forwarder.dataplane.segmentation import MORE_SEGMENTS, SEGMENTS
@@ -92,7 +92,7 @@ class Worker:
         fanout = self._fanout = Fanout(parallel=len(os.sched_getaffinity(0)) > 1)
         others = [WorkerReader(fd).ports for name, fd in descriptors.items() if name.startswith("worker-")]
         ledger = Ledger(self._segment.ports, others)
-        capacity = max(LARGEST, RingLayout().most_frames)
+        capacity = max(MOST, RingLayout().most_frames)
         self._transmitter = Transmitter(self._berths.attached, fanout, capacity, self._segment.ports, ledger)
         self._pipeline = Pipeline(self._decisions, self._transmitter)
         self._next: int | None = None   # the descriptor that is first in the next breath

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 ETH_P_IP = 0x0800
+LONGEST_PACKET = 65535
+"""Octets of an IPv4 packet, whose length field has 16 bits (RFC 791)."""
 
 # socket options: SOL_SOCKET
 SO_ATTACH_FILTER = 26
@@ -83,16 +85,6 @@ TPACKET_BLOCK_DESC = np.dtype(
     }
 )
 """struct tpacket_block_desc with its hdr_v1."""
-
-TPACKET3_HDR = np.dtype(
-    {
-        "names": ["next_offset", "sec", "nsec", "snaplen", "len", "status", "mac", "net"],
-        "formats": ["u4", "u4", "u4", "u4", "u4", "u4", "u2", "u2"],
-        "offsets": [0, 4, 8, 12, 16, 20, 24, 26],
-        "itemsize": 48,
-    }
-)
-"""struct tpacket3_hdr; its sockaddr_ll follows."""
 
 TPACKET2_HDR = np.dtype(
     {
