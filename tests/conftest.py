@@ -14,12 +14,17 @@ from lacks import excuse, is_root
 LONGEST = {"slow": 1800, "netns": 300}
 """Seconds by mark, where a test has no mark `timeout` of its own; all others have those of pyproject.toml."""
 
+# An example may take as long as a loaded machine needs; every test has a time limit anyway.
+settings.register_profile("always", deadline=None)
 # For ./scripts/mutants: the same examples for every mutant, and no more than notice most faults.
 settings.register_profile("mutants", derandomize=True, database=None, deadline=None, max_examples=50)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--strict-skips", action="store_true", help="a skip is a failure but for what the kernel lacks")
+
+
+settings.load_profile("always")  # --hypothesis-profile comes later and wins
 
 
 def pytest_configure() -> None:
