@@ -307,3 +307,25 @@ def test_a_ring_that_fills_as_fast_as_it_is_read_is_left_in_time(rig):
     assert time.monotonic() - began < 1.0
     assert world.state.port(UP).drops["ring_full"] == 20
     port_.ring.release = release
+
+
+def test_polling_busily_every_ring_has_its_turn_and_the_news_theirs(rig):
+    """Two rings that are never empty: each call ends in time, and the next goes on with the other ring."""
+    world = rig(dataplane=DataplaneSettings(busy_poll=True, gather_ms=0.0)).run()
+    began, seen = time.monotonic(), []
+    for index in (UP, D1):
+        port_, kernel = world.worker._berths.attached[index], world.links[index].kernel
+        kernel.fill([DATA] * 7)
+
+        def refill(release=port_.ring.release, kernel=kernel, index=index) -> None:
+            release()
+            seen.append(index)
+            kernel.fill([DATA] * 7)
+
+        port_.ring.release = refill
+    for _ in range(4):
+        world.worker._spin(time.monotonic())
+    assert seen == [UP, D1, UP, D1]
+    world.worker._spin(time.monotonic() + 60.0)
+    assert time.monotonic() - began < 5.0
+    assert min(seen.count(UP), seen.count(D1)) > len(seen) // 2 - 2

@@ -10,6 +10,7 @@ import logging
 import os
 import select
 import time
+from collections import deque
 from contextlib import suppress
 
 from forwarder.dataplane.attachment import Attachment, MapMemory
@@ -96,6 +97,7 @@ class Worker:
         self._transmitter = Transmitter(self._berths.attached, fanout, capacity, self._segment.ports, ledger)
         self._pipeline = Pipeline(self._decisions, self._transmitter)
         self._next: int | None = None   # the descriptor that is first in the next breath
+        self._spun = 0                  # the port that is looked at first when rings are polled busily
         self._profile = PROFILES["balanced"]
         self._pace = Pace(self._profile.gather)
         self._began = self._worked = 0.0    # the last breath: when, and our processor time till then
@@ -126,12 +128,18 @@ class Worker:
         return self._poll.poll((RETRY if self._decisions.behind else next_beat - now) * 1000)
 
     def _spin(self, until: float) -> None:
-        """Look at all rings again and again; now and then, and when `until` has come, it is time for the news."""
-        ports = list(self._berths.attached.values()) if self._berths.complete else []
+        """Look at all rings again and again; now and then, and when `until` has come, it is time for the news.
+
+        No longer than a breath, and then on where it ended.
+        """
+        ports = deque(self._berths.attached.values() if self._berths.complete else ())
+        ports.rotate(-self._spun)
+        until = min(until, time.monotonic() + BREATH)
         for _ in range(SPINS):
-            for port in ports:
-                if port.ring.ready():
-                    self._carry(port)
+            for number, port in enumerate(ports, 1):
+                if port.ring.ready() and self._carry(port) and time.monotonic() >= until:
+                    self._spun = (self._spun + number) % len(ports)
+                    return
             if time.monotonic() >= until:
                 return
 
