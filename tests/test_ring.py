@@ -352,3 +352,15 @@ def test_whatever_a_block_says_nothing_outside_it_is_lent(words: list[int], coun
     batch = ring.batch()
     assert (batch.net - batch.frame == NET).all()
     assert (batch.mac + batch.snaplen <= 4096).all()
+
+
+def test_spans_reach_no_further_than_their_frames_and_their_block():
+    """What the kernel never writes: a step shorter than a frame, a last frame that ends behind its block."""
+    for following, snaplen, count in ((120, 30, 3), (144, 30, 29), (1000, 900, 5)):
+        kernel = Kernel()
+        kernel.fill([b"a" * 30] * 3)
+        struct.pack_into("=I8xI", kernel.buffer, FIRST, following, snaplen)
+        struct.pack_into("=I", kernel.buffer, 12, count)
+        ring = ReceiveRing(kernel.buffer, LAYOUT)
+        assert ring.look() == min(count, LAYOUT.most_frames)
+        assert ring.evenly() is None

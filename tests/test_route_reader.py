@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from forwarder.state import routes, segment
 from forwarder.state.route_reader import RouteReader
-from forwarder.state.routes import HIGH_WATER, RouteKey, RouteWriter
+from forwarder.state.routes import HIGH_WATER, RouteKey, RouteRow, RouteWriter
 
 G = 0xEF010101
 ROWS, RING = 6, 8
@@ -198,3 +198,24 @@ class RoutesAgainstDict(RuleBasedStateMachine):
 
 TestRoutesAgainstDict = RoutesAgainstDict.TestCase
 TestRoutesAgainstDict.settings = settings(max_examples=1000, stateful_step_count=30, deadline=None)
+
+
+def test_a_route_that_moved_is_not_gone_while_its_new_row_is_being_rewritten():
+    """The agent is at the next join of the group; whoever looks now cannot read the row, but nor is the group gone."""
+    fd = routes.create(8, 64)
+    writer, reader = RouteWriter(fd), RouteReader(fd)
+    key, other = RouteKey(0xEF010101), RouteKey(0xEF010102)
+    writer.set(key, 1, "learned", 1)
+    assert dict(reader.changes()) == {key: RouteRow(key, 1, "learned", 1)}
+    writer.delete(key)
+    writer.set(other, 1, "learned", 1)
+    writer.set(key, 2, "learned", 1)
+    version = writer.at(1)
+    writer._memory[version] |= 1
+    assert key not in [gone for gone, row in reader.changes() if row is None]
+    assert reader.pending
+    writer._memory[version] += 1
+    assert dict(reader.changes())[key] == RouteRow(key, 2, "learned", 1)
+    writer.delete(key)
+    assert dict(reader.changes()) == {key: None}
+    os.close(fd)

@@ -9,7 +9,7 @@ import pytest
 from batches import Frame, address, ip_packet
 from worker_rig import D1, D2, UP, Rig, port
 
-from forwarder.dataplane.worker import _random_key
+from forwarder.dataplane.worker import BREATH, _random_key
 from forwarder.state.reasons import Reason
 from forwarder.state.settings import DataplaneSettings
 from forwarder.state.worker_segment import ASSIGNED, FIRST_REASON, POSITION, RX_PACKETS, TX_PACKETS
@@ -329,3 +329,61 @@ def test_polling_busily_every_ring_has_its_turn_and_the_news_theirs(rig):
     world.worker._spin(time.monotonic() + 60.0)
     assert time.monotonic() - began < 5.0
     assert min(seen.count(UP), seen.count(D1)) > len(seen) // 2 - 2
+
+
+def test_a_breath_begins_no_batch_when_its_time_is_over(rig):
+    """Overload: the ring has more than a batch, and every batch takes as long as it may."""
+    world = rig().run()
+    world.join(D1, group=G)
+    world.breathe()
+    carried, real = [], world.worker._pipeline.carry
+
+    def slow(ingress, limit, few, now):
+        carried.append(ingress.port.index)
+        while time.monotonic() < now + 2 * BREATH:
+            pass
+        return real(ingress, limit, few, now)
+
+    world.worker._pipeline.carry = slow
+    world.worker._pace.limit = 8
+    for index in (UP, D1, D2):
+        world.links[index].fill([DATA] * 6)
+    seen = []
+    for _ in range(3):
+        carried.clear()
+        world.worker._breathe(world.worker._poll.poll(0))
+        seen.append(list(carried))
+        for link in world.links.values():
+            link.settle()
+    assert seen == [[UP], [D1], [D2]]
+
+
+def test_ports_that_are_let_go_together_are_read_out_in_the_time_of_one(rig):
+    world = rig().run()
+    waited, real = [], world.worker._pipeline.carry
+
+    def slow(ingress, limit, few, now):
+        waited.append(ingress.port.index)
+        while time.monotonic() < now + 2 * BREATH:
+            pass
+        return real(ingress, limit, few, now)
+
+    world.worker._pipeline.carry = slow
+    for link in world.links.values():
+        link.kernel.fill([DATA] * 5)
+    world.configure()
+    world.ring_bell()
+    world.worker._breathe(world.worker._poll.poll(0))
+    assert len(waited) == 1
+    assert sum(world.state.port(index).drops["ring_full"] for index in (UP, D1, D2)) == 10
+
+
+def test_what_the_former_owner_of_an_index_leaves_is_not_counted_for_the_next(rig):
+    world = rig().run()
+    world.links[D1].kernel.fill([DATA] * 40)
+    world.configure(port(UP), replace(port(D1, assigned=2, ifindex=77), name="another"), port(D2))
+    world.ring_bell()
+    world.breathe()
+    assert world.state.port(D1).assigned == 2
+    assert world.state.port(D1).rx_packets == 0
+    assert not any(world.state.port(D1).drops.values())

@@ -73,7 +73,7 @@ def _ring(port: Port, counters: PortCounters | None, profile: str, segmentation:
         why = "no ring is open"
     elif (kind == "blocks") == inward:
         why = RING_REASONS["latency" if profile == "latency" else port.role]
-    elif kind == "blocks" and not segmentation:
+    elif kind == "blocks" and segmentation is False:
         why = RING_REASONS["refused"]
     return {"ring": kind, "ring_reason": why, "ring_replacements": counters.ring_replacements if counters else 0}
 

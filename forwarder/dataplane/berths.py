@@ -21,6 +21,11 @@ Key: TypeAlias = tuple[int, int, int]
 """Port index, assignment, ifindex."""
 
 
+def key_of(port: Port) -> Key:
+    """What is lent for a port is lent for this."""
+    return port.index, port.assigned, port.ifindex
+
+
 class Berths:
     """Attachments by port index in `attached`; `poll` gets their descriptors."""
 
@@ -67,17 +72,19 @@ class Berths:
         for port in self.attached.values():
             self._poll.register(port.receiving(), select.POLLIN)
 
-    def follow(self, ports: Mapping[int, Port], generation: int) -> None:
-        """Attach what is lent for these ports; let go of what was lent for older ones than those of `generation`."""
-        current = {port.index: (port.index, port.assigned, port.ifindex) for port in ports.values()}
+    def let_go(self, ports: Mapping[int, Port], generation: int) -> None:
+        """Let go of what was lent for others than these ports, which are those of `generation`."""
         for key in [key for key, (*_, lent_at) in self._lent.items() if lent_at <= generation]:
-            if current.get(key[0]) != key:
+            if key[0] not in ports or key_of(ports[key[0]]) != key:
                 self._forget(key)
-        for index, key in current.items():
+
+    def attach(self, ports: Mapping[int, Port]) -> None:
+        """Attach what is lent for these ports, and tell those that are what they are now."""
+        for index, port in ports.items():
             if index in self.attached:
-                self.attached[index].refresh(ports[index])
-            elif key in self._lent:
-                self._attach(ports[index], key)
+                self.attached[index].refresh(port)
+            elif key_of(port) in self._lent:
+                self._attach(port, key_of(port))
         self._changed()
 
     def _attach(self, port: Port, key: Key) -> None:

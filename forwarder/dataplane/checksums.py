@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from forwarder.dataplane.frame import IP_LENGTH, Positions
+from forwarder.dataplane.frame import IP_LENGTH, UDP, Positions
 from forwarder.dataplane.ring import Batch
 
 WORTH_A_VECTOR = 4
-UDP = 17
 _WHOLE = 65535.0
 _UNKNOWN = -1.0
 _TAILS = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF], "<u4")

@@ -8,9 +8,10 @@ import numpy as np
 
 from forwarder.dataplane.forwarding import Mask, Outgoing
 from forwarder.dataplane.fragmentation import OFFSET, divide
-from forwarder.dataplane.frame import ETHERNET_LENGTH, IP_LENGTH, NO_OPTIONS, UDP_LENGTH, Columns, Positions
-from forwarder.dataplane.pieces import CSUM_OFFSET, Pieces, Writer
+from forwarder.dataplane.frame import CSUM_OFFSET, IP_LENGTH, NO_OPTIONS, UDP_LENGTH, Columns, Positions
+from forwarder.dataplane.pieces import Pieces, Writer
 from forwarder.dataplane.ring import Batch
+from forwarder.dataplane.segmentation import CSUM_START
 from forwarder.packet.tpacket import LONGEST_PACKET
 
 BUDGET = 4096
@@ -21,7 +22,6 @@ ODD = 8
 """Fragments of the usual kind that one is worth which is made as bytes, in 5 to 8 µs."""
 MOST = 2 * BUDGET
 """What one frame may be worth. The first that does not fit the budget is taken, or none of that size ever would be."""
-CSUM_START = ETHERNET_LENGTH + IP_LENGTH
 IMPOSSIBLE = 1 << 32
 
 

@@ -10,9 +10,9 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-from forwarder.dataplane.frame import IP_LENGTH, L4, ROW, UDP_LENGTH
+from forwarder.dataplane.frame import CSUM_OFFSET, IP_LENGTH, L4, ROW, UDP_LENGTH
 from forwarder.dataplane.paths import Way
-from forwarder.dataplane.segmentation import CSUM_OFFSET, CSUM_START, HEADERS, most_datagrams, seed_of
+from forwarder.dataplane.segmentation import CSUM_START, HEADERS, most_datagrams, seed_of
 from forwarder.dataplane.steady import Recognised, Stream
 from forwarder.dataplane.transmit import Queue, Sent, outcome, strided
 from forwarder.packet.tpacket import (
@@ -67,7 +67,7 @@ class EvenMessages:
         self._sources = rows["source"]
         self._addresses = strided(rows.ctypes.data, ROW.itemsize, capacity)
         self._stream: Stream | None = None
-        self._segments, self._each = 0, 1
+        self._segments, self._each, self._laid_out = 0, 1, 0
         self._filled = 0  # datagrams that the header blocks are for; 0: others, or numbered ones
         self._made: dict[int, tuple[bytes, int]] = {}  # header blocks by number of datagrams
 
@@ -75,7 +75,9 @@ class EvenMessages:
         """The messages of a batch whose payloads lie at these addresses, of `segments` datagrams at most."""
         stream, _, count, identifications = recognised
         if stream is not self._stream or segments != self._segments:
-            self._lay_out(stream, segments)
+            self._begin(stream, segments)
+        if -(-count // self._each) > self._laid_out:
+            self._lay_out(-(-count // self._each))
         if identifications is not None:
             self._fill_blocks(stream, count, identifications[:: self._each].tolist())
             self._filled = 0
@@ -102,19 +104,23 @@ class EvenMessages:
         each = HEADER_LENGTH - VNET_HDR_LENGTH + self._size
         way.port.count_sent(outcome(taken, error, datagrams[first:end], datagrams[first:end] * each, first))
 
-    def _lay_out(self, stream: Stream, segments: int) -> None:
-        """Iovecs and messages for as many messages of this stream as there may be."""
+    def _begin(self, stream: Stream, segments: int) -> None:
+        """Another stream than in the last batch."""
         self._stream, self._segments, self._filled, self._made = stream, segments, 0, {}
         self._each = most_datagrams(stream.size, segments)
-        width = self._each + 1
-        most = len(self._base) // width
+        self._laid_out, self._short = 0, -1
+
+    def _lay_out(self, count: int) -> None:
+        """Iovecs and lengths of `count` messages or more; not of all: streams come by turns."""
+        stream, width = self._stream, self._each + 1
+        most = min(2 * count, len(self._base) // width, len(self._addresses))
         length = self._length[: most * width].reshape(most, width)
-        length[:, 0], length[:, 1:] = HEADER_LENGTH, stream.size
+        length[:, 0], length[:, 1:] = HEADER_LENGTH, stream.size if stream else 0
         self._bases = self._base[: most * width].reshape(most, width)
-        self._bases[: len(self._addresses), 0] = self._addresses[:most]
+        self._bases[:, 0] = self._addresses[:most]
         self._iov[:most] = strided(self._address, width * IOVEC.itemsize, most)
         self._iovlen[:most] = width
-        self._short = -1
+        self._laid_out, self._short = most, -1
 
     def _point(self, payloads: Addresses) -> None:
         """Each message at its payloads; the last may have fewer."""

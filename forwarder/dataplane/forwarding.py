@@ -19,6 +19,9 @@ from forwarder.dataplane.frame import DONT_FRAGMENT, IGMP, NONE, UDP_LENGTH, Col
 from forwarder.packet.tpacket import VIRTIO_NET_HDR_GSO_UDP_L4
 from forwarder.state.reasons import Reason
 
+LOWEST_TTL = 2
+"""What a packet must have to leave with a TTL of 1 (RFC 1112 section 6.1)."""
+
 Reasons: TypeAlias = npt.NDArray[np.uint8]
 Bitmaps: TypeAlias = npt.NDArray[np.uint64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -26,7 +29,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 def verdicts(columns: Columns, flow_reason: Reasons, threshold: int = 1) -> Reasons:
     """Reason of each of n frames (0 = FORWARD) from its flow's; `threshold` is the ingress port's minimal TTL."""
-    odd = columns.ttl < max(threshold, 2)
+    odd = columns.ttl < max(threshold, LOWEST_TTL)
     odd |= columns.rows["protocol"] == IGMP
     if columns.defective:
         odd |= columns.defect != 0
@@ -45,7 +48,7 @@ def _odd_verdicts(columns: Columns, at: Positions, flow: Reasons, threshold: int
         (defect != 0, defect),
         (columns.rows["protocol"][at] == IGMP, Reason.RESERVED),
         (refused, flow),
-        (ttl <= 1, Reason.TTL_EXPIRED),
+        (ttl < LOWEST_TTL, Reason.TTL_EXPIRED),
         (ttl < threshold, Reason.TTL_THRESHOLD),
     ]
     result = flow

@@ -9,7 +9,7 @@ here is for the others, and says what those must look like.
 import struct
 from collections.abc import Iterator
 
-from forwarder.dataplane.frame import DONT_FRAGMENT, ETHERNET_LENGTH, IP_LENGTH, UDP_LENGTH, Columns, packet
+from forwarder.dataplane.frame import DONT_FRAGMENT, ETHERNET_LENGTH, IP_LENGTH, UDP, UDP_LENGTH, Columns, packet
 from forwarder.dataplane.ring import Batch
 from forwarder.packet.tpacket import LONGEST_PACKET, VIRTIO_NET_HDR_GSO_UDP_L4
 from igmp.checksum import checksum
@@ -19,7 +19,6 @@ OFFSET = 0x1FFF
 
 COPIED = 0x80
 END_OF_OPTIONS, NO_OPERATION = 0, 1
-UDP = 17
 
 
 def divide(batch: Batch, columns: Columns, frame: int, mtu: int) -> list[list[bytes]]:

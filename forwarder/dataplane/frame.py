@@ -74,6 +74,8 @@ IP, L4 = _FIELDS["ip"][1], _FIELDS["udp_ports"][1]
 ETHERNET_LENGTH = 14
 IP_LENGTH = 20
 UDP_LENGTH = 8
+CSUM_OFFSET = 6
+"""Of the checksum in a UDP header."""
 VIRTIO_NET_HDR_GSO_UDP = 3
 """UFO: one datagram that is sent as IP fragments (linux/virtio_net.h)."""
 DONT_FRAGMENT = 0x4000
@@ -308,11 +310,11 @@ def _seed(header: Columns, batch: Batch, at: Positions) -> None:
     total = sum((pair >> shift & low for shift in (np.uint64(32), np.uint64(48), sixteen)), pair & low).view(np.int64)
     total = total + UDP + header.total_length[at] - header_length
     seed = (total - 1) % 0xFFFF + 1
-    place = batch.net[at] + header_length + 6
+    place = batch.net[at] + header_length + CSUM_OFFSET
     batch.buffer[place], batch.buffer[place + 1] = seed >> 8, seed & 0xFF
     plain = at[header_length == IP_LENGTH]
     header.rows["udp_checksum"][plain] = seed[header_length == IP_LENGTH]
     start = ETHERNET_LENGTH + header_length
     header.rows["flags"][at] = VIRTIO_NET_HDR_F_NEEDS_CSUM
     header.rows["hdr_len"][at] = start + UDP_LENGTH
-    header.rows["csum_start"][at], header.rows["csum_offset"][at] = start, 6
+    header.rows["csum_start"][at], header.rows["csum_offset"][at] = start, CSUM_OFFSET

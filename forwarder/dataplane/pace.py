@@ -32,7 +32,13 @@ class Pace:
         self.gather = gather
         self._began = 0.0
         self._rate = 0.0
+        self._most = MOST
         self.limit = USUAL
+
+    def bound(self, ports: int) -> None:
+        """No batch can go to more than so many ports. Of 250 and more even the smallest batch may take too long."""
+        self._most = min(max(COPIES // max(ports, 1), FEWEST), MOST)
+        self.limit = min(self.limit, self._most)
 
     def fit(self, frames: int, flows: int, ports: int, seconds: float) -> None:
         """A batch had `frames` of so many flows that can be gathered, for so many ports: how large the next may be.
@@ -46,7 +52,7 @@ class Pace:
             return
         elif frames < SHORT * flows:
             if seconds < LONGEST / 2:
-                self.limit = min(2 * self.limit, MOST)
+                self.limit = min(2 * self.limit, self._most)
         elif frames > LONG * flows:
             self.limit = max(self.limit // 2, enough)
 

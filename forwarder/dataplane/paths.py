@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.flows import FlowTable
+from forwarder.dataplane.forwarding import LOWEST_TTL
 from forwarder.dataplane.frame import ETHERTYPE_IPV4
+from igmp.link import group_mac
 
-MULTICAST_MAC = 0x01005E000000
-LOWEST_TTL = 2
-"""What a datagram must have to leave with a TTL of 1 (RFC 1112 section 6.1)."""
 MOST_PATHS = 4096
 """Some 4 MB; who sends to more flows than that at a time gets them decided from the table each time."""
 
@@ -71,7 +70,7 @@ class Paths:
         ports = [port for index, port in sorted(self._ports.items()) if bitmap >> index & 1]
         if not bitmap or len(ports) < bitmap.bit_count() or any(port.limited for port in ports):
             return None
-        destination = (MULTICAST_MAC | key[1] & 0x7FFFFF).to_bytes(6, "big")
+        destination = group_mac(key[1] & 0xFFFF_FFFF).to_bytes(6, "big")
         ways = tuple(_way(port, destination, ingress.link_header) for port in ports)
         thresholds = [port.port.settings.threshold for port in (ingress, *ports)]
         path = self._paths[key] = Path(

@@ -15,7 +15,6 @@ from forwarder.dataplane.frame import IP, IP_LENGTH, L4, ROW, UDP_LENGTH, Column
 from forwarder.dataplane.rates import ip_bytes
 from forwarder.dataplane.ring import Batch
 
-CSUM_OFFSET = 6
 _TAILS = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF])
 
 

@@ -39,6 +39,7 @@ BLOCK_STATUS, NUM_PKTS, OFFSET_TO_FIRST_PKT = (
 HEADER_WORDS = (1, 2, 3)  # the 64-bit words of a tpacket3_hdr from nsec to rxhash
 FRAME, FRAME_START = struct.Struct("=3I2H"), 12  # snaplen, len, status, mac, net of a tpacket3_hdr
 LEAST = NET + 24  # bytes of a frame at least: its headers and what is always read of the IP header
+LOOKED_AT = NET + 32  # bytes of a frame that are compared with those of others
 WORTH_A_VECTOR = 16  # frames in a block from which the vectorised look beats the walk
 HEAD_MASK = np.array([0xFFFF_FFFF, 0xFFFF_FFFF << 32, ~0, 0xFFFF_FFFF]).astype(np.uint64)
 
@@ -185,11 +186,15 @@ class ReceiveRing:
         return places
 
     def evenly(self) -> list[Span] | None:
-        """What was lent as spans; None where a block cannot be one."""
+        """What was lent as spans, if all frames of a block are as long as its first; None where they cannot be."""
         spans, size = [], self._layout.block_size
         for first, count in self._blocks:
-            step = self._fields[first // 4] if count > 1 else 0
-            if count < 1 or (count > 1 and step < NET) or step & 7 or first % size + step * (count - 1) > size - LEAST:
+            if count < 1:
+                return None
+            snaplen, _, _, mac, _ = FRAME.unpack_from(self.view, first + FRAME_START)
+            step, extent = self._fields[first // 4] if count > 1 else 0, mac + snaplen
+            end = first % size + step * (count - 1) + max(extent, LOOKED_AT)
+            if (count > 1 and step < extent) or step & 7 or end > size:
                 return None
             spans.append(Span(first, step, count))
         return spans

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from forwarder.dataplane.attachment import Attachment
-from forwarder.dataplane.frame import IGMP, IP_LENGTH, NO_OPTIONS, UDP
+from forwarder.dataplane.frame import CSUM_OFFSET, IGMP, IP_LENGTH, NO_OPTIONS, UDP
 from forwarder.dataplane.loops import OwnAddresses
 from forwarder.dataplane.paths import Path, Paths, Way
 from forwarder.dataplane.ring import Place
-from forwarder.dataplane.segmentation import CSUM_OFFSET, HEADERS
+from forwarder.dataplane.segmentation import HEADERS
 from forwarder.packet.tpacket import (
     VIRTIO_NET_HDR_F_NEEDS_CSUM,
     VIRTIO_NET_HDR_GSO_UDP_L4,
@@ -82,11 +82,14 @@ class Scalar:
             return None
         vnet = bytes(view[mac - VNET_HDR_LENGTH : mac])
         datagrams, longest = 1, total
-        if vnet[1]:
-            datagrams, segment = self._segments(vnet, header, total, link_header)
+        flags, kind, _, _, start, offset = VNET_HDR.unpack(vnet)
+        if flags & VIRTIO_NET_HDR_F_NEEDS_CSUM and (start, offset) != (link_header + IP_LENGTH, CSUM_OFFSET):
+            return None
+        if kind:
+            datagrams, segment = self._segments(vnet, header, total)
             longest = min(total, segment + HEADERS)
-        elif vnet[0] > VIRTIO_NET_HDR_F_NEEDS_CSUM:
-            vnet = bytes([vnet[0] & VIRTIO_NET_HDR_F_NEEDS_CSUM]) + vnet[1:]
+        elif flags > VIRTIO_NET_HDR_F_NEEDS_CSUM:
+            vnet = bytes([flags & VIRTIO_NET_HDR_F_NEEDS_CSUM]) + vnet[1:]
         if not datagrams or longest > path.mtu:
             return None
         checksum = checksum + 0x0100 + (checksum >= 0xFEFF) & 0xFFFF
@@ -94,12 +97,12 @@ class Scalar:
         octets = total + (datagrams - 1) * HEADERS
         return Plain(path, vnet, older, view[net + IP_LENGTH : net + total], datagrams, octets)
 
-    def _segments(self, vnet: bytes, header: bytes, total: int, link_header: int) -> tuple[int, int]:
+    def _segments(self, vnet: bytes, header: bytes, total: int) -> tuple[int, int]:
         """Datagrams in a super-frame and the payload of each; 0 datagrams where it cannot be passed on."""
-        flags, kind, _, size, start, offset = VNET_HDR.unpack(vnet)
+        flags, kind, _, size, _, _ = VNET_HDR.unpack(vnet)
         datagram = header[9] == UDP and not header[6] & 0x3F and not header[7] and total > HEADERS
         fit = kind == VIRTIO_NET_HDR_GSO_UDP_L4 and flags == VIRTIO_NET_HDR_F_NEEDS_CSUM and size
-        if not (self.segmentation and datagram and fit and (start, offset) == (link_header + IP_LENGTH, CSUM_OFFSET)):
+        if not (self.segmentation and datagram and fit):
             return 0, 0
         return -(-(total - HEADERS) // size), size
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from forwarder.dataplane.checksums import valid_checksums
 from forwarder.dataplane.frame import (
+    CSUM_OFFSET,
     DONT_FRAGMENT,
     ETHERNET_LENGTH,
     IP,
@@ -48,7 +49,7 @@ SEGMENTS, MORE_SEGMENTS = 64, 128
 HEADERS = IP_LENGTH + UDP_LENGTH
 MOST_PAYLOAD = 65535 - ETHERNET_LENGTH - HEADERS
 """Payload bytes of a super-datagram: a frame of 64 KiB would be segmented before its driver sees it."""
-CSUM_START, CSUM_OFFSET = ETHERNET_LENGTH + IP_LENGTH, 6
+CSUM_START = ETHERNET_LENGTH + IP_LENGTH
 SMALL_TABLE = 1 << 16
 """Flow numbers below fit 16 bits, which numpy sorts by counting."""
 

@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from forwarder.dataplane.attachment import Attachment
-from forwarder.dataplane.frame import DONT_FRAGMENT, ETHERNET_LENGTH, IP_LENGTH, UDP, UDP_LENGTH
+from forwarder.dataplane.frame import CSUM_OFFSET, DONT_FRAGMENT, ETHERNET_LENGTH, IP_LENGTH, UDP, UDP_LENGTH
 from forwarder.dataplane.paths import Path
 from forwarder.dataplane.ring import Ring, Span
 from forwarder.dataplane.scalar import Plain, Scalar
-from forwarder.dataplane.segmentation import CSUM_OFFSET, CSUM_START, seed_of
+from forwarder.dataplane.segmentation import CSUM_START, seed_of
 from forwarder.packet.tpacket import TP_STATUS_CSUM_VALID, VIRTIO_NET_HDR_F_NEEDS_CSUM, VNET_HDR, VNET_HDR_LENGTH
 
 Words = npt.NDArray[np.uint64]

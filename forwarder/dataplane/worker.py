@@ -101,6 +101,7 @@ class Worker:
         self._profile = PROFILES["balanced"]
         self._pace = Pace(self._profile.gather)
         self._began = self._worked = 0.0    # the last breath: when, and our processor time till then
+        self._drain_until = 0.0             # when the rings of ports that are let go are read no more
         self._waited = 0                # nanoseconds for a processor, till the last beat
 
     def run(self) -> None:
@@ -180,7 +181,7 @@ class Worker:
             if events & (select.POLLERR | select.POLLNVAL):
                 port.settle_error()
             for _ in range(TURN):
-                if 2 * self._carry(port) < self._pace.limit:
+                if 2 * self._carry(port) < self._pace.limit or time.monotonic() - self._began > BREATH:
                     return
         elif descriptor == self._wake:
             with suppress(BlockingIOError):  # woken for nothing
@@ -214,9 +215,10 @@ class Worker:
         message, descriptors = received
         match message["type"]:
             case "port":
+                self._drain_until = time.monotonic() + BREATH
                 self._berths.lend(message, descriptors)
                 self._configure()
-                self._berths.follow(self._ports, self._generation)
+                self._berths.attach({index: self._ports[index] for index in (message["port"],) if index in self._ports})
             case "ports_sent":
                 self._berths.all_lent()
                 control.send(self._control, {"type": "ready"})
@@ -231,9 +233,12 @@ class Worker:
         self._pace.gather = self._profile.gather
         self._transmitter.burst = self._profile.burst
         self._ports = {port.index: port for port in configuration.ports}
+        self._pace.bound(len(self._ports) - 1)
+        self._drain_until = time.monotonic() + BREATH
+        self._berths.let_go(self._ports, self._generation)
         for index, port in self._ports.items():
             self._assign(index, port)
-        self._berths.follow(self._ports, self._generation)
+        self._berths.attach(self._ports)
         self._decisions.configure(configuration)
 
     def _assign(self, index: int, port: Port) -> None:
@@ -248,9 +253,11 @@ class Worker:
         self._pipeline.ports_changed(self._berths.missing(self._ports.values()))
 
     def _drain(self, port: Attachment) -> None:
-        """What the ring still holds goes out, as far as others can wait for it; more may come in as fast as we read."""
-        until = time.monotonic() + BREATH
-        while self._carry(port) and time.monotonic() < until:
+        """What the ring still holds goes out, as far as others can wait for it; more may come in as fast as we read.
+
+        The time is that of all ports that are let go together.
+        """
+        while time.monotonic() < self._drain_until and self._carry(port):
             pass
         port.count(Reason.RING_FULL, port.ring.left())
 

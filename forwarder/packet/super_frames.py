@@ -5,16 +5,18 @@ headers sees it as one frame or gets an error for it. Nothing leaves the machine
 down), the kernel's release does; older ones are known that have it, newer ones without it are not.
 """
 
+import errno
 import os
 import re
 import select
 import socket
+import time
 
 from forwarder.packet.tpacket import ETH_P_IP, PACKET_VNET_HDR, SOL_PACKET, VIRTIO_NET_HDR_GSO_UDP_L4
 
 LOOPBACK, ADDRESS = "lo", "127.0.0.1"
 UDP_SEGMENT = 103  # linux/udp.h
-PATIENCE = 100  # milliseconds; most often it is there when sendto returns
+PATIENCE = 0.1  # seconds; most often it is there when sendto returns
 SINCE = (6, 2)
 
 
@@ -49,14 +51,15 @@ def _asked() -> bool | None:
 
 def _seen(tap: socket.socket) -> bool | None:
     """Look through what comes by the loopback link for a super-frame, whosever it is."""
-    poll = select.poll()
+    poll, until = select.poll(), time.monotonic() + PATIENCE
     poll.register(tap, select.POLLIN)
-    while poll.poll(PATIENCE):
+    while (left := until - time.monotonic()) > 0 and poll.poll(left * 1000):  # others may send there without end
         try:
             if tap.recv(64)[1] == VIRTIO_NET_HDR_GSO_UDP_L4:
                 return True
         except BlockingIOError:
             continue
-        except OSError:  # EINVAL: there was one, and it is gone
-            return False
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # there was one, and it is gone
+                return False
     return None

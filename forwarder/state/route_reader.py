@@ -74,6 +74,9 @@ class RouteReader(Rows):
         if self._round:
             return []
         lost, self._lost = self._lost, set()
+        if self._retry:  # the row that could not be read may be where one of them is now
+            self._doubtful |= lost
+            return []
         gone, self._doubtful = self._doubtful, set()
         if self._memory[SEQUENCE] == self._seen:
             gone |= lost
