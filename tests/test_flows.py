@@ -108,6 +108,17 @@ def test_account_counts_every_frame():
     assert columns.last_seen.tolist() == [2_500_000_000, 2_500_000_000, 0, 0]
 
 
+def test_frames_without_a_flow_count_for_none():
+    columns = FlowColumns.allocate(3, 1)
+    flows = FlowTable(columns, KEY)
+    for source in range(3):
+        flows.insert(0, source, G, FORWARD, 1.0)
+    for numbers in ((-1,), (-1, -1), (-1, 1, -1)):
+        flows.account(rows(*numbers), np.full(len(numbers), 100), 2.0)
+    assert columns.packets.tolist() == [0, 1, 0]
+    assert columns.last_seen.tolist() == [1e9, 2e9, 1e9]
+
+
 def test_account_drops():
     columns = FlowColumns.allocate(4, 1)
     flows = FlowTable(columns, KEY)

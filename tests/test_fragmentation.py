@@ -55,6 +55,17 @@ def test_options_with_the_copy_bit_go_into_every_fragment():
     assert {header_of(other)[20:] for other in others} == {ROUTER_ALERT}
 
 
+def test_options_that_are_copied_fill_whole_words():
+    option = b"\x83\x03\x04"     # of three octets, to be copied
+    both = option + ROUTER_ALERT + b"\0"
+    alone = option + b"\0"
+    expected = {alone: alone, b"\x01" + option: alone, ROUTER_ALERT: ROUTER_ALERT, both: both}
+    for options, later in expected.items():
+        pieces = fragments(ip_packet(A, G, bytes(100), options=options), 68)
+        assert header_of(pieces[0])[20:] == options
+        assert {header_of(piece)[20:] for piece in pieces[1:]} == {later}
+
+
 def test_malformed_options_end_the_list():
     packet = ip_packet(A, G, bytes(100), options=ROUTER_ALERT + b"\x83\x00\x94\x04")
     assert {header_of(other)[20:] for other in fragments(packet, 68)[1:]} == {ROUTER_ALERT}
