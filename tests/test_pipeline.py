@@ -69,12 +69,16 @@ class Wire:
 
     def received(self) -> list[bytes]:
         """The IPv4 packets that were sent here since the last call."""
-        packets = []
+        return [message[10 + self.link_header :] for message in self.messages()]
+
+    def messages(self) -> list[bytes]:
+        """The same behind their vnet and link headers."""
+        found = []
         while True:
             try:
-                packets.append(self.far.recv(70_000)[24:])
+                found.append(self.far.recv(70_000))
             except BlockingIOError:
-                return packets
+                return found
 
     def drops(self) -> dict[str, int]:
         found = dict(zip(REASONS, self.counters[FIRST_REASON:].tolist(), strict=True))
@@ -124,7 +128,9 @@ class Plane:
         wire.kernel.fill(frames)
         while self.pipeline.carry(wire, 1024, self.few, now).frames:
             pass
-        self.sent = {index: each.received() for index, each in self.wires.items()}
+        self.raw = {index: each.messages() for index, each in self.wires.items()}
+        starts = {index: 10 + each.link_header for index, each in self.wires.items()}
+        self.sent = {index: [each[starts[index] :] for each in raw] for index, raw in self.raw.items()}
         return [len(packets) for packets in self.sent.values()]
 
     def row(self, ingress: int, source: int = S, group: int = G) -> int:
