@@ -132,6 +132,15 @@ def test_anything_unusual_is_refused_before_anything_was_sent(frame):
         assert (port.packets(), int(ingress.counters.sum())) == ([], 0)
 
 
+@pytest.mark.parametrize("start", [0, 4, 13])
+def test_a_checksum_that_would_lie_ahead_of_what_leaves_costs_its_frame_alone(start):
+    """A tap user says where; kernels before 6.12 believe it."""
+    frames = [Frame(ip_packet(payload=bytes(100)), vnet=vnet(1, 0, 0, 0, start, 6)), datagram()]
+    with egress_port(1, link_header=0) as bare:
+        assert carry(frames, {1: bare}, Ingress())[0]
+        assert (len(bare.packets()), bare.dropped(Reason.TRANSMIT_FAILED)) == (1, 1)
+
+
 def test_flows_that_are_not_simply_forwarded_are_refused():
     with egress_port(1) as port:
         assert not carry([datagram()], {1: port}, Ingress(), Decision(Reason.NO_MEMBERS))[0]

@@ -106,13 +106,13 @@ class Scalar:
 
 def _send(way: Way, plain: Plain) -> None:
     vnet = plain.vnet
-    if way.longer and vnet[0]:
-        flags, kind, length, size, start, offset = VNET_HDR.unpack(vnet)
-        length += way.longer if length else 0
-        vnet = VNET_HDR.pack(flags, kind, length, size, start + way.longer, offset)
     try:
+        if way.longer and vnet[0]:
+            flags, kind, length, size, start, offset = VNET_HDR.unpack(vnet)
+            length += way.longer if length else 0
+            vnet = VNET_HDR.pack(flags, kind, length, size, start + way.longer, offset)
         sent = os.writev(way.fd, (vnet + way.link + plain.header, plain.rest))
-    except OSError:
+    except (OSError, struct.error):  # the latter: a checksum to be written ahead of the packet, which no kernel would
         way.port.count(Reason.TRANSMIT_FAILED, plain.datagrams)
         return
     way.counters[TX_PACKETS] += plain.datagrams
