@@ -1,4 +1,8 @@
-"""A neighbour who sends what he should not, beside a numbered stream to another port that must not notice."""
+"""A neighbour who sends what he should not, beside a numbered stream to another port that must not notice.
+
+Where the flood comes in by the stream's own ring, a machine that is busy with other things may be too slow for it; the
+kernel then says so (`ring_full`). By all other ways no datagram can be refused so, and none may be missing.
+"""
 
 import os
 import random
@@ -22,6 +26,8 @@ from netns.plant import Plant, added, new_lab, plant_of
 WORKER = "mcfwd-worker-0"
 RATE = 2000  # datagrams a second of the numbered stream
 SECONDS = 5.0  # of each attack
+SECOND = 20_000  # frames
+MIXED = 5000  # frames a second of a spray beside other things
 LATE = 3.0  # seconds that a heartbeat may be old on a busy machine: the beat's own second, and two of others
 SOON = 20.0  # seconds in which all must have settled on a busy machine
 ATTACKED = '[[interface]]\nname = "down1"\nrole = "downstream"\naltnets = ["100.64.0.0/10"]\n'
@@ -29,7 +35,7 @@ PORTS = "".join(
     f'[[interface]]\nname = "{name}"\nrole = "{role}"\n'
     for name, role in (("up0", "upstream"), ("down0", "downstream"), ("down2", "downstream"), ("tap0", "downstream"))
 )
-FAULTS = ("lost", "duplicated", "reordered", "altered")
+FAULTS = ("duplicated", "reordered", "altered")
 RELOADED = "reloaded\n"
 SETTINGS = "[igmp]\nlast_member_query_interval = 0.2\n" + PORTS
 
@@ -102,8 +108,10 @@ def undisturbed(besieged: Besieged) -> Iterator[Front]:
         receiver.wait_received(receiver.report().total("received") + RATE // 4, SOON)
         sent = sender.stop().count
         report = receiver.settle(0.5, SOON)
-    faults = {what: report.total(what) for what in FAULTS} | {"missing": sent - report.total("received")}
-    assert not any(faults.values()), (faults, report.socket_drops, added(plant.drops(), before))
+    dropped = added(plant.drops(), before)
+    missing, faults = sent - report.total("received"), {what: report.total(what) for what in FAULTS}
+    assert 0 <= missing <= dropped.get(("up0", "ring_full"), 0), (missing, report.socket_drops, dropped)
+    assert not any(faults.values()), faults
     assert mcfwd.pids == pids
     assert "Traceback" not in mcfwd.read_log()
     assert max(ages) < LATE
@@ -142,12 +150,13 @@ def test_what_a_neighbour_sends_disturbs_nobody(besieged, attack):
 def test_sprays_of_chosen_sources_disturb_nobody(besieged, upstream):
     port, plant = "up0" if upstream else "down1", besieged.plant
     with undisturbed(besieged) as front:
-        came, went = plant.received(port), plant.sent("down2")
+        went = plant.sent("down2")
         for step in PROGRESSIONS:
+            before = plant.received(port)
             with sprayed(front, besieged.lab.source if upstream else front.host, step) as flood:
-                wait_for(lambda flood=flood: flood.sent > 20_000, SOON, "a second of it")
-        wait_for(lambda: plant.received(port) - came > 100_000, SOON, "what was sprayed")
-        assert plant.sent("down2") - went > 10_000
+                wait_for(lambda flood=flood: flood.sent > SECOND, SOON, "a second of it")
+            wait_for(lambda before=before: plant.received(port) - before > SECOND // 2, SOON, "what was sprayed")
+        assert plant.sent("down2") - went > SECOND // 2
 
 
 def test_groups_that_are_left_and_joined_back_to_back_are_forwarded(besieged):
@@ -192,6 +201,6 @@ def test_all_of_it_at_random(besieged):
 def at_random(besieged: Besieged, front: Front, acts: list[Callable[[], None]]) -> None:
     """One of the acts, beside a spray from either side."""
     namespace = front.random.choice((besieged.lab.source, front.host))
-    with sprayed(front, namespace, front.random.choice(PROGRESSIONS), 10_000):
+    with sprayed(front, namespace, front.random.choice(PROGRESSIONS), MIXED):
         for act in front.random.sample(acts, 2):
             act()
