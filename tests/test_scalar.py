@@ -134,7 +134,7 @@ def test_anything_unusual_is_refused_before_anything_was_sent(frame):
 
 @pytest.mark.parametrize("start", [0, 4, 13])
 def test_a_checksum_that_would_lie_ahead_of_what_leaves_costs_its_frame_alone(start):
-    """A tap user says where; kernels before 6.12 believe it."""
+    """A tap user says where; older kernels believe it, later ones want it behind 20 octets at least."""
     frames = [Frame(ip_packet(payload=bytes(100)), vnet=vnet(1, 0, 0, 0, start, 6)), datagram()]
     with egress_port(1, link_header=0) as bare:
         assert carry(frames, {1: bare}, Ingress())[0]

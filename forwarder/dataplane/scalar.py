@@ -112,7 +112,7 @@ def _send(way: Way, plain: Plain) -> None:
             length += way.longer if length else 0
             vnet = VNET_HDR.pack(flags, kind, length, size, start + way.longer, offset)
         sent = os.writev(way.fd, (vnet + way.link + plain.header, plain.rest))
-    except (OSError, struct.error):  # the latter: a checksum to be written ahead of the packet, which no kernel would
+    except (OSError, struct.error):  # the latter: older kernels let a tap user want a checksum ahead of it
         way.port.count(Reason.TRANSMIT_FAILED, plain.datagrams)
         return
     way.counters[TX_PACKETS] += plain.datagrams
