@@ -132,6 +132,15 @@ def test_anything_unusual_is_refused_before_anything_was_sent(frame):
         assert (port.packets(), int(ingress.counters.sum())) == ([], 0)
 
 
+@pytest.mark.parametrize("start", [0, 4, 13, 33, 35, 65535])
+def test_a_checksum_in_an_odd_place_is_left_to_the_general_way(start):
+    """A tap user says where; older kernels believe it, and on a link without header it may lie ahead of all."""
+    frames = [Frame(ip_packet(payload=bytes(100)), vnet=vnet(1, 0, 0, 0, start, 6)), datagram()]
+    with egress_port(1, link_header=0) as bare:
+        assert not carry(frames, {1: bare}, Ingress())[0]
+        assert bare.packets() == []
+
+
 def test_flows_that_are_not_simply_forwarded_are_refused():
     with egress_port(1) as port:
         assert not carry([datagram()], {1: port}, Ingress(), Decision(Reason.NO_MEMBERS))[0]

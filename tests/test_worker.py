@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from batches import Frame, address, ip_packet
+from test_segmentation import datagram
 from worker_rig import D1, D2, UP, Rig, port
 
 from forwarder.dataplane.worker import BREATH, _random_key
@@ -303,9 +304,11 @@ def test_a_ring_that_fills_as_fast_as_it_is_read_is_left_in_time(rig):
     kernel.fill([DATA] * 20)
     port_.ring.release = refill
     began = time.monotonic()
+    world.worker._drain_until = began + BREATH
     world.worker._drain(port_)
-    assert time.monotonic() - began < 1.0
+    assert BREATH < time.monotonic() - began < 1.0
     assert world.state.port(UP).drops["ring_full"] == 20
+    assert world.state.port(UP).rx_packets > 20
     port_.ring.release = release
 
 
@@ -387,3 +390,134 @@ def test_what_the_former_owner_of_an_index_leaves_is_not_counted_for_the_next(ri
     assert world.state.port(D1).assigned == 2
     assert world.state.port(D1).rx_packets == 0
     assert not any(world.state.port(D1).drops.values())
+
+
+# --- what a steady stream remembers, when something changes between its batches ---
+
+
+STREAM = [datagram(number, 400, flow=(S, G), fragment=0x4000) for number in range(12)]
+MOVED = "02:00:00:00:77:01"
+
+
+def messages(world: Rig, index: int) -> list[bytes]:
+    """What was sent to a port: vnet header, Ethernet header, packet."""
+    found = []
+    while True:
+        try:
+            found.append(world.links[index].wire.recv(70_000))
+        except BlockingIOError:
+            return found
+
+
+def streaming(make, *ports, **how) -> Rig:
+    """A worker that has carried two batches of STREAM from UP to D1 and D2 as super-datagrams."""
+    world = make(*ports, **how).run()
+    world.worker._beat(time.monotonic())
+    for index in world.links:
+        messages(world, index)
+    world.join(D1, D2, group=G)
+    world.breathe()
+    for _ in range(2):
+        assert [len(batch) for batch in carried(world)] == [1, 1]
+    assert list(world.worker._pipeline._steady._streams) == [UP]
+    return world
+
+
+def carried(world: Rig) -> list[list[bytes]]:
+    """One batch more of STREAM: the messages to D1 and D2."""
+    world.links[UP].fill(STREAM)
+    world.breathe()
+    return [messages(world, index) for index in (D1, D2)]
+
+
+def configured(world: Rig, *ports) -> None:
+    world.configure(*ports)
+    world.ring_bell()
+    world.breathe()
+
+
+def hops(batches: list[list[bytes]]) -> list[set[bytes]]:
+    """The source addresses of messages."""
+    return [{message[16:22] for message in batch} for batch in batches]
+
+
+def test_a_stream_leaves_with_the_address_that_its_port_has_now(rig):
+    world = streaming(rig)
+    configured(world, port(UP), port(D1, mac=MOVED), port(D2))
+    assert hops(carried(world)) == [{bytes.fromhex(MOVED.replace(":", ""))}, {bytes.fromhex("020000000002")}]
+
+
+def test_a_stream_is_not_sent_where_it_no_longer_fits(rig):
+    world = streaming(rig)
+    configured(world, port(UP), port(D1, mtu=427), port(D2))
+    one, two = carried(world)
+    assert (len(one), sum(len(message) - 52 for message in two)) == (0, 12 * 400)
+    assert world.state.port(D1).drops["mtu"] == 12
+    configured(world, port(UP), port(D1), port(D2))
+    assert [len(batch) for batch in carried(world)] == [1, 1]
+
+
+@pytest.mark.parametrize("index", [UP, D1])
+def test_a_stream_obeys_a_threshold_that_comes_between_two_batches(rig, index):
+    world = streaming(rig)
+    ports = [port(each) for each in (UP, D1, D2)]
+    strict = replace(ports[index], settings=replace(ports[index].settings, threshold=255))
+    configured(world, *[strict if each.index == index else each for each in ports])
+    assert [bool(batch) for batch in carried(world)] == ([False, False] if index == UP else [False, True])
+    configured(world, *ports)
+    assert [len(batch) for batch in carried(world)] == [1, 1]
+
+
+def test_a_stream_goes_on_in_the_ring_that_takes_the_place_of_the_former(rig):
+    world = streaming(rig)
+    former = world.links.pop(UP)
+    former.fill(STREAM)  # not read yet
+    world.lend(UP)
+    world.breathe()
+    assert [len(messages(world, index)) for index in (D1, D2)] == [1, 1]
+    former.close()
+    assert [len(batch) for batch in carried(world)] == [1, 1]
+
+
+def test_a_stream_is_sent_on_the_socket_that_takes_the_place_of_the_former(rig):
+    world = streaming(rig)
+    former = world.links.pop(D1)
+    world.lend(D1)
+    world.breathe()
+    assert [len(batch) for batch in carried(world)] == [1, 1]
+    with pytest.raises(BlockingIOError):
+        former.wire.recv(70_000)
+    former.close()
+
+
+def test_a_stream_goes_no_longer_to_a_port_that_went_nor_to_who_has_its_number(rig):
+    world = streaming(rig)
+    former = world.links.pop(D1)
+    configured(world, port(UP), port(D2))
+    other = port(D1, assigned=3, ifindex=77, mac=MOVED)
+    world.links[UP].fill(STREAM)
+    world.breathe()
+    assert len(messages(world, D2)) == 1
+    former.close()
+    configured(world, port(UP), other, port(D2))
+    world.lend(D1)
+    world.breathe()
+    assert [len(batch) for batch in carried(world)] == [0, 1]
+    world.join(D1, D2, group=G)
+    world.breathe()
+    assert [len(batch) for batch in carried(world)] == [1, 1]
+
+
+def test_messages_that_stand_ready_are_laid_out_anew_for_other_segments_and_bursts(rig):
+    world = streaming(rig)
+    pipeline, transmitter = world.worker._pipeline, world.worker._transmitter
+    for segments, burst, pause, expected in ((5, 64, None, 3), (64, 4, lambda: True, 3), (64, 4, None, 1),
+                                             (64, 5, lambda: False, 3), (128, 64, None, 1)):  # fmt: skip
+        pipeline.use_segments(segments)
+        world.links[UP].fill(STREAM)
+        transmitter.burst, transmitter.pause = burst, pause
+        world.worker._carry(world.worker._berths.attached[UP])
+        both = [messages(world, index) for index in (D1, D2)]
+        assert [len(batch) for batch in both] == [expected, expected]
+        assert [sum(len(message) - 52 for message in batch) for batch in both] == [12 * 400] * 2
+        assert all(int.from_bytes(message[26:28], "big") == len(message) - 24 for batch in both for message in batch)

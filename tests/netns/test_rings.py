@@ -2,7 +2,6 @@
 
 import os
 import re
-import struct
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,13 +20,12 @@ from forwarder.state.ports import Port
 from forwarder.state.settings import DataplaneSettings, InterfaceSettings
 from forwarder.supervisor.deafness import APART
 from forwarder.supervisor.sockets import PortOpener
+from netns.attacks import FAR, VNET_UFO, tap
 from netns.frames import Member, Source, ethernet, udp
 from netns.plant import NOISE, Plant, stopped_worker
 
 STREAM, OTHER = "239.7.1.1", "239.7.2.2"
 RATE = 2000
-NEAR, FAR = "10.9.0.1", "10.9.0.2"  # the two ends of the tap
-VNET_UFO = struct.pack("=BBHHHH", 1, 3, 42, 1480, 34, 6)  # VIRTIO_NET_HDR_GSO_UDP: one datagram, sent as fragments
 WORKER = "mcfwd-worker-0"
 SOON = 20.0  # seconds in which all must have settled on a busy machine
 
@@ -82,19 +80,6 @@ def test_the_longest_super_datagrams_of_a_downstream_host_are_carried(lab, stack
 # --- frames that the kernel cannot describe ---
 
 
-def tap(stack: ExitStack, router: Namespace) -> int:
-    """A tap link whose user says with each frame what is to become of it, as a virtual machine does."""
-    try:
-        fd = links.tun(router, "tap0", ethernet=True, vnet_header=True)
-    except OSError as error:
-        pytest.skip(f"no tap device here: {error}")
-    stack.callback(os.close, fd)
-    links.add_address(router, "tap0", f"{NEAR}/24")
-    links.up(router, "tap0")
-    links.wait_up(router, "tap0")
-    return fd
-
-
 def works(fd: int, member: Member, number: int) -> bool:
     """Whether a datagram of the tap's user gets to a member."""
     payload = b"number %d" % number
@@ -104,7 +89,8 @@ def works(fd: int, member: Member, number: int) -> bool:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_ring_that_the_kernel_fills_no_more_is_replaced_alone(lab, stack, numbered, tmp_path, workers):
-    fd = tap(stack, lab.router)
+    if (fd := tap(stack, lab.router)) is None:
+        pytest.skip("no tap device here")
     file = tmp_path / "mcfwd.toml"
     file.write_text(f"[dataplane]\nworkers = {workers}\n")
     ports = ("-u", "up0", "-d", "down0", "-d", "down1", "-d", "tap0")
