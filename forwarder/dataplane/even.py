@@ -6,6 +6,7 @@ is the only one that differs in length. See `transmit` for who keeps which memor
 """
 
 import struct
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +54,14 @@ class Payloads:
         return self._addresses[:at]
 
 
+class Part(NamedTuple):
+    """Some of the messages: the first, the one behind the last, and what is sent when all of them go."""
+
+    first: int
+    end: int
+    sent: Sent
+
+
 class EvenMessages:
     """Those of one thread."""
 
@@ -85,24 +94,28 @@ class EvenMessages:
             self._fill_blocks(stream, count, None)
             self._filled = count
         self._point(payloads)
-        self._size, self._all = stream.size, Sent(count, count * (HEADER_LENGTH - VNET_HDR_LENGTH + stream.size), 0, 0)
+        self._frames, self._octets = count, HEADER_LENGTH - VNET_HDR_LENGTH + stream.size
+        self.all = self._part(0, self._count)
 
-    def rounds(self, burst: int) -> list[tuple[int, int]]:
-        """The messages in rounds of `burst` datagrams at most, but a message at least: first, and first of the next."""
+    def rounds(self, burst: int) -> list[Part]:
+        """The messages in rounds of `burst` datagrams at most, but a message at least."""
         each = max(burst // self._each, 1)
-        return [(first, min(first + each, self._count)) for first in range(0, self._count, each)]
+        return [self._part(first, min(first + each, self._count)) for first in range(0, self._count, each)]
 
-    def send(self, way: Way, first: int = 0, end: int | None = None) -> None:
-        """Send them, or those from `first` up to `end`, and count what became of them."""
-        end = self._count if end is None else end
+    def send(self, way: Way, part: Part) -> None:
+        """Send those of a part, and count what became of them."""
+        first, end, everything = part
         self._sources[first:end] = way.port.source
         taken, error = self._queue.send(way.fd, end, first)
-        if not error and end - first == self._count:
-            way.port.count_sent(self._all)
+        if not error:
+            way.port.count_sent(everything)
             return
-        datagrams = self._iovlen[: self._count].astype(np.int64) - 1
-        each = HEADER_LENGTH - VNET_HDR_LENGTH + self._size
-        way.port.count_sent(outcome(taken, error, datagrams[first:end], datagrams[first:end] * each, first))
+        datagrams = self._iovlen[first:end].astype(np.int64) - 1
+        way.port.count_sent(outcome(taken, error, datagrams, datagrams * self._octets, first))
+
+    def _part(self, first: int, end: int) -> Part:
+        datagrams = min(end * self._each, self._frames) - first * self._each
+        return Part(first, end, Sent(datagrams, datagrams * self._octets, 0, 0))
 
     def _begin(self, stream: Stream, segments: int) -> None:
         """Another stream than in the last batch."""

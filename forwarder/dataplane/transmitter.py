@@ -91,7 +91,7 @@ class Transmitter:
             messages = self._lanes[lane].even
             messages.fill(recognised, payloads, self.segments)
             for way in ways:
-                messages.send(way)
+                messages.send(way, messages.all)
 
         self.fanout.share(ways, send, recognised.frames * len(ways))
 
@@ -99,11 +99,11 @@ class Transmitter:
         """A burst to every port, a pause in which receivers can take it, and so on."""
         messages, time = self._lanes[0].even, True
         messages.fill(recognised, payloads, min(self.segments, self.burst))
-        for first, end in messages.rounds(self.burst):
-            if first and time and self.pause:
+        for part in messages.rounds(self.burst):
+            if part.first and time and self.pause:
                 time = self.pause()
             for way in recognised.stream.path.ways:
-                messages.send(way, first, end)
+                messages.send(way, part)
 
     def arrange(self, header: Columns, batch: Batch, frames: Positions, flows: Positions) -> Runs:
         """The `frames` that go on, of these `flows`, as the messages in which they leave."""

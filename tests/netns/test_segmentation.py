@@ -97,7 +97,7 @@ def test_many_ports_are_sent_to_from_several_threads(stack, make_lab, other):
         stack.enter_context(Sender(lab.source, other, size=1000, rate=3000, df=True))
     check_delivery(lab.source, members, df=True)
     threads = os.listdir(f"/proc/{mcfwd.pids['mcfwd-worker-0']}/task")
-    assert len(threads) == (2 if len(os.sched_getaffinity(0)) > 1 else 1)  # five ports each
+    assert len(threads) in ((2, 3, 4) if len(os.sched_getaffinity(0)) > 1 else (1,))  # by ports and by work
 
 
 @pytest.mark.parametrize("features", [("tx", "off"), ()], ids=["checked", "trusting"])
@@ -163,8 +163,9 @@ def test_two_in_a_row_pass_them_on_whole(stack, features):
     second.wait_member("down0", GROUP, 10.0)
     first.wait_member("down0", GROUP, 10.0)
     check_chain(chain[0], leaf)
-    whole = int(second.interface("up0")["rx_packets"])
-    assert features or whole < COUNT
+    assert second.interface("up0")["rx_packets"] == first.interface("down0")["tx_packets"]  # datagrams, both
+    stats = second.show("stats")
+    assert features or stats["frames_per_batch"] * stats["batches"] < COUNT
 
 
 def check_chain(source: Namespace, leaf: Receiver) -> None:
