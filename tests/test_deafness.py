@@ -88,7 +88,8 @@ def row_of(role: str, ring: int | None, profile: str, segmentation: bool | None)
         ("downstream", TPACKET_V2, "balanced", True, "slots", "streams rarely come in here"),
         ("upstream", TPACKET_V2, "latency", True, "slots", "profile latency"),
         ("downstream", TPACKET_V3, "balanced", False, "blocks", "before 6.2"),
-        ("upstream", TPACKET_V3, "latency", None, "blocks", "before 6.2"),
+        ("upstream", TPACKET_V3, "latency", False, "blocks", "before 6.2"),
+        ("upstream", TPACKET_V3, "latency", None, "blocks", "another role"),  # nobody could be asked yet
         ("downstream", TPACKET_V3, "balanced", True, "blocks", "another role"),
         ("upstream", TPACKET_V2, "balanced", False, "slots", "another role"),
         ("upstream", None, "balanced", True, None, "no ring"),

@@ -1,6 +1,6 @@
 import pytest
 
-from forwarder.dataplane.pace import FEWEST, LONGEST, MOST, USUAL, WORTH_WAITING, Pace
+from forwarder.dataplane.pace import AIM, FEWEST, LONGEST, MOST, USUAL, WORTH_WAITING, Pace
 
 
 def paced(gather: float, *breaths: tuple[float, int]) -> Pace:
@@ -57,12 +57,15 @@ def test_batches_of_one_flow_are_the_smaller_the_more_ports_there_are():
 
 def test_no_batch_grows_beyond_what_others_can_wait_for():
     pace = Pace(0.005)
-    pace.fit(USUAL, 1000, 4, 0.030)
+    pace.fit(USUAL, 1000, 4, (AIM + LONGEST) / 2)
     assert pace.limit == USUAL
-    pace.fit(USUAL, 1000, 4, 0.019)
+    pace.fit(USUAL, 1000, 4, AIM / 1.25)
+    assert USUAL < pace.limit <= 1.25 * USUAL
+    pace = Pace(0.005)
+    pace.fit(USUAL, 1000, 4, AIM / 4)
     assert pace.limit == 2 * USUAL
     pace.fit(2 * USUAL, 1000, 4, LONGEST + 0.001)
-    assert pace.limit == USUAL
+    assert USUAL < pace.limit < 2 * USUAL * AIM / LONGEST
     for _ in range(10):
         pace.fit(pace.limit, 1, 4, 1.0)
     assert pace.limit == FEWEST

@@ -219,3 +219,32 @@ def test_a_route_that_moved_is_not_gone_while_its_new_row_is_being_rewritten():
     writer.delete(key)
     assert dict(reader.changes()) == {key: None}
     os.close(fd)
+
+
+def test_a_key_that_was_in_doubt_and_found_again_is_gone_once_when_it_leaves():
+    fd = routes.create(8, 64)
+    writer, reader = RouteWriter(fd), RouteReader(fd)
+    key, other = RouteKey(0xEF010101), RouteKey(0xEF010102)
+    writer.set(key, 1, "learned", 1)
+    writer.set(other, 1, "learned", 1)
+    reader.changes()
+    version = writer.at(1)
+
+    def seen_while_the_other_is_written(ports: int) -> list[RouteKey]:
+        writer.set(other, ports, "learned", 1)
+        writer._memory[version] ^= 1
+        changes = reader.changes()
+        writer._memory[version] ^= 1
+        return [each for each, row in changes if row is None]
+
+    writer.delete(key)
+    assert seen_while_the_other_is_written(2) == []
+    writer.set(key, 2, "learned", 1)
+    assert seen_while_the_other_is_written(3) == []
+    writer.delete(key)
+    gone = [each for each, row in reader.changes(1) if row is None]
+    writer.set(other, 4, "learned", 1)  # more has changed when the round is over
+    for _ in range(3):
+        gone += [each for each, row in reader.changes() if row is None]
+    assert gone == [key]
+    os.close(fd)

@@ -8,7 +8,7 @@ import numpy as np
 
 from forwarder.dataplane.forwarding import Mask, Outgoing
 from forwarder.dataplane.fragmentation import OFFSET, divide
-from forwarder.dataplane.frame import CSUM_OFFSET, IP_LENGTH, NO_OPTIONS, UDP_LENGTH, Columns, Positions
+from forwarder.dataplane.frame import CSUM_OFFSET, IP_LENGTH, NO_OPTIONS, UDP_LENGTH, Columns, Positions, taken
 from forwarder.dataplane.pieces import Pieces, Writer
 from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.segmentation import CSUM_START
@@ -63,7 +63,7 @@ class Division:
 
     def _is_usual(self) -> Mask:
         """Which frames have neither options nor a checksum in an odd place, and end where a packet may end."""
-        rows = self._header.rows[self._frames]
+        rows = taken(self._header.rows, self._frames)
         payload = self._header.total_length[self._frames] - IP_LENGTH
         usual: Mask = rows["version_ihl"] == NO_OPTIONS
         usual &= (rows["fragment"] & OFFSET).astype(np.int64) * 8 + payload <= LONGEST_PACKET

@@ -69,6 +69,8 @@ ROW = np.dtype(
     }
 )
 """A row; fields overlap where several ways of looking at bytes are of use."""
+BYTES = np.dtype((np.void, ROW.itemsize))
+"""A row to be copied: numpy copies the fields of a structure one by one, these in 200 ns a row instead of 5."""
 IP, L4 = _FIELDS["ip"][1], _FIELDS["udp_ports"][1]
 """Where IPv4 and the header above it begin in a row."""
 ETHERNET_LENGTH = 14
@@ -210,7 +212,7 @@ def source_word(mac: bytes) -> np.uint64:
 
 def headerless(rows: Rows) -> Rows:
     """A copy of the rows for an egress without link header: its messages start with the vnet header at byte 14."""
-    lowered = rows.copy()
+    lowered = copied(rows)
     _shift(lowered, -ETHERNET_LENGTH)
     octets = lowered.view(np.uint8).reshape(-1, ROW.itemsize)
     octets[:, ETHERNET_LENGTH:IP] = lowered["vnet"]
@@ -224,12 +226,27 @@ def packet(batch: Batch, header: Columns, frame: int) -> bytes:
     return bytes(header.rows["ip"][frame]) + bytes(payload)
 
 
+def taken(rows: Rows, at: Positions) -> Rows:
+    """Copies of the rows `at`, (m,)."""
+    return rows.view(BYTES).take(at).view(ROW)
+
+
+def put(rows: Rows, at: Positions, others: Rows) -> None:
+    """Write `others`, (m,), to the rows `at`."""
+    rows.view(BYTES)[at] = others.view(BYTES)
+
+
+def copied(rows: Rows) -> Rows:
+    """A copy of all rows."""
+    return rows.view(BYTES).copy().view(ROW)
+
+
 def gather_rows(batch: Batch) -> Rows:
     """Copies of the rows of a batch as they are in the ring, (n,); IP headers there are at multiples of 8."""
     start = (batch.net - IP) >> 3
-    windows = np.ndarray((max(len(batch.words) - len(_ROW_WORDS) + 1, 0),), ROW, batch.words, strides=(8,))
+    windows = np.ndarray((max(len(batch.words) - len(_ROW_WORDS) + 1, 0),), BYTES, batch.words, strides=(8,))
     try:
-        rows: Rows = windows[start]
+        rows: Rows = windows[start].view(ROW)
     except IndexError:  # a short frame at the very end of the ring: its spare bytes lie outside
         rows = batch.words.take(start[:, None] + _ROW_WORDS, mode="clip").view(ROW)[:, 0]
     return rows
@@ -295,7 +312,7 @@ def _settle_offloads(header: Columns, batch: Batch) -> None:
 
 def _are_datagrams(header: Columns, at: Positions) -> npt.NDArray[np.bool_]:
     """Whether the super-frames `at` are UDP datagrams that can be cut: no TCP, no fragment, a size to cut at."""
-    rows = header.rows[at]
+    rows = taken(header.rows, at)
     known: npt.NDArray[np.bool_]
     known = (rows["gso_type"] == VIRTIO_NET_HDR_GSO_UDP) | (rows["gso_type"] == VIRTIO_NET_HDR_GSO_UDP_L4)
     known &= (rows["protocol"] == UDP) & (rows["fragment"] & FRAGMENT == 0) & (rows["gso_size"] != 0)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from forwarder.dataplane.forwarding import Mask
 from forwarder.dataplane.fragmentation import MORE_FRAGMENTS
-from forwarder.dataplane.frame import IP, IP_LENGTH, L4, ROW, UDP_LENGTH, Columns, Positions, Rows
+from forwarder.dataplane.frame import IP, IP_LENGTH, L4, ROW, UDP_LENGTH, Columns, Positions, Rows, put, taken
 from forwarder.dataplane.rates import ip_bytes
 from forwarder.dataplane.ring import Batch
 
@@ -72,7 +72,7 @@ class Writer:
     def whole(self, at: Positions) -> None:
         """Frames as they are."""
         pieces, to, frames = self.pieces, self.pieces.first[at], self.frames[at]
-        pieces.blocks[to] = self.header.rows[frames]
+        put(pieces.blocks, to, taken(self.header.rows, frames))
         pieces.address[to] = self.batch.net[frames] + (self.batch.address + IP_LENGTH)
         pieces.length[to] = self.header.total_length[frames] - IP_LENGTH
         pieces.several[to] = pieces.datagrams[at]
@@ -87,7 +87,8 @@ class Writer:
         room = (mtu - IP_LENGTH) & ~7
         offset = number * room
         size = np.where(more, room, self.header.total_length[frame] - IP_LENGTH - offset)
-        pieces.blocks[to] = _fragment_blocks(self.header.rows[frame], size + IP_LENGTH, offset // 8, more)
+        rows = taken(self.header.rows, frame)
+        put(pieces.blocks, to, _fragment_blocks(rows, size + IP_LENGTH, offset // 8, more))
         in_block = UDP_LENGTH * (number == 0)
         pieces.header_length[to] = L4 + in_block
         pieces.address[to] = self.batch.net[frame] + (self.batch.address + IP_LENGTH) + offset + in_block

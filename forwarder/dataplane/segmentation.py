@@ -32,6 +32,7 @@ from forwarder.dataplane.frame import (
     Columns,
     Positions,
     Rows,
+    taken,
 )
 from forwarder.dataplane.ring import Batch
 from forwarder.packet.tpacket import (
@@ -102,11 +103,11 @@ def gather(
         order = narrow.argsort(kind="stable")
         ordered, narrow = frames[order], narrow[order]
         count = 1 + int(np.count_nonzero(narrow[1:] != narrow[:-1]))
-        rows = header.rows[ordered]
+        rows = taken(header.rows, ordered)
     else:
         count = 1
         ordered = frames
-        rows = header.rows if len(frames) == len(header.rows) else header.rows[frames]
+        rows = header.rows if len(frames) == len(header.rows) else taken(header.rows, frames)
     joined = _alike(rows, header.total_length[ordered])
     if np.count_nonzero(joined):
         trusted = _trusted(rows, header, batch, ordered)

@@ -52,6 +52,7 @@ STRIDE = FRAME_SIZE // 4
 WHOLE = TP_STATUS_USER | TP_STATUS_COPY  # of a filled slot: whether it holds its frame
 GIVING = 1 << 16
 """The status of a slot behind which slots are being given back; a bit that is nobody else's (linux/if_packet.h)."""
+_BYTES = np.dtype((np.void, TPACKET2_HDR.itemsize))  # to be copied: numpy copies a structure field by field
 HEAD_MASK = np.array([~TP_STATUS_LOSING, ~0]).astype(np.uint64)
 """Of status, len, snaplen, mac and net: LOSING says something of the ring, not of the frame."""
 A_FEW = 8  # slots that are looked at one by one before the others are as a vector
@@ -175,7 +176,7 @@ class SlotRing:
 
     def _batch(self, first: int, count: int) -> Batch:
         frame: Offsets = np.arange(first, first + count) * FRAME_SIZE
-        header = self._headers[first : first + count].copy()
+        header = self._headers[first : first + count].view(_BYTES).copy().view(TPACKET2_HDR)
         batch = Batch(
             buffer=self._buffer,
             words=self.words,

@@ -12,7 +12,7 @@ import numpy as np
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.division import BUDGET, MOST, Division
 from forwarder.dataplane.forwarding import Egress, Mask, Outgoing
-from forwarder.dataplane.frame import ETHERNET_LENGTH, ROW, Columns, Positions, Rows, headerless
+from forwarder.dataplane.frame import ETHERNET_LENGTH, ROW, Columns, Positions, Rows, copied, headerless
 from forwarder.dataplane.pieces import Pieces
 from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.transmit import Messages, Sent, strided
@@ -86,7 +86,7 @@ class Divider:
         bare = not port.link_header
         if self._filled is None or self._filled[0] is not pieces or self._filled[1] != bare:
             self._filled = pieces, bare
-            self._blocks = headerless(pieces.blocks) if bare else pieces.blocks.copy()
+            self._blocks = headerless(pieces.blocks) if bare else copied(pieces.blocks)
             start, n = ETHERNET_LENGTH * bare, len(self._blocks)
             addresses = strided(self._blocks.ctypes.data + start, ROW.itemsize, n)
             length, each = pieces.length.view(np.uint64), np.ones(n, np.int64)

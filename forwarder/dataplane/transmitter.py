@@ -25,9 +25,11 @@ from forwarder.dataplane.frame import (
     Columns,
     Positions,
     Rows,
+    copied,
     decrement_ttl,
     headerless,
     set_destination_mac,
+    taken,
 )
 from forwarder.dataplane.ledger import Ledger
 from forwarder.dataplane.paths import Way
@@ -203,7 +205,7 @@ class _Load:
         heads = runs.heads
         self.leaving = outgoing(header, heads, going.bitmaps)
         as_they_lie = len(heads) == len(header.rows) and not np.count_nonzero(heads[1:] < heads[:-1])
-        self._blocks = header.rows if not runs.gathered else header.rows[heads]
+        self._blocks = header.rows if not runs.gathered else taken(header.rows, heads)
         self._chosen = None if runs.gathered or as_they_lie else heads
         decrement_ttl(self._blocks)
         set_destination_mac(self._blocks, header.group[heads] if runs.gathered else header.group)
@@ -232,7 +234,7 @@ class _Load:
     def of_its_own(self) -> "_Load":
         """The same with header blocks of its own, for another thread."""
         other = copy(self)
-        other._blocks, other._filled = self._blocks.copy(), set()
+        other._blocks, other._filled = copied(self._blocks), set()
         return other
 
     def messages(self, lane: _Lane, port: Attachment) -> Messages:

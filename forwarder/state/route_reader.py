@@ -64,6 +64,8 @@ class RouteReader(Rows):
         if content is not None:
             self._key_of[row] = content.key
             self._row_of[content.key] = row
+            self._lost.discard(content.key)
+            self._doubtful.discard(content.key)  # or it would be gone at once when it leaves this row, and once more
         if former is not None and (content is None or content.key != former) and self._row_of.get(former) == row:
             del self._row_of[former]
             self._lost.add(former)
