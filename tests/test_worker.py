@@ -521,3 +521,15 @@ def test_messages_that_stand_ready_are_laid_out_anew_for_other_segments_and_burs
         assert [len(batch) for batch in both] == [expected, expected]
         assert [sum(len(message) - 52 for message in batch) for batch in both] == [12 * 400] * 2
         assert all(int.from_bytes(message[26:28], "big") == len(message) - 24 for batch in both for message in batch)
+
+
+def test_bursts_have_pauses_where_the_last_breath_left_time_for_them(rig):
+    """Not where it took all there was, with a processor of its own or without: others may have that."""
+    worker = rig().run().worker
+    select.select((), (), (), 0.02)
+    worker._breathe([])
+    assert worker._transmitter.pause is not None
+    select.select((), (), (), 0.02)
+    worker._spent = 1.0
+    worker._breathe([])
+    assert worker._transmitter.pause is None

@@ -54,7 +54,8 @@ BREATH = 0.010                  # seconds after which a breath begins no other b
 BEAT = 1.0                      # seconds between heartbeats
 SPINS = 64                      # looks at all rings between two looks at the news, when they are polled busily
 PAUSE = 0.00015                 # seconds between two bursts of a flow: receivers wake and take 64 datagrams in it
-BUSY = 0.5                      # share of a breath's time that is ours where we have no time for pauses
+BUSY = 0.5                      # share of a processor that leaves us no time for pauses
+SPENT = 0.8                     # the same of the time in which we had anything to do, processor or not
 CROWDED = 0.02                  # share of a second in which we waited for a processor that others had
 RETRY = 0.01                    # seconds until a row is looked at again that was being written
 
@@ -101,6 +102,7 @@ class Worker:
         self._profile = PROFILES["balanced"]
         self._pace = Pace(self._profile.gather)
         self._began = self._worked = 0.0    # the last breath: when, and our processor time till then
+        self._spent = self._paused = 0.0    # the time it took, without that of its pauses
         self._drain_until = 0.0             # when the rings of ports that are let go are read no more
         self._waited = 0                # nanoseconds for a processor, till the last beat
 
@@ -148,9 +150,10 @@ class Worker:
         """Attend to what is ready, news first: they were registered first. Who had no turn is first the next time."""
         began, before = time.monotonic(), self._header[FRAMES]
         worked = time.process_time()
-        behind = worked - self._worked > BUSY * (began - self._began)
+        apart = began - self._began
+        behind = worked - self._worked > BUSY * apart or self._spent > SPENT * apart  # others may have our processor
         self._transmitter.pause = None if behind else self._pause
-        self._began, self._worked = began, worked
+        self._began, self._worked, self._paused = began, worked, 0.0
         if self._next is not None:
             ready = self._in_turn(ready)
         for at, (descriptor, events) in enumerate(ready):
@@ -158,6 +161,7 @@ class Worker:
             if time.monotonic() - began > BREATH:
                 self._next = ready[at + 1][0] if at + 1 < len(ready) else None
                 break
+        self._spent = time.monotonic() - began - self._paused
         if frames := self._header[FRAMES] - before:
             self._pace.took(frames, began)
 
@@ -166,6 +170,7 @@ class Worker:
         if time.monotonic() + PAUSE > self._began + self._pace.gather:
             return False
         select.select(self._news, (), (), PAUSE)
+        self._paused += PAUSE
         return True
 
     def _in_turn(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
