@@ -105,6 +105,9 @@ def test_a_source_is_denied_and_the_other_is_not(plant, reaches, stack):
     group = "239.31.1.1"
     plant.join(stack, 0, group)
     plant.mcfwd.request("POST", "/v1/routes", {"group": group, "interfaces": ["down0", "down1"]})
+    plant.mcfwd.wait_for(  # the request is answered when it is accepted, a moment before it is carried out
+        lambda mcfwd: (group, "static") in [(row["group"], row["kind"]) for row in mcfwd.show("routes")]
+    )
     assert reaches(group) == ["down0", "down1"]
     assert reaches(group, OTHER) == ["down0"]
     plant.mcfwd.request("DELETE", "/v1/routes", {"group": group})
