@@ -30,42 +30,54 @@ def test_without_gathering_nothing_waits():
     assert paced(0.0, (1.0, 1), (1.001, 10 * WORTH_WAITING)).wait(1.0015) == 0.0
 
 
-def test_batches_grow_while_there_are_few_frames_of_each_flow_and_shrink_when_there_are_many():
+def test_more_is_taken_while_there_are_few_frames_of_each_flow_and_less_when_there_are_many():
     pace = Pace(0.002)
-    pace.fit(100, 100, 4, 0.001)
-    assert pace.limit == USUAL
+    pace.fit(100, 100, 0.001)
+    assert pace.reach == USUAL      # little came
     for _ in range(10):
-        pace.fit(pace.limit, pace.limit // 4, 4, 0.001)
-    assert pace.limit == MOST
-    pace.fit(pace.limit, pace.limit // 20, 4, 0.001)
-    assert pace.limit == MOST
+        pace.fit(USUAL, USUAL // 4, 0.001)
+    assert (pace.limit, pace.reach) == (USUAL, MOST)
+    pace.fit(USUAL, USUAL // 20, 0.001)
+    assert pace.reach == MOST
     for _ in range(10):
-        pace.fit(pace.limit, pace.limit // 50, 4, 0.001)
-    assert pace.limit == USUAL
+        pace.fit(USUAL, USUAL // 50, 0.001)
+    assert (pace.limit, pace.reach) == (USUAL, USUAL)
 
 
-def test_batches_of_one_flow_are_the_smaller_the_more_ports_there_are():
+def test_what_is_carried_at_once_is_the_smaller_the_more_ports_there_are():
     pace = Pace(0.002)
+    pace.bound(64)
+    assert pace.limit == 1024
     for _ in range(10):
-        pace.fit(pace.limit, 1, 400, 0.001)
+        pace.fit(pace.limit, pace.limit, 0.001)
+    assert (pace.limit, pace.reach) == (1024, MOST)
+    pace.bound(400)
     assert pace.limit == FEWEST
-    pace.fit(pace.limit, 1, 4, 0.001)
-    assert pace.limit == USUAL
-    pace.fit(pace.limit, 1, 0, 0.001)
-    assert pace.limit == USUAL
+    pace.bound(0)
+    pace.fit(pace.limit, 1, 0.001)
+    assert pace.limit == 2 * FEWEST
+    for _ in range(10):
+        pace.fit(pace.limit, 1, 0.001)
+    assert (pace.limit, pace.reach) == (USUAL, USUAL)
 
 
-def test_no_batch_grows_beyond_what_others_can_wait_for():
+def test_nothing_takes_longer_than_others_can_wait():
     pace = Pace(0.005)
-    pace.fit(USUAL, 1000, 4, (AIM + LONGEST) / 2)
-    assert pace.limit == USUAL
-    pace.fit(USUAL, 1000, 4, AIM / 1.25)
-    assert USUAL < pace.limit <= 1.25 * USUAL
-    pace = Pace(0.005)
-    pace.fit(USUAL, 1000, 4, AIM / 4)
-    assert pace.limit == 2 * USUAL
-    pace.fit(2 * USUAL, 1000, 4, LONGEST + 0.001)
-    assert USUAL < pace.limit < 2 * USUAL * AIM / LONGEST
+    pace.fit(USUAL, 1, LONGEST + 0.001)
+    assert USUAL * 0.8 < pace.limit < USUAL * AIM / LONGEST
+    limit = pace.limit
+    pace.fit(limit, 1, (AIM + LONGEST) / 2)
+    assert pace.limit == limit
+    pace.fit(limit, 1, AIM / 1.05)
+    assert limit < pace.limit <= 1.05 * limit
     for _ in range(10):
-        pace.fit(pace.limit, 1, 4, 1.0)
+        pace.fit(pace.limit, 1, 1.0)
     assert pace.limit == FEWEST
+    pace.fit(FEWEST, 1, AIM / 4)
+    assert pace.limit == 2 * FEWEST
+
+
+def test_a_block_of_more_frames_than_there_is_time_for_makes_what_follows_smaller():
+    pace = Pace(0.005)
+    pace.fit(8 * USUAL, 1, 8 * LONGEST)
+    assert pace.limit < USUAL // 4

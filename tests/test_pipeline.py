@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+from collections import deque
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -53,6 +54,7 @@ class Wire:
         self.kernel = Kernel()
         self.ring = self.kernel.ring
         self.near, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.portions = deque()
         self.near.setblocking(False)
         self.far.setblocking(False)
         self.refresh(owner)
@@ -106,6 +108,7 @@ class Plane:
         self.decisions = Decisions(self.flows, *readers)
         self.counters = np.zeros((64, BLOCK), np.uint64)
         self.transmitter = Transmitter(self.wires, TOGETHER, 1024, self.counters)
+        self.limit = 1024       # frames that are carried at once
         self.pipeline = Pipeline(self.decisions, self.transmitter)
         self.configure(*ports)
 
@@ -126,7 +129,7 @@ class Plane:
     def carry(self, ingress: int, frames: list[Frame], now: float) -> list[int]:
         wire = self.wires[ingress]
         wire.kernel.fill(frames)
-        while self.pipeline.carry(wire, 1024, self.few, now).frames:
+        while self.pipeline.carry(wire, self.limit, 1024, self.few, now).frames:
             pass
         self.raw = {index: each.messages() for index, each in self.wires.items()}
         starts = {index: 10 + each.link_header for index, each in self.wires.items()}
@@ -451,7 +454,7 @@ def test_what_the_kernel_could_not_fill_is_neither_forwarded_nor_counted(plane):
     kernel = world.wires[UP].kernel
     kernel.fill([Frame(DATA)] * 3)
     struct.pack_into("=I", kernel.buffer, 48 + 20, 0)  # the first has no TP_STATUS_USER
-    world.pipeline.carry(world.wires[UP], 1024, world.few, 1.0)
+    world.pipeline.carry(world.wires[UP], 1024, 1024, world.few, 1.0)
     assert len(world.wires[D1].received()) == 2
     assert int(world.wires[UP].counters[RX_PACKETS]) == 2
 

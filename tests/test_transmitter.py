@@ -63,7 +63,7 @@ def test_threads_that_send_at_the_same_time_each_write_the_address_of_their_own_
     for index in (D1, D2):
         world.wires[index].meeting = meeting
     world.wires[UP].kernel.fill(GATHERED)
-    world.pipeline.carry(world.wires[UP], 1024, 0, 1.0)
+    world.pipeline.carry(world.wires[UP], 1024, 1024, 0, 1.0)
     for index in (D1, D2):
         links = world.wires[index].links()
         assert len(links) == (2 if segments else 20)

@@ -341,11 +341,11 @@ def test_a_breath_begins_no_batch_when_its_time_is_over(rig):
     world.breathe()
     carried, real = [], world.worker._pipeline.carry
 
-    def slow(ingress, limit, few, now):
+    def slow(ingress, limit, reach, few, now):
         carried.append(ingress.port.index)
         while time.monotonic() < now + 2 * BREATH:
             pass
-        return real(ingress, limit, few, now)
+        return real(ingress, limit, reach, few, now)
 
     world.worker._pipeline.carry = slow
     world.worker._pace.limit = 8
@@ -361,15 +361,72 @@ def test_a_breath_begins_no_batch_when_its_time_is_over(rig):
     assert seen == [[UP], [D1], [D2]]
 
 
+def portioned(rig) -> Rig:
+    """A worker that has lent 60 frames of as many flows, and has carried a third of them."""
+    world = rig().run()
+    world.join(D1, group=G)
+    world.breathe()
+    world.worker._pace.limit, world.worker._pace.reach = 20, 64
+    world.links[UP].fill([Frame(ip_packet(S + number, G)) for number in range(60)])
+    world.worker._carry(world.worker._berths.attached[UP])
+    assert (sent(world)[D1], world.state.frames) == (20, 20)
+    return world
+
+
+def test_what_takes_several_breaths_leaves_news_and_other_rings_their_turn(rig):
+    world = portioned(rig)
+    world.join(D2, group=G)     # in D1's place, between two portions
+    world.links[D2].fill([Frame(ip_packet(address("192.168.20.9"), G))])
+    world.breathe()
+    assert world.state.port(D2).rx_packets == 1
+    while len(world.worker._berths.attached[UP].portions):
+        world.breathe()
+    counts = sent(world)
+    assert (counts[D1], counts[D2]) == (0, 40)
+    assert world.state.port(UP).rx_packets == 60
+    assert not world.worker._berths.attached[UP].ring.ready()
+
+
+def test_a_beat_between_two_portions_notes_where_a_successor_begins(rig):
+    """It repeats what was carried of the batch, and misses nothing."""
+    world = portioned(rig)
+    world.worker._beat(time.monotonic())
+    assert int(world.state.ports[UP, POSITION]) == 0
+    predecessor = world.worker
+    world.start()
+    world.lend()
+    world.complete()
+    world.breathe()
+    assert sent(world)[D1] == 60
+    for each in predecessor._berths.attached.values():
+        each.portions.clear()
+        each.close()
+
+
+def test_what_is_left_in_portions_of_a_port_that_goes_is_carried_or_counted(rig):
+    world = portioned(rig)
+    world.links[UP].kernel.fill([DATA] * 7)
+    world.configure(port(D1), port(D2))
+    world.ring_bell()
+    world.breathe()
+    assert sent(world)[D1] == 47
+    world = portioned(rig)
+    world.links[UP].kernel.fill([DATA] * 7)
+    world.worker._drain_until = 0.0
+    world.worker._drain(world.worker._berths.attached[UP])
+    assert world.state.port(UP).drops["ring_full"] == 47
+    assert sent(world)[D1] == 0
+
+
 def test_ports_that_are_let_go_together_are_read_out_in_the_time_of_one(rig):
     world = rig().run()
     waited, real = [], world.worker._pipeline.carry
 
-    def slow(ingress, limit, few, now):
+    def slow(ingress, limit, reach, few, now):
         waited.append(ingress.port.index)
         while time.monotonic() < now + 2 * BREATH:
             pass
-        return real(ingress, limit, few, now)
+        return real(ingress, limit, reach, few, now)
 
     world.worker._pipeline.carry = slow
     for link in world.links.values():

@@ -4,6 +4,7 @@ import logging
 import mmap
 import os
 import socket
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
@@ -12,7 +13,7 @@ import numpy as np
 
 from forwarder.dataplane.frame import source_word
 from forwarder.dataplane.long_frames import LONGEST
-from forwarder.dataplane.ring import ReceiveRing, Ring
+from forwarder.dataplane.ring import Batch, ReceiveRing, Ring
 from forwarder.dataplane.slot_ring import SlotRing
 from forwarder.dataplane.transmit import Sent
 from forwarder.packet.packet_socket import link_header_length, map_ring, take_error, take_statistics
@@ -37,7 +38,10 @@ MapMemory: TypeAlias = Callable[[socket.socket, RingLayout], mmap.mmap]
 
 
 class Attachment:
-    """Open from `__init__` to `close`; `counters` is the port's row in the worker's segment."""
+    """Open from `__init__` to `close`; `counters` is the port's row in the worker's segment.
+
+    `portions`: what of the frames that the ring has lent is still to be carried, where that takes several breaths.
+    """
 
     def __init__(
         self,
@@ -60,6 +64,7 @@ class Attachment:
             self.ring = SlotRing(self._memory, layout, counters[POSITION : POSITION + 1], self._queued)
         else:
             self.ring = ReceiveRing(self._memory, layout, int(counters[POSITION]) % layout.units)
+        self.portions: deque[Batch] = deque()
         self.refresh(port)
 
     def refresh(self, port: Port) -> None:
@@ -86,6 +91,14 @@ class Attachment:
         self.counters[TX_BYTES] += sent.bytes
         if sent.failed:
             self.count(Reason.TRANSMIT_FAILED, sent.failed)
+
+    def give_up(self) -> None:
+        """Count what will not be carried any more: the rest of what is lent, and what the ring has besides."""
+        if self.portions:
+            self.count(Reason.RING_FULL, sum(len(portion.frame) for portion in self.portions))
+            self.portions.clear()
+            self.ring.release()
+        self.count(Reason.RING_FULL, self.ring.left())
 
     def beat(self) -> None:
         """Note where we are in the ring, what the kernel dropped, and whether it fills the ring no more."""

@@ -5,23 +5,26 @@ wait for. Therefore batches are held `gather` seconds apart, as soon as that man
 meantime that it is worth it. A batch that takes longer than that to carry sets its own pace: the more has come in
 meanwhile, the more goes together, so the cost of a frame falls as the load rises.
 
-A large batch of one flow would only leave the caches, from which every port copies it, and keep the last port waiting;
-one of many interleaved flows has to be large, or there is nothing to gather. So the limit follows the numbers of ports
-and of flows that were found. Pure: the clock is the caller's.
+A large batch would only leave the caches, from which every port copies it, and keep the last port and all other rings
+waiting; but of many interleaved flows many frames have to be taken from the ring, or there is nothing to gather. So
+there are two numbers: what is carried at once (`limit`) follows the number of ports and the time it took, what is taken
+from a ring (`reach`) the number of flows that were found; `portions` lie between them. Pure: the clock is the caller's.
 """
 
-FEWEST, USUAL, MOST = 256, 2048, 16384
-"""Frames in a batch: several super-datagrams, as much as stays in the caches, a third of an upstream ring."""
+FEWEST, USUAL = 256, 2048
+"""Frames that are carried at once, at least and at most: several super-datagrams, and what stays in the caches. Larger
+ones, up to 16,384, carried 1,000 flows no faster."""
+MOST = 16384
+"""Frames that are taken from a ring: a third of an upstream ring, since as many come in while they are carried."""
 COPIES = 65536
-"""Frames that leave in a batch of one flow, all ports together: about 40 ms of work."""
+"""Frames that leave in a batch, all ports together: about 40 ms of work."""
 SHORT, LONG = 16, 40
 """Frames of a flow in a batch: where more are still much cheaper, and where there is hardly anything left to win."""
 
 LONGEST = 0.040
 """Seconds that a batch may take: nobody else's frames, no news and no heartbeat wait longer."""
 AIM = 0.9 * LONGEST
-"""Seconds that a batch which could do with more frames takes: with halving and doubling it was 28 ms of these 40, which
-are a tenth of what 1,000 flows carry."""
+"""Seconds that the next one shall take where time is what bounds it; with halving and doubling it was 28 ms of 40."""
 
 WORTH_WAITING = 12
 """Frames in a batch that are worth a wait; about where half of a batch's cost is its fixed part."""
@@ -35,29 +38,28 @@ class Pace:
         self.gather = gather
         self._began = 0.0
         self._rate = 0.0
-        self._most = MOST
-        self.limit = USUAL
+        self._most = USUAL
+        self.limit = USUAL  # frames that are carried at once
+        self.reach = USUAL  # frames that are taken from a ring, and carried in portions if that are more
 
     def bound(self, ports: int) -> None:
         """No batch can go to more than so many ports. Of 250 and more even the smallest batch may take too long."""
-        self._most = min(max(COPIES // max(ports, 1), FEWEST), MOST)
+        self._most = min(max(COPIES // max(ports, 1), FEWEST), USUAL)
         self.limit = min(self.limit, self._most)
 
-    def fit(self, frames: int, flows: int, ports: int, seconds: float) -> None:
-        """A batch had `frames` of so many flows that can be gathered, for so many ports: how large the next may be.
-
-        It took `seconds`.
-        """
-        enough = min(max(COPIES // max(ports, 1), FEWEST), USUAL)
+    def fit(self, frames: int, flows: int, seconds: float) -> None:
+        """What was carried at once had `frames` of so many flows that can be gathered, and took `seconds`."""
         if seconds > LONGEST:
             self.limit = max(int(min(self.limit, frames) * AIM / seconds), FEWEST)
         elif 2 * frames < self.limit:
             return
-        elif frames < SHORT * flows:
-            if seconds < AIM:
-                self.limit = min(max(int(frames * AIM / seconds), self.limit), 2 * self.limit, self._most)
+        elif seconds < AIM:
+            self.limit = min(max(int(frames * AIM / seconds), self.limit), 2 * self.limit, self._most)
+        if frames < SHORT * flows:
+            self.reach = min(2 * self.reach, MOST)
         elif frames > LONG * flows:
-            self.limit = max(self.limit // 2, enough)
+            self.reach //= 2
+        self.reach = max(self.reach, self.limit)
 
     def wait(self, now: float) -> float:
         """Seconds to wait before frames that are ready now are taken."""

@@ -10,6 +10,7 @@ from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.forwarding import verdicts
 from forwarder.dataplane.frame import NONE, Columns, Positions, columns
 from forwarder.dataplane.paths import Paths
+from forwarder.dataplane.portions import portions
 from forwarder.dataplane.ring import Batch
 from forwarder.dataplane.scalar import Scalar
 from forwarder.dataplane.segmentation import HEADERS
@@ -24,11 +25,10 @@ Reasons = npt.NDArray[np.uint8]
 
 
 class Carried(NamedTuple):
-    """A batch that is done with: its frames, flows of these that can be gathered, ports that any of them went to."""
+    """A batch or portion that is done with: its frames, and the flows of these that can be gathered."""
 
     frames: int
     flows: int = 1
-    ports: int = 0
 
 
 NOTHING = Carried(0)
@@ -45,18 +45,24 @@ class Pipeline:
         self.use_segments(transmitter.segments)
         self.ports_changed()
 
-    def carry(self, ingress: Attachment, limit: int, few: int, now: float) -> Carried:
-        """Carry what the ring of `ingress` has ready, `limit` frames or so, in the cheapest way that suits.
+    def carry(self, ingress: Attachment, limit: int, reach: int, few: int, now: float) -> Carried:
+        """Carry what the ring of `ingress` has ready, `limit` frames at most, in the cheapest way that suits.
 
-        `few` frames are carried singly.
+        The ring is asked for `reach` frames or so; what is beyond `limit` is carried by the calls that follow. `few`
+        frames are carried singly.
         """
-        ring = ingress.ring
-        frames = ring.look(limit)
-        if not frames:
+        ring, waiting = ingress.ring, ingress.portions
+        if waiting:
+            frames = 0
+        elif not (frames := ring.look(reach)):
             return NOTHING
         try:
             if self._decisions.behind:  # what is carried is decided by the routes there are when the ring has been read
                 self._decisions.refresh()
+            if frames > limit:
+                waiting.extend(portions(ring.batch(), limit, self._decisions.flows.secret))
+            if waiting:
+                return self.forward(ingress, waiting.popleft(), now)
             if ingress.port.index in self._decisions.listening:  # every frame may move its flow to another upstream
                 return self.forward(ingress, ring.batch(), now)
             self._scalar.own = self._decisions.own
@@ -67,7 +73,8 @@ class Pipeline:
                 return self._forward_stream(found, now)
             return self.forward(ingress, ring.batch(), now)
         finally:
-            ring.release()
+            if not waiting:
+                ring.release()
 
     def _forward_stream(self, recognised: Recognised, now: float) -> Carried:
         self._transmitter.send_stream(recognised)
@@ -75,7 +82,7 @@ class Pipeline:
         stream.counters[RX_PACKETS] += count
         stream.counters[RX_BYTES] += count * stream.length
         self._decisions.flows.account_one(stream.path.row, count, count * (stream.size + HEADERS), now)
-        return Carried(count, ports=len(stream.path.ways))
+        return Carried(count)
 
     def forward(self, ingress: Attachment, batch: Batch, now: float) -> Carried:
         """Decide on every frame of a batch and send what is wanted."""
@@ -91,8 +98,8 @@ class Pipeline:
             runs = self._transmitter.arrange(header, batch, frames, rows[frames])
             heads = rows[runs.heads]
             going = Going(heads, self._decisions.flows.ports(heads), now)
-            ports = self._transmitter.send(header, batch, runs, going)
-            return Carried(len(rows), runs.flows, ports)
+            self._transmitter.send(header, batch, runs, going)
+            return Carried(len(rows), runs.flows)
         return Carried(len(rows))
 
     def use_segments(self, segments: int) -> None:

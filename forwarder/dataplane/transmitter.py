@@ -113,15 +113,14 @@ class Transmitter:
             return singles(frames)
         return gather(header, batch, frames, flows, self.segments)
 
-    def send(self, header: Columns, batch: Batch, runs: Runs, going: Going) -> int:
-        """Send the runs of a batch where they are `going`; to how many ports. The rows may be rewritten.
+    def send(self, header: Columns, batch: Batch, runs: Runs, going: Going) -> None:
+        """Send the runs of a batch where they are `going`. The rows may be rewritten.
 
         A port that has to judge every datagram, for its MTU or a rate limit, gets them one by one.
         """
         load = _Load(header, batch, runs, going)
         choosy, others = [], []
-        some = load.leaving.some
-        for index in _bits(some):
+        for index in _bits(load.leaving.some):
             port = self.ports.get(index)
             if port is None:
                 self._count_lost(index, load)
@@ -132,7 +131,6 @@ class Transmitter:
         self._send_all(others, load)
         if choosy:
             self._send_all(choosy, _Load(header, batch, singles(runs.frames), going.repeated(runs.size)))
-        return some.bit_count()
 
     def _count_lost(self, index: int, load: "_Load") -> None:
         """What should leave by a port that we do not have."""

@@ -31,7 +31,6 @@ from forwarder.process import control
 from forwarder.process.child import Start, bootstrap
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration, Port
-from forwarder.state.reasons import Reason
 from forwarder.state.route_reader import RouteReader
 from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.worker_segment import (
@@ -199,9 +198,9 @@ class Worker:
     # frames
 
     def _carry(self, port: Attachment) -> int:
-        """Carry one batch; how many frames the ring had."""
+        """Carry one batch, or a portion of one; how many frames that were."""
         began = time.monotonic()
-        carried = self._pipeline.carry(port, self._pace.limit, self._profile.few, began)
+        carried = self._pipeline.carry(port, self._pace.limit, self._pace.reach, self._profile.few, began)
         if carried.frames:
             self._header[BATCHES] += 1
             self._header[FRAMES] += carried.frames
@@ -264,7 +263,7 @@ class Worker:
         """
         while time.monotonic() < self._drain_until and self._carry(port):
             pass
-        port.count(Reason.RING_FULL, port.ring.left())
+        port.give_up()
 
     # once a second
 
