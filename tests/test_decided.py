@@ -304,7 +304,7 @@ def test_it_does_not_matter_when_the_configuration_comes(plane):
     fresh.tidy(1.0)
     fresh.configure(Configuration(1, Settings(), ()))
     fresh.tidy(2.0)
-    assert (len(fresh.flows), fresh.behind, fresh.listening) == (0, False, frozenset())
+    assert (len(fresh.flows), fresh.routes.pending, fresh.listening) == (0, False, frozenset())
 
 
 def test_hardware_addresses_are_those_of_ethernet_ports_that_exist(plane):

@@ -87,7 +87,7 @@ class World:
         return [ports if ok else Reason(verdict) for ok, ports, verdict in found]
 
     def refresh(self) -> None:
-        while self.decisions.behind:
+        while self.decisions.routes.pending:
             self.decisions.refresh()
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ def test_many_changed_routes_are_taken_over_by_and_by():
         for number in range(2 * MOST_ROUTES + 1):
             plane.join(G + number, D1)
         taken = 0
-        while plane.decisions.behind:
+        while plane.decisions.routes.pending:
             plane.decisions.refresh()
             taken += 1
         assert taken == 3
@@ -167,7 +167,7 @@ def test_a_first_configuration_takes_all_routes_there_are():
             plane.join(G + number, D1)
         successor = Decisions(plane.flows, RouteReader(plane.descriptors[0]), MembershipReader(plane.descriptors[1]))
         successor.configure(Configuration(1, Settings(), PORTS))
-        assert not successor.behind
+        assert not successor.routes.pending
 
 
 def test_new_flows_are_decided_in_the_order_in_which_they_came():

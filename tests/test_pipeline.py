@@ -186,9 +186,9 @@ def test_routes_that_came_after_the_worker_woke_up_count_for_what_it_reads_now(p
     world = plane(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
     assert world.frames(UP, DATA) == [0, 0, 0]
     world.join(D1)
-    assert world.decisions.behind
+    assert world.decisions.routes.pending
     assert world.frames(UP, DATA) == [0, 1, 0]
-    assert not world.decisions.behind
+    assert not world.decisions.routes.pending
     world.join(D2)
     assert world.frames(UP, DATA) == [0, 0, 1]
 

@@ -77,9 +77,9 @@ def test_a_port_that_comes_later_is_read_too(rig):
 def test_news_of_routes_need_no_frame(rig):
     world = rig().run()
     world.join(D2, group=G)
-    assert world.worker._decisions.behind
+    assert world.worker._decisions.routes.pending
     assert world.breathe() == 1
-    assert not world.worker._decisions.behind
+    assert not world.worker._decisions.routes.pending
     with pytest.raises(BlockingIOError):
         os.eventfd_read(world.descriptors["wake"])
 
@@ -141,7 +141,7 @@ def test_what_the_ring_of_a_port_that_goes_still_holds_is_carried(rig):
     world.breathe()
     assert sent(world)[D1] == 7
     assert sorted(world.worker._berths.attached) == [D1, D2]
-    assert sorted(world.worker._berths._by_descriptor.values()) == [D1, D2]
+    assert sorted(each.port.index for each in world.worker._berths.rings.values()) == [D1, D2]
     world.links[UP].fill([DATA])
     assert world.breathe() == 0
 

@@ -27,7 +27,7 @@ def key_of(port: Port) -> Key:
 
 
 class Berths:
-    """Attachments by port index in `attached`; `poll` gets their descriptors."""
+    """Attachments by port index in `attached`, and in `rings` by the descriptor that is polled; `poll` gets these."""
 
     def __init__(
         self,
@@ -44,15 +44,10 @@ class Berths:
         self._counters, self._poll, self._map_memory = counters, poll, map_memory
         self._drain, self._changed = drain, changed
         self.attached: dict[int, Attachment] = {}
+        self.rings: dict[int, Attachment] = {}
         self.complete = False  # every port there was at the start has been lent
         self._lent: dict[Key, tuple[RingLayout, int, int, int]] = {}  # layout, ring, transmit, generation
         self._keys: dict[int, Key] = {}
-        self._by_descriptor: dict[int, int] = {}
-
-    def at(self, descriptor: int) -> Attachment | None:
-        """The port whose ring has this descriptor."""
-        index = self._by_descriptor.get(descriptor)
-        return None if index is None else self.attached[index]
 
     def missing(self, ports: Iterable[Port]) -> int:
         """Bitmap of the ports that are up and not attached."""
@@ -91,7 +86,7 @@ class Berths:
         layout, ring, transmit, _ = self._lent[key]
         made = Attachment(port, layout, ring, transmit, self._counters[port.index], self._map_memory)
         self.attached[port.index], self._keys[port.index] = made, key
-        self._by_descriptor[made.receiving()] = port.index
+        self.rings[made.receiving()] = made
         if self.complete:
             self._poll.register(made.receiving(), select.POLLIN)
 
@@ -108,6 +103,6 @@ class Berths:
         if self.complete:
             self._drain(port)
             self._poll.unregister(port.receiving())
-        del self._by_descriptor[port.receiving()], self.attached[index], self._keys[index]
+        del self.rings[port.receiving()], self.attached[index], self._keys[index]
         self._changed()  # the next ring that is drained sends nothing to this port, whose descriptor may be another's
         port.close()

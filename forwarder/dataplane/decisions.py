@@ -50,7 +50,7 @@ class Decisions:
     """One worker's answer to: what becomes of the flow of each of these frames?"""
 
     def __init__(self, flows: FlowTable, routes: RouteReader, membership: MembershipReader) -> None:
-        self.flows, self._routes, self._membership = flows, routes, membership
+        self.flows, self.routes, self._membership = flows, routes, membership
         self.own = OwnAddresses({})
         self._fib, self._standby = Fib(), Standby(flows.capacity)
         self.listening = frozenset[int]()  # ports whose frames may move flows from one upstream to another (`heard`)
@@ -87,14 +87,9 @@ class Decisions:
                 if self._standby.concerns(ingress) and reason in (Reason.FORWARD, Reason.STANDBY_DUPLICATE):
                     self._standby.adopt(ingress, pair, row, reason == Reason.FORWARD, seen)
 
-    @property
-    def behind(self) -> bool:
-        """Whether there is more for `refresh`: routes that changed since, were too many, or were being written."""
-        return self._routes.pending
-
     def refresh(self, most: int | None = MOST_ROUTES) -> None:
-        """Take over changed routes, of so many rows, and roles."""
-        changes = self._routes.changes(most)
+        """Take over changed routes, of so many rows, and roles; `routes.pending` says whether there is more."""
+        changes = self.routes.changes(most)
         for key, row in changes:
             self._set(key, row)
         if changes:

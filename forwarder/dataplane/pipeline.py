@@ -38,7 +38,7 @@ class Pipeline:
     """Carries batches from any port to the ports that want them."""
 
     def __init__(self, decisions: Decisions, transmitter: Transmitter) -> None:
-        self._decisions, self._transmitter = decisions, transmitter
+        self._decisions, self._transmitter, self._routes = decisions, transmitter, decisions.routes
         self._paths = Paths(decisions.flows, transmitter.ports)
         self._scalar = Scalar(self._paths)
         self._steady = Steady(self._scalar, transmitter.capacity)
@@ -57,7 +57,7 @@ class Pipeline:
         elif not (frames := ring.look(reach)):
             return NOTHING
         try:
-            if self._decisions.behind:  # what is carried is decided by the routes there are when the ring has been read
+            if self._routes.pending:  # what is carried is decided by the routes there are when the ring has been read
                 self._decisions.refresh()
             if frames > limit:
                 waiting.extend(portions(ring.batch(), limit, self._decisions.flows.secret))

@@ -56,7 +56,7 @@ PAUSE = 0.00015                 # seconds between two bursts of a flow: receiver
 BUSY = 0.5                      # share of a processor that leaves us no time for pauses
 SPENT = 0.8                     # the same of the time in which we had anything to do, processor or not
 CROWDED = 0.02                  # share of a second in which we waited for a processor that others had
-RETRY = 0.01                    # seconds until a row is looked at again that was being written
+RETRY = 0.01                    # seconds until a row is looked at again that may have been in the middle of a change
 
 SEGMENTS_OF = {0: 0, PLAIN: 0, GSO_TAKEN: SEGMENTS, GSO_MORE: MORE_SEGMENTS}
 
@@ -88,8 +88,8 @@ class Worker:
             self._poll.register(descriptor, select.POLLIN)
         self._berths = Berths(self._segment.ports, self._poll, map_memory, self._drain, self._changed)
         flows = FlowTable(self._segment.flows, _random_key())
-        routes, membership = RouteReader(descriptors["routes"]), MembershipReader(descriptors["membership"])
-        self._decisions = Decisions(flows, routes, membership)
+        self._routes = RouteReader(descriptors["routes"])
+        self._decisions = Decisions(flows, self._routes, MembershipReader(descriptors["membership"]))
         fanout = self._fanout = Fanout(parallel=len(os.sched_getaffinity(0)) > 1)
         others = [WorkerReader(fd).ports for name, fd in descriptors.items() if name.startswith("worker-")]
         ledger = Ledger(self._segment.ports, others)
@@ -117,17 +117,18 @@ class Worker:
             if self._profile.spin:
                 self._spin(next_beat)
             self._breathe(self._await(now, next_beat))
-            if self._decisions.behind:
-                self._decisions.refresh()
 
     def _await(self, now: float, next_beat: float) -> list[tuple[int, int]]:
         """What is ready: at once, or under load when the next batch is due or there are news, whichever is sooner."""
+        behind = self._routes.pending
+        if behind:
+            self._decisions.refresh()
         if self._profile.spin:
             return self._poll.poll(0)
         if wait := self._pace.wait(now):
             select.select(self._news, (), (), wait)
             return self._poll.poll(0)
-        return self._poll.poll((RETRY if self._decisions.behind else next_beat - now) * 1000)
+        return self._poll.poll((RETRY if behind else next_beat - now) * 1000)
 
     def _spin(self, until: float) -> None:
         """Look at all rings again and again; now and then, and when `until` has come, it is time for the news.
@@ -181,7 +182,7 @@ class Worker:
         return ready[:news] + ready[at:] + ready[news:at]
 
     def _attend(self, descriptor: int, events: int) -> None:
-        if (port := self._berths.at(descriptor)) is not None:
+        if (port := self._berths.rings.get(descriptor)) is not None:
             if events & (select.POLLERR | select.POLLNVAL):
                 port.settle_error()
             for _ in range(TURN):

@@ -32,10 +32,10 @@ MEMBARRIER_NUMBER = 283  # of all newer machines (asm-generic/unistd.h): aarch64
 QUERY, GLOBAL_EXPEDITED = 0, 2  # linux/membarrier.h
 
 
-def fence_for(machine: str) -> Callable[[], None]:
+def fence_for(machine: str) -> Callable[[], object]:
     """The full fence that machines of this kind (os.uname) need, as cheap as it is to be had."""
     if machine in IN_ORDER:
-        return _nothing
+        return bool  # which does nothing, and costs half of what a function of ours would
     return membarrier(machine) or two_locks()
 
 
@@ -65,10 +65,6 @@ def two_locks() -> Callable[[], None]:
             pass
 
     return fence
-
-
-def _nothing() -> None:
-    """No instruction is needed."""
 
 
 acquire = release = fence_for(os.uname().machine)
