@@ -568,8 +568,8 @@ def test_a_stream_goes_no_longer_to_a_port_that_went_nor_to_who_has_its_number(r
 def test_messages_that_stand_ready_are_laid_out_anew_for_other_segments_and_bursts(rig):
     world = streaming(rig)
     pipeline, transmitter = world.worker._pipeline, world.worker._transmitter
-    for segments, burst, pause, expected in ((5, 64, None, 3), (64, 4, lambda: True, 3), (64, 4, None, 1),
-                                             (64, 5, lambda: False, 3), (128, 64, None, 1)):  # fmt: skip
+    for segments, burst, pause, expected in ((5, 64, None, 3), (64, 4, lambda _: True, 3), (64, 4, None, 1),
+                                             (64, 5, lambda _: False, 3), (128, 64, None, 1)):  # fmt: skip
         pipeline.use_segments(segments)
         world.links[UP].fill(STREAM)
         transmitter.burst, transmitter.pause = burst, pause

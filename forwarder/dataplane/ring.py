@@ -209,7 +209,7 @@ class ReceiveRing:
         if first & 7 or room < LEAST or first >= self._size:
             return None
         snaplen, length, status, mac, net = FRAME.unpack_from(self.view, first + FRAME_START)
-        if not status & TP_STATUS_USER or net != NET or mac + snaplen > room:
+        if not status & TP_STATUS_USER or net != NET or mac > net or mac + snaplen > room:
             return None
         return Place(first + mac, first + net, snaplen, length)
 

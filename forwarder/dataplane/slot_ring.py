@@ -133,7 +133,7 @@ class SlotRing:
     def place(self, first: int) -> Place | None:
         """Where the frame in the slot at byte `first` lies; None where it does not fit or is not there."""
         status, length, snaplen, mac, net = HEADER.unpack_from(self.view, first)
-        if status & WHOLE != TP_STATUS_USER or net != NET_V2 or mac + snaplen > FRAME_SIZE:
+        if status & WHOLE != TP_STATUS_USER or net != NET_V2 or mac > net or mac + snaplen > FRAME_SIZE:
             return None
         return Place(first + mac, first + net, snaplen, length)
 
