@@ -319,6 +319,12 @@ def test_only_the_querier_mask_makes_not_querier():
     assert table.decide(D1, ip("192.168.10.9"), G) == Decision(Reason.FORWARD, bits(UP))
 
 
+def test_a_route_without_a_stamp_is_later_than_any_owner_of_a_port():
+    table = fib(upstream(), downstream(D1, assigned=1 << 40))
+    table.set_route(G, 32, None, 32, None, bits(D1))
+    assert table.decide(UP, A, G) == Decision(Reason.FORWARD, bits(D1))
+
+
 def test_ports_that_are_down_get_nothing():
     table = fib(upstream(up=False), downstream(D1, up=False), downstream(D2))
     table.set_route(G, 32, None, 32, None, bits(D1))

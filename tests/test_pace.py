@@ -44,6 +44,17 @@ def test_more_is_taken_while_there_are_few_frames_of_each_flow_and_less_when_the
     assert (pace.limit, pace.reach) == (USUAL, USUAL)
 
 
+def test_how_much_is_taken_is_judged_once_a_loan():
+    """Else a loan of eight portions would double or halve it eight times, past every size that is right."""
+    pace = Pace(0.002)
+    for done in (*[False] * 7, True):
+        pace.fit(USUAL, USUAL // 4, 0.001, done)
+    assert pace.reach == 2 * USUAL
+    pace.limit = FEWEST
+    pace.fit(FEWEST, 1, 0.001, done=False)
+    assert (pace.limit, pace.reach) == (2 * FEWEST, 2 * USUAL)
+
+
 def test_what_is_carried_at_once_is_the_smaller_the_more_ports_there_are():
     pace = Pace(0.002)
     pace.bound(64)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forwarder.dataplane.pair_index import OVERFLOW, PairIndex
+from forwarder.dataplane.pair_index import OVERFLOW, PairIndex, _multipliers
 
 KEY = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
 PLAIN_KEY = (1, 1)  # both places of a pair are the same, and pairs that differ in low bits only share them
@@ -145,3 +145,9 @@ def test_sources_that_used_to_share_a_slot_whatever_the_key_freeze_nothing():
         assert index.find(sources).tolist() == list(range(444))
         assert index.slots <= 16 * 444
         assert time.perf_counter() - began < 1.0
+
+
+@given(st.integers(0, (1 << 63) - 1), st.integers(0, (1 << 63) - 1))
+def test_all_multipliers_are_odd(first, second):
+    """An even one would lose bits of what it multiplies."""
+    assert all(each & 1 and each >> 64 == 0 for each in _multipliers((2 * first + 1, 2 * second + 1)))

@@ -34,7 +34,7 @@ from forwarder.state.worker_segment import BLOCK, FIRST_REASON, RX_BYTES, RX_PAC
 UP, UP2, D1, D2 = range(4)
 KEY = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
 G, S = address("239.1.1.1"), address("10.99.0.1")
-FAILOVER = 1.0
+FAILOVER = 2.0       # not 1, which a product does not show
 
 
 def port(index: int, role: str, **settings) -> Port:
@@ -109,7 +109,7 @@ class Plane:
         self.counters = np.zeros((64, BLOCK), np.uint64)
         self.transmitter = Transmitter(self.wires, TOGETHER, 1024, self.counters)
         self.limit = 1024       # frames that are carried at once
-        self.pipeline = Pipeline(self.decisions, self.transmitter)
+        self.pipeline = Pipeline(self.decisions, self.transmitter, KEY)
         self.configure(*ports)
 
     def configure(self, *ports: Port) -> None:

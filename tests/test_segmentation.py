@@ -352,3 +352,9 @@ def test_what_should_leave_by_a_port_that_is_not_there_is_counted_for_it():
         assert len(port.packets()) == 6
     assert counters[2, FIRST_REASON + Reason.TRANSMIT_FAILED - 1] == 6
     assert counters.sum() == 6
+
+
+def test_one_of_many_frames_is_a_run_of_itself():
+    batch = batch_of([datagram(number, 100) for number in range(5)])
+    runs = gather(columns(batch, 14), batch, np.array([3]), np.array([0]))
+    assert (runs.frames.tolist(), runs.first.tolist(), runs.size.tolist(), runs.gathered) == ([3], [0], [1], False)

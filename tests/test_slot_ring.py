@@ -202,14 +202,16 @@ def test_frames_are_lent_one_by_one_and_as_a_span(count):
     assert not ring.look()
     frames = numbered(count)
     assert all(map(kernel.fill, frames))
-    assert (ring.look(), ring.left()) == (count, count)
+    most = min(count, SLOTS // 2)   # room for what comes in while they are lent
+    assert (ring.look(), ring.left()) == (most, count)
+    frames, count = frames[:most], most
     places = ring.singly()
     assert [bytes(ring.view[place.mac : place.mac + place.snaplen]) for place in places] == frames
     assert {(place.net - place.mac, place.length) for place in places} == {(14, 60)}
     assert ring.evenly() == [(0, FRAME_SIZE, count)]
     assert ring.status(0) & TP_STATUS_USER
     ring.release()
-    assert (ring.look(), ring.position) == (0, count)
+    assert (ring.look(), ring.position) == (ring.left(), count)
 
 
 def test_a_frame_too_long_for_its_slot_is_lent_as_a_batch_alone():

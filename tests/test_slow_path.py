@@ -142,6 +142,14 @@ def test_no_port_is_left_without_any(stack, ports):
     assert all(int(port.counters[TX_PACKETS]) >= 20_000 // port.port.mtu for port in made)
 
 
+def test_a_port_that_everything_just_fits_has_no_share(stack):
+    ports = {index: stack.enter_context(egress_port(index, mtu)) for index, mtu in enumerate([1500, 3028, 9000])}
+    batch, bitmaps = batch_of([datagram(3000)]), np.array([[0b111]], np.uint64)
+    header, frames = columns(batch, 14), np.arange(1)
+    divided = Divided(header, batch, frames, outgoing(header, frames, bitmaps), bitmaps)
+    assert divided.share(ports, True) == BUDGET
+
+
 def test_a_batch_is_divided_once_for_all_ports_of_an_mtu(stack):
     ports = {index: stack.enter_context(egress_port(index, mtu)) for index, mtu in enumerate([1500, 1500, 600, 9000])}
     batch, bitmaps = batch_of([datagram(3000)]), np.array([[0b1111]], np.uint64)

@@ -142,6 +142,7 @@ FINISHED = stream(5, fragment=DF, how="valid")
         stream(5, 0, fragment=DF),
         [*FINISHED[:2], without_checksum(FINISHED[2]), *FINISHED[3:]],
         [*FINISHED[:4], without_checksum(FINISHED[4])],
+        [without_checksum(frame) for frame in FINISHED],
         changed(GOOD, 4, status=0x80),
         changed(FINISHED, 2, status=1),
         changed(GOOD, 2, padding=b"12"),

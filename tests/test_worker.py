@@ -10,10 +10,11 @@ from batches import Frame, address, ip_packet
 from test_segmentation import datagram
 from worker_rig import D1, D2, UP, Rig, port
 
+from forwarder.dataplane.pace import LONGEST_PAUSE
 from forwarder.dataplane.worker import BREATH, _random_key
 from forwarder.state.reasons import Reason
 from forwarder.state.settings import DataplaneSettings
-from forwarder.state.worker_segment import ASSIGNED, FIRST_REASON, POSITION, RX_PACKETS, TX_PACKETS
+from forwarder.state.worker_segment import ASSIGNED, FIRST_REASON, HEARTBEAT, POSITION, RX_PACKETS, TX_PACKETS
 
 G, S = address("239.1.1.1"), address("10.99.0.1")
 DATA = Frame(ip_packet(S, G))
@@ -90,6 +91,21 @@ def test_a_worker_ends_with_its_supervisor(rig):
     with pytest.raises(SystemExit) as end:
         world.breathe()
     assert end.value.code == 0
+
+
+def test_a_life_begins_with_a_beat_and_ends_with_the_supervisor(rig):
+    world = rig().run()
+    world.supervisor.close()
+    with pytest.raises(SystemExit):
+        world.worker.run()
+    assert int(world.state.header[HEARTBEAT]) > 0
+
+
+def test_without_frames_or_news_it_sleeps_until_the_next_beat(rig):
+    worker = rig().run().worker
+    began = time.monotonic()
+    assert worker._await(began, began + 0.2) == []
+    assert 0.15 < time.monotonic() - began < 5.0
 
 
 def test_to_be_woken_for_nothing_does_no_harm(rig):
@@ -349,16 +365,14 @@ def test_a_breath_begins_no_batch_when_its_time_is_over(rig):
 
     world.worker._pipeline.carry = slow
     world.worker._pace.limit = 8
-    for index in (UP, D1, D2):
-        world.links[index].fill([DATA] * 6)
     seen = []
-    for _ in range(3):
+    for _ in range(7):      # all have something all the time
+        for link in world.links.values():
+            link.fill([DATA] * 6)
         carried.clear()
         world.worker._breathe(world.worker._poll.poll(0))
         seen.append(list(carried))
-        for link in world.links.values():
-            link.settle()
-    assert seen == [[UP], [D1], [D2]]
+    assert seen == [[UP], [D1], [D2], [UP], [D1], [D2], [UP]]
 
 
 def portioned(rig) -> Rig:
@@ -385,6 +399,19 @@ def test_what_takes_several_breaths_leaves_news_and_other_rings_their_turn(rig):
     assert (counts[D1], counts[D2]) == (0, 40)
     assert world.state.port(UP).rx_packets == 60
     assert not world.worker._berths.attached[UP].ring.ready()
+
+
+def test_portions_wait_for_nothing(rig):
+    """No more can be gathered into them: neither the distance of batches holds them up, nor a limit that has grown."""
+    world = portioned(rig)
+    worker, up = world.worker, world.worker._berths.attached[UP]
+    worker._pace.gather, worker._pace._rate, worker._pace._began = 20.0, 1e6, time.monotonic()
+    began = time.monotonic()
+    assert worker._await(began, began + 60.0) == [(up.receiving(), select.POLLIN)]
+    assert time.monotonic() - began < 10.0
+    worker._pace.limit, worker._began = 1000, time.monotonic() + 60.0
+    worker._attend(up.receiving(), select.POLLIN)
+    assert not up.portions
 
 
 def test_a_beat_between_two_portions_notes_where_a_successor_begins(rig):
@@ -590,3 +617,13 @@ def test_bursts_have_pauses_where_the_last_breath_left_time_for_them(rig):
     worker._spent = 1.0
     worker._breathe([])
     assert worker._transmitter.pause is None
+
+
+def test_a_pause_is_as_long_as_there_is_time_and_is_no_work(rig):
+    worker = rig().run().worker
+    worker._began, worker._pace.gather = time.monotonic(), 60.0
+    assert worker._pause(1)
+    assert worker._paused == LONGEST_PAUSE
+    worker._pace.gather = 0.0
+    assert not worker._pause(1)
+    assert worker._paused == LONGEST_PAUSE

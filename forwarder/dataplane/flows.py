@@ -38,7 +38,7 @@ class FlowTable:
         self._columns = columns
         self.capacity, self.words = int(columns.ports.shape[0]), int(columns.ports.shape[1])
         self._cells = {field.name: memoryview(getattr(columns, field.name)) for field in fields(columns)}
-        self.secret = key  # a hash that uses it cannot be aimed at
+        self._key = key
         self.changes = 0  # how often something was decided or forgotten
         self.rebuild()
 
@@ -135,7 +135,7 @@ class FlowTable:
         rows = np.full(len(pairs), -1)
         free = self._allocate(len(pairs), held, now)
         if ingress not in self._indexes:
-            self._indexes[ingress] = PairIndex(self.secret)
+            self._indexes[ingress] = PairIndex(self._key)
         entered = self._indexes[ingress].add(pairs[: len(free)], free)
         rows[: len(free)][entered] = free[entered]
         if not entered.all():
@@ -228,7 +228,7 @@ class FlowTable:
         self._indexes: dict[int, PairIndex] = {}
         for ingress in np.unique(columns.ingress[live]).tolist():
             rows = live[columns.ingress[live] == ingress]
-            self._indexes[ingress] = PairIndex(self.secret)
+            self._indexes[ingress] = PairIndex(self._key)
             self._indexes[ingress].load(self.pairs(rows), rows)
 
     def _fill(self, rows: Positions, ingress: int, pairs: Pairs, now: float) -> None:

@@ -15,7 +15,8 @@ FEWEST, USUAL = 256, 2048
 """Frames that are carried at once, at least and at most: several super-datagrams, and what stays in the caches. Larger
 ones, up to 16,384, carried 1,000 flows no faster."""
 MOST = 16384
-"""Frames that are taken from a ring: a third of an upstream ring, since as many come in while they are carried."""
+"""Frames that are taken from a ring: a third of an upstream ring at high rates, since as many come in while they are
+carried; rings lend no more than half of themselves."""
 COPIES = 65536
 """Frames that leave in a batch, all ports together: about 40 ms of work."""
 SHORT, LONG = 16, 40
@@ -51,14 +52,19 @@ class Pace:
         self._most = min(max(COPIES // max(ports, 1), FEWEST), USUAL)
         self.limit = min(self.limit, self._most)
 
-    def fit(self, frames: int, flows: int, seconds: float) -> None:
-        """What was carried at once had `frames` of so many flows that can be gathered, and took `seconds`."""
+    def fit(self, frames: int, flows: int, seconds: float, done: bool = True) -> None:
+        """What was carried at once had `frames` of so many flows that can be gathered, and took `seconds`.
+
+        `done`: it was all that was taken, or the last of it; how much is taken is judged once.
+        """
         if seconds > LONGEST:
             self.limit = max(int(min(self.limit, frames) * AIM / seconds), FEWEST)
         elif 2 * frames < self.limit:
             return
         elif seconds < AIM:
             self.limit = min(max(int(frames * AIM / seconds), self.limit), 2 * self.limit, self._most)
+        if not done:
+            return
         if frames < SHORT * flows:
             self.reach = min(2 * self.reach, MOST)
         elif frames > LONG * flows:

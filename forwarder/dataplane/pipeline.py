@@ -1,5 +1,6 @@
 """One batch on its way through: header columns, verdicts, counters, and on to the transmitter."""
 
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
 from forwarder.dataplane.forwarding import verdicts
 from forwarder.dataplane.frame import NONE, Columns, Positions, columns
+from forwarder.dataplane.pair_index import Key
 from forwarder.dataplane.paths import Paths
 from forwarder.dataplane.portions import portions
 from forwarder.dataplane.ring import Batch
@@ -37,8 +39,10 @@ NOTHING = Carried(0)
 class Pipeline:
     """Carries batches from any port to the ports that want them."""
 
-    def __init__(self, decisions: Decisions, transmitter: Transmitter) -> None:
+    def __init__(self, decisions: Decisions, transmitter: Transmitter, key: Key) -> None:
+        """`key`: what portions are dealt out by; who watches their order may learn it, so it is nobody else's."""
         self._decisions, self._transmitter, self._routes = decisions, transmitter, decisions.routes
+        self._key = key
         self._paths = Paths(decisions.flows, transmitter.ports)
         self._scalar = Scalar(self._paths)
         self._steady = Steady(self._scalar, transmitter.capacity)
@@ -52,18 +56,19 @@ class Pipeline:
         frames are carried singly.
         """
         ring, waiting = ingress.ring, ingress.portions
+        listening = ingress.port.index in self._decisions.listening
         if waiting:
             frames = 0
-        elif not (frames := ring.look(reach)):
+        elif not (frames := ring.look(limit if listening or self._limited else reach)):
             return NOTHING
         try:
             if self._routes.pending:  # what is carried is decided by the routes there are when the ring has been read
                 self._decisions.refresh()
             if frames > limit:
-                waiting.extend(portions(ring.batch(), limit, self._decisions.flows.secret))
+                waiting.extend(portions(ring.batch(), limit, self._key))
             if waiting:
-                return self.forward(ingress, waiting.popleft(), now)
-            if ingress.port.index in self._decisions.listening:  # every frame may move its flow to another upstream
+                return self.forward(ingress, self._next_portion(waiting, limit), now)
+            if listening:  # every frame may move its flow to another upstream
                 return self.forward(ingress, ring.batch(), now)
             self._scalar.own = self._decisions.own
             if frames <= few:
@@ -75,6 +80,14 @@ class Pipeline:
         finally:
             if not waiting:
                 ring.release()
+
+    def _next_portion(self, waiting: deque[Batch], limit: int) -> Batch:
+        """Dealt out again where it is more than may be carried now: there are more ports, or it takes longer."""
+        portion = waiting.popleft()
+        if len(portion.frame) > limit:
+            waiting.extendleft(reversed(portions(portion, limit, self._key)))
+            portion = waiting.popleft()
+        return portion
 
     def _forward_stream(self, recognised: Recognised, now: float) -> Carried:
         self._transmitter.send_stream(recognised)
@@ -111,6 +124,9 @@ class Pipeline:
         """Ports came, went, or are no longer what they were; those of the bitmap `missing` are up, but not attached."""
         words = split_bitmap(missing, self._decisions.flows.words)
         self._missing = np.array(words, np.uint64) if missing else None
+        # A flow in portions comes once in a long loan: more than the buckets of a rate limit hold, and a silence to who
+        # listens whether another upstream has to take over. Such rings lend what is carried at once.
+        self._limited = any(port.limited for port in self._transmitter.ports.values())
         self._paths.forget()
         self._steady.forget()
 

@@ -5,7 +5,8 @@ of 16 datagrams takes 16,384 frames, which four ports are sent in some 110 ms. S
 portion was carried, and between two of them other rings, news and the heartbeat have their turn. A portion is a batch
 like any other, decided by what holds when its turn comes. It has whole flows, or its runs would be no longer than those
 of a small batch: frames are dealt out by a hash of their flow, in which nobody outside can aim at a portion. Where a
-portion ends within a flow, the rest of that is in the next one, in order.
+portion ends within a flow, the rest of that is in the next one, in order. The hash is linear, and portions leave in its
+order, so its key is for nothing else.
 """
 
 import numpy as np

@@ -156,11 +156,15 @@ class ReceiveRing:
         return bool(self._fields[self.position * self._stride + BLOCK_STATUS] & TP_STATUS_USER)
 
     def look(self, limit: int = 1024) -> int:
-        """Lends ready blocks of `limit` frames at most together, but one block at least: how many frames."""
+        """Lends ready blocks of `limit` frames at most together, but one block at least: how many frames.
+
+        No more than half of the ring: what is lent for long leaves room for what comes in. A block is closed after a
+        millisecond, so at low rates a few frames are many blocks.
+        """
         if self._blocks:
             raise RuntimeError("what was lent last was not released")
         fields, total, room = self._fields, 0, self._layout.block_size - LEAST
-        for number in range(self.position, self.position + self._layout.block_nr):
+        for number in range(self.position, self.position + max(self._layout.block_nr // 2, 1)):
             block = number % self._layout.block_nr * self._stride
             if not fields[block + BLOCK_STATUS] & TP_STATUS_USER:
                 break

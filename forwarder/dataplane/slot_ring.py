@@ -96,7 +96,7 @@ class SlotRing:
         """Lends filled slots, `limit` at most, that lie in a row and hold their frames; else one that does not."""
         if self._held:
             raise RuntimeError("what was lent last was not released")
-        most = min(limit, self._slots - 1, self._slots - self.position)  # never the whole ring: `_recover`
+        most = min(limit, self._slots // 2, self._slots - self.position)  # half a ring: room for what comes meanwhile
         count, fields, at = 0, self._fields, self.position * STRIDE
         while (status := fields[at + count * STRIDE]) & WHOLE == TP_STATUS_USER:
             count += 1

@@ -94,7 +94,7 @@ class Worker:
         ledger = Ledger(self._segment.ports, others)
         capacity = max(MOST, RingLayout().most_frames)
         self._transmitter = Transmitter(self._berths.attached, fanout, capacity, self._segment.ports, ledger)
-        self._pipeline = Pipeline(self._decisions, self._transmitter)
+        self._pipeline = Pipeline(self._decisions, self._transmitter, _random_key())
         self._next: int | None = None   # the descriptor that is first in the next breath
         self._spun = 0                  # the port that is looked at first when rings are polled busily
         self._profile = PROFILES["balanced"]
@@ -124,7 +124,7 @@ class Worker:
             self._decisions.refresh()
         if self._profile.spin:
             return self._poll.poll(0)
-        if wait := self._pace.wait(now):
+        if (wait := self._pace.wait(now)) and not any(port.portions for port in self._berths.rings.values()):
             select.select(self._news, (), (), wait)
             return self._poll.poll(0)
         return self._poll.poll((RETRY if behind else next_beat - now) * 1000)
@@ -185,7 +185,8 @@ class Worker:
             if events & (select.POLLERR | select.POLLNVAL):
                 port.settle_error()
             for _ in range(TURN):
-                if 2 * self._carry(port) < self._pace.limit or time.monotonic() - self._began > BREATH:
+                few = 2 * self._carry(port) < self._pace.limit and not port.portions
+                if few or time.monotonic() - self._began > BREATH:
                     return
         elif descriptor == self._wake:
             with suppress(BlockingIOError):  # woken for nothing
@@ -204,7 +205,7 @@ class Worker:
         if carried.frames:
             self._header[BATCHES] += 1
             self._header[FRAMES] += carried.frames
-            self._pace.fit(*carried, time.monotonic() - began)
+            self._pace.fit(*carried, time.monotonic() - began, done=not port.portions)
         return carried.frames
 
     # news
