@@ -59,3 +59,15 @@ def test_a_child_keeps_no_capability():
             "[line.split()[1] for line in open('/proc/self/status') if line.startswith('CapAmb')])")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(result.stdout) <= set("[]', 0\n")
+
+
+def test_a_channel_with_a_high_number_gets_a_low_one():
+    """A worker that is started beside a thousand sockets of the supervisor's waits by select(2) all the same."""
+    code = ("import fcntl, os, resource, select, socket; from forwarder.process.child import lowest; "
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1])); "
+            "ours, theirs = socket.socketpair(); high = fcntl.fcntl(theirs.detach(), fcntl.F_DUPFD, 1500); "
+            "low = lowest(high); ours.send(b'x'); print(select.select([low], [], [], 5.0)[0] == [low], low < 100); "
+            "os.fstat(low); os.set_inheritable(low, True); os.fstat(high)")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout == "True True\n"
+    assert "Bad file descriptor" in result.stderr       # the high one is closed

@@ -122,7 +122,6 @@ def test_a_successor_goes_on_where_the_ring_says_and_with_the_counters_it_finds(
         world.links[UP].fill([DATA] * 2)
         world.breathe()
     world.links[UP].fill([DATA] * 3)        # nobody took these
-    predecessor = world.worker
     world.start()
     world.lend()
     world.complete()
@@ -130,8 +129,6 @@ def test_a_successor_goes_on_where_the_ring_says_and_with_the_counters_it_finds(
     assert sent(world)[D1] == 13
     assert int(world.state.ports[UP, RX_PACKETS]) == world.state.frames == 13
     assert len(world.worker._decisions.flows) == 1
-    for each in predecessor._berths.attached.values():
-        each.close()
 
 
 def test_counters_of_a_port_index_start_over_with_a_new_owner_only(rig):
@@ -419,15 +416,11 @@ def test_a_beat_between_two_portions_notes_where_a_successor_begins(rig):
     world = portioned(rig)
     world.worker._beat(time.monotonic())
     assert int(world.state.ports[UP, POSITION]) == 0
-    predecessor = world.worker
     world.start()
     world.lend()
     world.complete()
     world.breathe()
     assert sent(world)[D1] == 60
-    for each in predecessor._berths.attached.values():
-        each.portions.clear()
-        each.close()
 
 
 def test_what_is_left_in_portions_of_a_port_that_goes_is_carried_or_counted(rig):

@@ -90,6 +90,7 @@ class Rig:
 
     def __init__(self, *ports: Port, dataplane: DataplaneSettings | None = None) -> None:
         self._maps: dict[int, int] = {}
+        self._workers: list[Worker] = []
         self.descriptors = {
             "wake": os.eventfd(0, os.EFD_NONBLOCK), "segment": worker_segment.create(0, 64, 64),
             "configuration": snapshot.create("configuration"), "routes": routes.create(64, 64),
@@ -112,6 +113,7 @@ class Rig:
         self.supervisor, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.supervisor.setblocking(False)
         self.worker = Worker(Start(theirs, {}, self.descriptors), self._map)
+        self._workers.append(self.worker)
         self.worker._configure()
 
     def configure(self, *ports: Port) -> None:
@@ -177,8 +179,14 @@ class Rig:
             said.append(message["type"])
 
     def close(self) -> None:
-        for index in list(self.worker._berths.attached):
-            self.worker._berths.attached[index].close()
+        for worker in self._workers:
+            for attached in worker._berths.attached.values():
+                attached.portions.clear()
+                attached.close()
+            for _, ring, transmit, _ in worker._berths._lent.values():
+                os.close(ring)
+                os.close(transmit)
+            worker._control.close()
         for link in self.links.values():
             link.close()
         self.supervisor.close()

@@ -5,6 +5,7 @@ supervisor's process id. Its imports are done by the time it asks for its start 
 """
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -34,7 +35,7 @@ def bootstrap(name: str) -> Start:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     setproctitle(name)
-    channel = socket.socket(fileno=channel_number)
+    channel = socket.socket(fileno=lowest(channel_number))
     received = control.receive(channel)
     if received is None:
         raise SystemExit(0)
@@ -44,3 +45,14 @@ def bootstrap(name: str) -> Start:
         level=arguments["log_level"].upper(), format=f"%(asctime)s {arguments['name']} %(levelname)s %(message)s"
     )
     return Start(channel, arguments, descriptors)
+
+
+def lowest(descriptor: int) -> int:
+    """The same descriptor under the lowest number that is free, instead of its own.
+
+    A child gets it under the number that it has in the supervisor, which is high where there are many ports; and
+    select(2), by which a worker waits for fractions of a millisecond, takes no number above 1023.
+    """
+    low = os.dup(descriptor)
+    os.close(descriptor)
+    return low
