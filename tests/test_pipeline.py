@@ -266,6 +266,19 @@ def test_fragments_count_against_the_limit_in_their_place(plane):
 STEADY = [datagram(number, flow=(S, G), fragment=0x4000) for number in range(20)]
 
 
+def test_a_stream_goes_where_it_is_wanted_now_although_another_flow_was_looked_up_meanwhile(plane):
+    world = plane(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
+    world.pipeline.use_segments(64)
+    world.join(D1)
+    world.join(D1, group=G + 1)
+    for now in (1.0, 1.1):
+        assert world.carry(UP, STEADY, now) == [0, 1, 0]
+    assert world.frames(UP, ip_packet(S, G + 1), now=1.2) == [0, 1, 0]
+    world.join(D2)
+    assert world.frames(UP, ip_packet(S, G + 1), now=1.3) == [0, 1, 0]
+    assert world.carry(UP, STEADY, 1.4) == [0, 0, 1]
+
+
 def test_a_steady_stream_is_limited_like_any_other(plane):
     limited = port(D1, "downstream", rate_limit=80_000)
     world = plane(port(UP, "upstream"), limited, port(D2, "downstream"))
@@ -446,6 +459,15 @@ def test_a_flow_whose_only_way_out_is_not_there_yet_is_not_forwarded(plane):
     world.pipeline.ports_changed()
     assert world.frames(UP, DATA, DATA)[-1] == 2
     assert (int(world.columns.packets[row]), int(world.columns.dropped[row])) == (2, 3)
+
+
+def test_beside_a_port_that_is_not_there_yet_flows_that_nobody_wants_are_counted_as_ever(plane):
+    world = plane(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
+    world.join(D2)
+    world.pipeline.ports_changed(1 << D1)
+    assert world.frames(UP, DATA, *[ip_packet(S, G + 1)] * 3) == [0, 0, 1]
+    rows = world.row(UP), world.row(UP, group=G + 1)
+    assert [(int(world.columns.packets[row]), int(world.columns.dropped[row])) for row in rows] == [(1, 0), (3, 0)]
 
 
 def test_what_the_kernel_could_not_fill_is_neither_forwarded_nor_counted(plane):

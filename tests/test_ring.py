@@ -366,3 +366,15 @@ def test_spans_reach_no_further_than_their_frames_and_their_block():
         ring = ReceiveRing(kernel.buffer, LAYOUT)
         assert ring.look() == min(count, LAYOUT.most_frames)
         assert ring.evenly() is None
+
+
+def test_frames_are_at_multiples_of_eight_whatever_the_ring_says():
+    """Headers are read as words of eight octets: a chain of even steps of four more would be read beside itself."""
+    kernel = Kernel()
+    kernel.fill([b"x" * 30] * 20)
+    step = 148      # of four, not of eight
+    for at in range(FIRST, FIRST + 20 * step, step):
+        struct.pack_into("=I", kernel.buffer, at, step if at < FIRST + 19 * step else 0)
+    batch = receive(ReceiveRing(kernel.buffer, LAYOUT))
+    assert batch is not None
+    assert not (batch.frame & 7).any()

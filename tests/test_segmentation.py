@@ -358,3 +358,14 @@ def test_one_of_many_frames_is_a_run_of_itself():
     batch = batch_of([datagram(number, 100) for number in range(5)])
     runs = gather(columns(batch, 14), batch, np.array([3]), np.array([0]))
     assert (runs.frames.tolist(), runs.first.tolist(), runs.size.tolist(), runs.gathered) == ([3], [0], [1], False)
+
+
+@pytest.mark.parametrize("row", [1 << 16, (1 << 16) + 1, 1 << 20])
+def test_rows_of_a_large_table_are_told_apart(row):
+    """Those that sixteen bits would take for another."""
+    flows = [row & 0xFFFF, row] * 4
+    frames = [datagram(number, 100, flow=(A, G + number % 2), fragment=0x4000) for number in range(8)]
+    runs = runs_of(frames, flows)
+    assert runs.flows == 2
+    assert [len({flows[frame] for frame in runs.frames[first : first + size].tolist()})
+            for first, size in zip(runs.first.tolist(), runs.size.tolist(), strict=True)] == [1] * len(runs.size)

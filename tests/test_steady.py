@@ -119,6 +119,11 @@ def without_checksum(frame: Frame) -> Frame:
     return replace(frame, packet=frame.packet[:26] + bytes(2) + frame.packet[28:])
 
 
+def with_another_seed(frame: Frame) -> Frame:
+    """The datagram with a checksum to be finished from what is not the sum of its pseudo header."""
+    return replace(frame, packet=frame.packet[:27] + bytes([frame.packet[27] ^ 1]) + frame.packet[28:])
+
+
 GOOD = stream(5, fragment=DF)
 FINISHED = stream(5, fragment=DF, how="valid")
 
@@ -143,6 +148,8 @@ FINISHED = stream(5, fragment=DF, how="valid")
         [*FINISHED[:2], without_checksum(FINISHED[2]), *FINISHED[3:]],
         [*FINISHED[:4], without_checksum(FINISHED[4])],
         [without_checksum(frame) for frame in FINISHED],
+        [with_another_seed(frame) for frame in GOOD],
+        [replace(frame, vnet=bytes(10)) for frame in GOOD],
         changed(GOOD, 4, status=0x80),
         changed(FINISHED, 2, status=1),
         changed(GOOD, 2, padding=b"12"),

@@ -11,7 +11,7 @@ from test_segmentation import datagram
 from worker_rig import D1, D2, UP, Rig, port
 
 from forwarder.dataplane.pace import LONGEST_PAUSE
-from forwarder.dataplane.worker import BREATH, _random_key
+from forwarder.dataplane.worker import BREATH, SPINS, _random_key
 from forwarder.state.reasons import Reason
 from forwarder.state.settings import DataplaneSettings
 from forwarder.state.worker_segment import ASSIGNED, FIRST_REASON, HEARTBEAT, POSITION, RX_PACKETS, TX_PACKETS
@@ -345,6 +345,17 @@ def test_polling_busily_every_ring_has_its_turn_and_the_news_theirs(rig):
     world.worker._spin(time.monotonic() + 60.0)
     assert time.monotonic() - began < 5.0
     assert min(seen.count(UP), seen.count(D1)) > len(seen) // 2 - 2
+
+
+def test_polling_busily_rings_are_looked_at_many_times_between_two_looks_at_the_news(rig):
+    worker = rig(dataplane=DataplaneSettings(busy_poll=True, gather_ms=0.0)).run().worker
+    looks, ring = [], worker._berths.attached[UP].ring
+    ring.ready = lambda: bool(looks.append(1))
+    worker._spin(time.monotonic() + 60.0)
+    assert 1 < len(looks) <= SPINS
+    looks.clear()
+    worker._spin(time.monotonic())
+    assert len(looks) == 1
 
 
 def test_a_breath_begins_no_batch_when_its_time_is_over(rig):
