@@ -175,3 +175,11 @@ def test_a_frame_is_divided_for_its_egress():
     smaller = divide(batch, header, 1, 500)
     assert [len(pieces) for pieces in smaller] == [2, 2, 1]
     assert reassemble(smaller[0]) == udp(A, G, payload[:900])
+
+
+@pytest.mark.parametrize(("mtu", "pieces"), [(928, [1, 1, 1]), (927, [0, 0, 1])])
+def test_datagrams_of_a_super_frame_that_must_not_be_divided_go_where_they_just_fit(mtu, pieces):
+    payload = bytes(2000)
+    frame = Frame(ip_packet(A, G, unfinished(payload), fragment=0x4000), vnet=vnet(1, 5, 42, 900, 34, 6))
+    batch = batch_of([frame])
+    assert [len(each) for each in divide(batch, columns(batch, 14), 0, mtu)] == pieces
