@@ -37,6 +37,8 @@ class Supervisor:
             if not control.send(self._channel, {**request, "id": number}):
                 raise RefusedError(503, "the supervisor is busy; try again")
             answer = await asyncio.wait_for(future, self._timeout)
+        except control.MessageError:
+            raise RefusedError(413, "the request is more than a message to the supervisor holds") from None
         except TimeoutError:
             raise RefusedError(504, "the supervisor does not answer; what was asked may still happen") from None
         finally:
@@ -47,7 +49,7 @@ class Supervisor:
     def _receive(self) -> None:
         try:
             received = control.receive(self._channel)
-        except BlockingIOError:
+        except (BlockingIOError, control.MessageError):
             return
         if received is None:
             self._loop.remove_reader(self._channel.fileno())

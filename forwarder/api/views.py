@@ -263,6 +263,7 @@ def stats(
         "ring_memory": sizes.ring_memory,
         "batches": load.batches,
         "frames_per_batch": round(load.frames / load.batches, 1) if load.batches else None,
+        "faults": processes.get("faults", 0),
     }
 
 

@@ -27,6 +27,7 @@ class Reason(Enum):
     CONFIGURED = "configured"           # it is in the configuration file
     FULL = "full"
     CONFIGURATION = "configuration"     # the file cannot be taken over
+    FAULT = "fault"                     # ours
 
 
 class RefusedError(Exception):

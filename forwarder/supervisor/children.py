@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,15 +34,22 @@ class Process:
 
     @classmethod
     def start(cls, module: str, parent: int, nice: int = 0) -> "Process":
-        """Run `python -m module` without privileges; it does its imports and waits for its start message."""
+        """Run `python -m module` without privileges; it does its imports and waits for its start message.
+
+        OSError where there is no process or descriptor to be had.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         arguments = [str(nice), module, str(theirs.fileno()), str(parent)]
         command = [sys.executable, "-m", "forwarder.process", *arguments]
-        with theirs:
-            environment = {**os.environ, **ENVIRONMENT}
-            popen = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment
-            )
+        try:
+            with theirs:
+                environment = {**os.environ, **ENVIRONMENT}
+                popen = subprocess.Popen(
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment
+                )
+        except BaseException:
+            ours.close()
+            raise
         return cls(popen, ours)
 
     def kill(self) -> None:
@@ -76,9 +82,9 @@ class Child:
     failures: int = field(default=0)
     not_before: float = 0.0
 
-    def adopt(self, process: Process) -> None:
+    def adopt(self, process: Process, now: float) -> None:
         """Let `process` fill this role."""
-        self.process, self.started = process, time.monotonic()
+        self.process, self.started = process, now
         self.begun = self.told = self.ready = False
         self.owed = []
 
@@ -99,11 +105,22 @@ class Child:
             return None
         self.process, self.ready = None, False
         self.restarts += 1
-        self.failures = self.failures + 1 if now - self.started < SHORT_LIFE else 1
-        delay = 0.0 if self.failures < 3 else min(LONGEST_BACKOFF, 0.5 * 2.0 ** (self.failures - 3))
-        self.not_before = now + delay
+        delay = self._back_off(now, lived=now - self.started)
         log.warning("%s ended (%s); starting it again %s", self.name, describe(status), _when(delay))
         return status
+
+    def refused(self, now: float, error: Exception) -> None:
+        """There was no process to be had for this role: the next try is put off."""
+        delay = self._back_off(now, lived=0.0)
+        log.error("%s cannot be started (%s); trying again %s", self.name, error, _when(delay))
+
+    def _back_off(self, now: float, lived: float) -> float:
+        """Seconds until the next try, after a process that `lived` so long."""
+        self.failures = self.failures + 1 if lived < SHORT_LIFE else 1
+        # from the 9th on it is LONGEST_BACKOFF; what is raised to a power stays a number however many there were
+        delay = 0.0 if self.failures < 3 else min(LONGEST_BACKOFF, 0.5 * 2.0 ** min(self.failures - 3, 16))
+        self.not_before = now + delay
+        return delay
 
     def silence(self, now: float, since: float) -> float:
         """Seconds without a sign of life, of those after `since`."""
@@ -116,7 +133,12 @@ class Child:
 
 def describe(status: int) -> str:
     """An exit status in words."""
-    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:      # a real-time signal: only the first and the last have names
+        return f"killed by signal {-status}"
 
 
 def _when(delay: float) -> str:

@@ -19,7 +19,7 @@ from forwarder.supervisor.assignment import Assignment
 from forwarder.supervisor.deafness import DeafRings
 from forwarder.supervisor.links import Link, LinkWatch
 from forwarder.supervisor.shared import Shared
-from forwarder.supervisor.sockets import PortOpener, PortSockets, key_of
+from forwarder.supervisor.sockets import Key, PortOpener, PortSockets, key_of
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Ports:
         self._opener = PortOpener(settings.dataplane, self._bell, super_frames_taken())
         self._deaf = DeafRings(shared.workers)
         self._sockets: dict[int, PortSockets] = {}
-        self._failures: dict[str, str] = {}
+        self._failures: dict[Key, str] = {}
         self._retry = 0.0
         self.links: dict[str, Link] = {}
         self.ports: tuple[Port, ...] = ()
@@ -66,7 +66,6 @@ class Ports:
 
     def refresh(self) -> None:
         """Look at the links again; publish ports that differ."""
-        self._watch.drain()
         self.links = self._watch.snapshot()
         generation = self._snapshot.sequence + 1
         ports = self._assignment.update(self.settings, self.links, generation)
@@ -99,13 +98,13 @@ class Ports:
     def opened(self) -> list[int]:
         """Indexes of the ports whose sockets were opened since the last call."""
         os.eventfd_read(self._bell)
-        current = {key_of(port): port.name for port in self.ports}
+        current = {key_of(port) for port in self.ports}
         opened = []
         for sockets in self._opener.done(self._failed):
             if sockets.key not in current:
                 self._opener.close(sockets)
                 continue
-            self._failures.pop(current[sockets.key], None)
+            self._failures.pop(sockets.key, None)
             self._sockets[sockets.key[0]] = sockets
             opened.append(sockets.key[0])
         if not self._retry:
@@ -165,6 +164,8 @@ class Ports:
         current = {port.index: key_of(port) for port in self.ports}
         for index in [index for index, each in self._sockets.items() if current.get(index) != each.key]:
             self._opener.close(self._sockets.pop(index))
+        there = set(current.values())
+        self._failures = {key: words for key, words in self._failures.items() if key in there}
 
     def _open_sockets(self) -> None:
         for port in self.ports:
@@ -180,12 +181,12 @@ class Ports:
         sockets = self._sockets.get(index)
         return None if sockets is None else sockets.ring_number(worker)
 
-    def _failed(self, error: PortError) -> None:
+    def _failed(self, key: Key, error: Exception) -> None:
         """Try again soon, but say only once what is wrong with a port."""
         self._retry = time.monotonic() + PORT_RETRY
-        if self._failures.get(error.port) != str(error):
-            self._failures[error.port] = str(error)
-            log.error("%s", error)
+        if self._failures.get(key) != str(error):
+            self._failures[key] = str(error)
+            log.error("%s", error if isinstance(error, PortError) else f"a port could not be opened: {error!r}")
 
 
 def _tell(former: Port | None, port: Port) -> None:

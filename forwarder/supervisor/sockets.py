@@ -5,16 +5,18 @@ Because the supervisor keeps every socket, the ring of a killed worker goes on f
 A single ring can be replaced: a worker that finds it deaf (`dataplane.slot_ring`) says so in its segment.
 """
 
+import errno
 import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from socket import socket
+from threading import Barrier
 from typing import NamedTuple, TypeAlias
 
 from forwarder.packet.bpf import Share
-from forwarder.packet.packet_socket import PortError, RingLayout, open_igmp, open_receive_ring, open_transmit
+from forwarder.packet.packet_socket import RingLayout, open_igmp, open_receive_ring, open_transmit
 from forwarder.packet.tpacket import TPACKET_V2, TPACKET_V3
 from forwarder.state.ports import Port
 from forwarder.state.settings import DataplaneSettings, ProfileName
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 UPSTREAM_BLOCKS = 512
 DOWNSTREAM_BLOCKS = 32
 LEAST_BLOCKS = 4
+THREADS = 4     # that open ports, most of the time waiting for the kernel
 
 
 Key: TypeAlias = tuple[int, int, int]  # port index, assignment, ifindex
@@ -86,7 +89,7 @@ class PortOpener:
         self._budget = sizes.ring_memory // RingLayout().block_size
         self._lent: dict[Key, int] = {}
         self._bell = bell
-        self._pool = ThreadPoolExecutor(4, thread_name_prefix="open-port")
+        self._pool = _threads()
         self._pending: dict[Key, Future[PortSockets]] = {}
         self._replacing: list[Future[NewRing]] = []
 
@@ -118,17 +121,17 @@ class PortOpener:
         self._replacing.append(self._pool.submit(opened))
         self._replacing[-1].add_done_callback(self._ring)
 
-    def done(self, failed: Callable[[PortError], None]) -> list[PortSockets]:
-        """Ports that were opened since the last call; failures go to `failed`."""
+    def done(self, failed: Callable[[Key, Exception], None]) -> list[PortSockets]:
+        """Ports that were opened since the last call; failures, whatever they are, go to `failed`."""
         finished = {key: future for key, future in self._pending.items() if future.done()}
         opened = []
         for key, future in finished.items():
             del self._pending[key]
             try:
                 opened.append(future.result())
-            except PortError as error:
-                del self._lent[key]
-                failed(error)
+            except Exception as error:
+                self._lent.pop(key, None)
+                failed(key, error)
         return opened
 
     def replaced(self) -> list[NewRing]:
@@ -139,8 +142,8 @@ class PortOpener:
         for future in finished:
             try:
                 opened.append(future.result())
-            except PortError as error:
-                log.error("%s", error)
+            except Exception as error:
+                log.error("a ring could not be replaced: %s", error)
         return opened
 
     def close_ring(self, ring: socket) -> None:
@@ -166,6 +169,22 @@ class PortOpener:
         return max(LEAST_BLOCKS, min(wanted, free))
 
 
+def _threads() -> ThreadPoolExecutor:
+    """Threads that are there from now on: later there may be none to be had, and what was handed over would be lost."""
+    for count in range(THREADS, 0, -1):
+        pool, together = ThreadPoolExecutor(count, thread_name_prefix="open-port"), Barrier(count)
+        try:
+            waiting = [pool.submit(together.wait) for _ in range(count)]
+        except RuntimeError:
+            together.abort()
+            pool.shutdown(wait=False, cancel_futures=True)
+            continue
+        for each in waiting:
+            each.result()
+        return pool
+    raise OSError(errno.EAGAIN, "no thread to be had for opening sockets")
+
+
 def _open(port: Port, layout: RingLayout, promiscuous: bool, workers: int) -> PortSockets:
     opened: list[socket] = []
     try:
@@ -174,7 +193,7 @@ def _open(port: Port, layout: RingLayout, promiscuous: bool, workers: int) -> Po
             opened.append(open_receive_ring(port.ifindex, port.name, layout, promiscuous, share))
         opened.append(open_transmit(port.ifindex, port.name))
         opened.append(open_igmp(port.ifindex, port.name, promiscuous))
-    except PortError:
+    except BaseException:
         for each in opened:
             each.close()
         raise

@@ -9,6 +9,7 @@ import os
 import selectors
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -18,6 +19,7 @@ from forwarder.state.segment import Segment
 from forwarder.state.snapshot import SnapshotWriter
 from forwarder.state.worker_segment import HEARTBEAT, WorkerSegment
 from forwarder.supervisor.children import Child, Process, describe
+from forwarder.supervisor.guard import Guard
 from forwarder.supervisor.ports import Ports
 from forwarder.supervisor.shared import AGENT, API, WORKER, Shared
 
@@ -30,6 +32,7 @@ WORKER_MODULE = "forwarder.dataplane.worker"
 
 Request = dict[str, Any]
 Answer = Callable[[Request], Request]   # what the API asks of us -> what it is told
+Starter = Callable[[str, int, int], Process]    # module, our process id, niceness
 
 
 class Staff:
@@ -37,16 +40,19 @@ class Staff:
 
     def __init__(
         self, shared: Shared, ports: Ports, listener: int, selector: selectors.BaseSelector, log_level: str,
-        answer: Answer,
+        answer: Answer, guard: Guard, starter: Starter = Process.start, clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shared, self._ports, self._selector = shared, ports, selector
-        self._log_level, self._answer = log_level, answer
+        self._log_level, self._answer, self._guard = log_level, answer, guard
+        self._starter, self._clock = starter, clock
+        self._version = version("mcfwd")    # now: the package may be replaced or removed while we run
         self._processes = SnapshotWriter(shared.processes)
         self._children = _roles(shared, listener)
         self._spare: Process | None = None
         self._spare_not_before = 0.0
         self._last_turn = self._awake_since = 0.0
-        self._started = time.monotonic()
+        self._started = clock()
+        self._shown_faults = 0
 
     @property
     def complete(self) -> bool:
@@ -61,14 +67,19 @@ class Staff:
     def start(self) -> None:
         """Fill every role."""
         for child in self._children.values():
-            self._fill(child)
+            self._fill(child, self._clock())
 
     def keep(self, now: float) -> None:
         """Replace who ended or stalls, lend what is owed."""
         self._notice_own_absence(now)
         for child in self._children.values():
-            self._keep_alive(child, now)
-            self._pay(child)
+            self._guard.take(f"looking after {child.name}", partial(self._look_after, child, now))
+        if self._guard.faults != self._shown_faults:
+            self._publish()
+
+    def _look_after(self, child: Child, now: float) -> None:
+        self._keep_alive(child, now)
+        self._pay(child)
 
     def open_doors(self) -> None:
         """Let the API begin, if it has not yet."""
@@ -94,15 +105,16 @@ class Staff:
             self._spare.channel.close()
             self._spare, self._spare_not_before = None, now + SPARE_RETRY
         if self._spare is None and now >= self._spare_not_before and self.complete:
-            self._spare = Process.start(WORKER_MODULE, os.getpid())
+            self._spare_not_before = now + SPARE_RETRY  # if it cannot be started
+            self._spare = self._starter(WORKER_MODULE, os.getpid(), 0)
 
     def stop(self) -> None:
         """Let the agent leave its groups, then end all."""
         agent = self._children[AGENT]
         agent.send({"type": "stop"})
         if agent.process is not None:
-            deadline = time.monotonic() + STOP_TIME
-            while agent.process.popen.poll() is None and time.monotonic() < deadline:
+            deadline = self._clock() + STOP_TIME
+            while agent.process.popen.poll() is None and self._clock() < deadline:
                 time.sleep(0.01)
         processes = [child.process for child in self._children.values()] + [self._spare]
         for process in filter(None, processes):
@@ -129,15 +141,21 @@ class Staff:
             del child.owed[0]
         child.told = child.told or child.send({"type": "ports_sent"})
 
-    def _fill(self, child: Child) -> None:
+    def _fill(self, child: Child, now: float) -> None:
+        """Find somebody for a role; where there is nobody to be had, it stays vacant until the next try."""
         process = None
         if child.module == WORKER_MODULE:
             process, self._spare = self._spare, None
-        process = process or Process.start(child.module, os.getpid(), child.nice)
-        child.adopt(process)
+        try:
+            process = process or self._starter(child.module, os.getpid(), child.nice)
+        except (OSError, RuntimeError) as error:    # no process, descriptor, memory or thread to be had
+            child.refused(now, error)
+            return
+        child.adopt(process, now)
         if child.name != API:
             self._begin(child)
-        self._selector.register(process.channel, selectors.EVENT_READ, lambda: self._hear(child, process))
+        turn = f"hearing {child.name}", partial(self._hear, child, process)
+        self._selector.register(process.channel, selectors.EVENT_READ, turn)
         self._publish()
 
     def _begin(self, child: Child) -> None:
@@ -150,7 +168,7 @@ class Staff:
         """A child says that it is ready or asks for something, or its end of the channel is gone."""
         try:
             received = control.receive(process.channel)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):   # gone, or not ours
+        except OSError:     # gone
             received = None
         if received is None:
             self._selector.unregister(process.channel)
@@ -169,7 +187,7 @@ class Staff:
             self._hang_up(process)
             self._publish()
         if child.process is None and now >= child.not_before:
-            self._fill(child)
+            self._fill(child, now)
 
     def _hang_up(self, process: Process) -> None:
         if process.channel in self._selector.get_map():
@@ -183,7 +201,9 @@ class Staff:
             if child.process is not None
         ]
         own = {"name": "mcfwd", "pid": os.getpid(), "started": self._started, "restarts": 0}
-        self._processes.publish({"version": version("mcfwd"), "started": self._started, "processes": [own, *rows]})
+        value = {"version": self._version, "started": self._started, "faults": self._guard.faults}
+        self._processes.publish({**value, "processes": [own, *rows]})
+        self._shown_faults = self._guard.faults
         os.eventfd_write(self._shared.wake[API], 1)
 
 

@@ -20,6 +20,7 @@ from forwarder.process import privileges
 from forwarder.state.ports import Added
 from forwarder.state.settings import Settings
 from forwarder.supervisor import changes, listener
+from forwarder.supervisor.guard import Guard
 from forwarder.supervisor.links import Link, LinkWatch, obstacle
 from forwarder.supervisor.notify import notify
 from forwarder.supervisor.ports import Ports
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 EXIT_UNAVAILABLE, EXIT_CANNOT_CREATE, EXIT_NO_PERMISSION = 69, 73, 77
 TICK, BUSY_TICK = 1.0, 0.2
+REFRESH_RETRY, LONGEST_REFRESH_RETRY = 1.0, 30.0   # seconds until the links are looked at again after that failed
+LONGEST_WORDS = 4096    # characters of a refusal: six octets each at most, so that an answer fits its message
 READY_TIME = 5.0
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
@@ -80,7 +83,11 @@ class Supervisor:
         shared = Shared(settings.dataplane)
         self._ports = Ports(settings, shared, watch)
         self._selector = selectors.DefaultSelector()
-        self._staff = Staff(shared, self._ports, listening.fileno(), self._selector, log_level, self._answer)
+        self._guard = Guard(time.monotonic)
+        self._staff = Staff(
+            shared, self._ports, listening.fileno(), self._selector, log_level, self._answer, self._guard
+        )
+        self._refresh_at, self._refresh_retry = 0.0, REFRESH_RETRY      # 0.0: when the bell rings
         self._started = time.monotonic()
         self._announced = False
         self._stopping = False
@@ -88,19 +95,35 @@ class Supervisor:
     def run(self) -> int:
         """Until a signal says stop."""
         signals = self._catch_signals()
-        turns = ((self._watch, self._ports.refresh), (self._ports, self._ports_opened), (signals, self._signalled))
-        for source, turn in turns:
-            self._selector.register(source, selectors.EVENT_READ, turn)
+        turns = ((self._watch, "looking at the links", self._links_changed),
+                 (self._ports, "taking opened sockets", self._ports_opened),
+                 (signals, "following a signal", self._signalled))  # fmt: skip
+        for source, doing, turn in turns:
+            self._selector.register(source, selectors.EVENT_READ, (doing, turn))
         self._staff.start()
-        self._ports.refresh()
+        self._refresh(time.monotonic())
         while not self._stopping:
             for key, _ in self._selector.select(TICK if self._staff.has_spare else BUSY_TICK):
-                key.data()
+                self._guard.take(*key.data)
             self._tick(time.monotonic())
         notify("STOPPING=1")
         self._staff.stop()
         self._ports.close()
         return 0
+
+    def _links_changed(self) -> None:
+        self._watch.drain()
+        self._refresh(time.monotonic())
+
+    def _refresh(self, now: float) -> None:
+        """Look at the links; where that fails, what was published stays, and we look again, less and less often."""
+        faults = self._guard.faults
+        self._guard.take("looking at the links", self._ports.refresh)
+        if faults == self._guard.faults:
+            self._refresh_at, self._refresh_retry = 0.0, REFRESH_RETRY
+            return
+        self._refresh_at = now + self._refresh_retry
+        self._refresh_retry = min(2 * self._refresh_retry, LONGEST_REFRESH_RETRY)
 
     def _catch_signals(self) -> socket.socket:
         self._signals, self._wakeup_end = socket.socketpair()
@@ -125,18 +148,21 @@ class Supervisor:
             self._staff.owe(index, worker)
 
     def _tick(self, now: float) -> None:
+        take = self._guard.take
+        if self._refresh_at and now >= self._refresh_at:
+            self._refresh(now)
         self._staff.keep(now)
-        self._ports.retry(now)
-        self._ports.replace_deaf(now)
+        take("opening sockets again", lambda: self._ports.retry(now))
+        take("replacing deaf rings", lambda: self._ports.replace_deaf(now))
         if self._data_path_ready(now):
-            self._staff.open_doors()
+            take("starting the API", self._staff.open_doors)
         if not self._announced and self._staff.complete:
             self._announced = True
             ports = (f"{port.name} ({port.role}, {port.state})" for port in self._ports.ports)
             log.info("ready: %s", ", ".join(ports))
             notify("READY=1")
         if self._announced:
-            self._staff.keep_spare(now)
+            take("keeping a spare worker", lambda: self._staff.keep_spare(now))
 
     def _data_path_ready(self, now: float) -> bool:
         """The control socket answers once the ports of the first hour are served, or after READY_TIME anyway."""
@@ -154,7 +180,10 @@ class Supervisor:
             else:
                 self._change(request)
         except changes.RefusedError as refused:
-            answer |= {"refusal": refused.reason.value, "words": str(refused)}
+            answer |= {"refusal": refused.reason.value, "words": str(refused)[:LONGEST_WORDS]}
+        except Exception as fault:
+            self._guard.failed("answering a request", fault)
+            answer |= {"refusal": changes.Reason.FAULT.value, "words": f"internal error: {type(fault).__name__}"}
         return answer
 
     def _change(self, request: dict[str, Any]) -> None:

@@ -1,0 +1,276 @@
+"""Children over a starter and a clock of the test's: who is started when, adopted, put off, killed, and told what."""
+
+import os
+import selectors
+import signal
+import socket
+
+import pytest
+
+from forwarder.process import control
+from forwarder.state.membership import MembershipWriter
+from forwarder.state.segment import Segment
+from forwarder.state.settings import DataplaneSettings
+from forwarder.state.snapshot import SnapshotReader
+from forwarder.state.worker_segment import HEARTBEAT, WorkerSegment
+from forwarder.supervisor.children import LONGEST_BACKOFF, SHORT_LIFE, START, Child, Process, describe
+from forwarder.supervisor.guard import Guard
+from forwarder.supervisor.shared import AGENT, API, Shared
+from forwarder.supervisor.staff import SPARE_RETRY, Staff
+
+WORKER = "mcfwd-worker-0"
+
+
+class Popen:
+    """A child as the supervisor sees it: its number, and how it ended."""
+
+    numbers = iter(range(100, 1_000_000))
+
+    def __init__(self) -> None:
+        self.pid, self.status, self.killed = next(self.numbers), None, False
+
+    def poll(self) -> int | None:
+        return self.status
+
+    def kill(self) -> None:
+        self.killed = True
+        self.status = -signal.SIGKILL
+
+    def wait(self) -> int | None:
+        return self.status
+
+
+class Ports:
+    """What there is to be lent."""
+
+    def __init__(self, office: "Office") -> None:
+        self._office = office
+
+    @property
+    def open(self) -> list[int]:
+        return list(self._office.open)
+
+    def loan(self, worker: int | None, index: int) -> tuple[dict, dict]:
+        return {"type": "port", "port": index, "worker": worker}, {}
+
+
+class Office:
+    """A staff, with the children's ends of its channels."""
+
+    def __init__(self) -> None:
+        self.now, self.refusal = 1000.0, None
+        self.started: list[tuple[str, Popen, socket.socket]] = []
+        self.shared = Shared(DataplaneSettings(max_ports=4, max_flows=64, max_routes=64))
+        self.selector = selectors.DefaultSelector()
+        self.guard = Guard(self.clock)
+        self.answer = lambda request: {"type": "answer", "id": request.get("id")}
+        self.open = (0, 1)
+        self.alive = {WORKER, AGENT, API}   # whose hearts beat
+        self.hearts = {WORKER: WorkerSegment(self.shared.workers[0], writable=True),
+                       AGENT: MembershipWriter(self.shared.membership), API: Segment(self.shared.api, writable=True)}
+        listening = os.open(os.devnull, os.O_RDONLY)
+        self.staff = Staff(self.shared, Ports(self), listening, self.selector, "info",
+                           lambda request: self.answer(request), self.guard, self.start, self.clock)
+
+    def clock(self) -> float:
+        return self.now
+
+    def start(self, module: str, parent: int, nice: int) -> Process:
+        assert parent == os.getpid()
+        if self.refusal:
+            raise self.refusal
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.setblocking(False)
+        popen = Popen()
+        self.started.append((module, popen, theirs))
+        return Process(popen, ours)
+
+    def heard(self, at: int) -> list[str]:
+        """What was said to the child that was started as number `at`."""
+        said = []
+        while True:
+            try:
+                received = control.receive(self.started[at][2])
+            except BlockingIOError:
+                return said
+            if received is None:
+                return [*said, "gone"]
+            for descriptor in received[1].values():
+                os.close(descriptor)
+            said.append(received[0]["type"])
+
+    def turn(self, seconds: float = 0.2) -> None:
+        """A turn of the supervisor's loop, so much later."""
+        self.now += seconds
+        self.beat()
+        for key, _ in self.selector.select(0):
+            self.guard.take(*key.data)
+        self.staff.keep(self.now)
+
+    def beat(self) -> None:
+        nanoseconds = int(self.now * 1e9)
+        if WORKER in self.alive:
+            self.hearts[WORKER].header[HEARTBEAT] = nanoseconds
+        if AGENT in self.alive:
+            self.hearts[AGENT].beat(nanoseconds)
+        if API in self.alive:
+            self.hearts[API].words[0] = nanoseconds
+
+    def all_ready(self) -> None:
+        self.staff.open_doors()
+        for _, popen, theirs in self.started:
+            if popen.status is None:
+                control.send(theirs, {"type": "ready"})
+        self.turn()
+
+    def processes(self) -> dict[str, int]:
+        return {each["name"]: each["restarts"] for each in SnapshotReader(self.shared.processes).poll()["processes"]}
+
+
+@pytest.fixture
+def office():
+    made = Office()
+    made.staff.start()
+    yield made
+    made.selector.close()
+    for _, _, theirs in made.started:
+        theirs.close()
+
+
+def test_everybody_is_told_what_to_be_and_lent_the_ports_there_are(office):
+    modules = ["forwarder.dataplane.worker", "forwarder.agent", "forwarder.api"]
+    assert [module for module, *_ in office.started] == modules
+    assert [office.heard(at) for at in range(3)] == [["start", "port", "port", "ports_sent"]] * 2 + [[]]
+    office.staff.open_doors()
+    assert office.heard(2) == ["start"]
+    assert not office.staff.complete
+    office.all_ready()
+    assert office.staff.complete
+    assert office.processes() == {"mcfwd": 0, WORKER: 0, AGENT: 0, API: 0}
+
+
+def test_a_child_that_ends_is_replaced_at_once_and_who_keeps_ending_later_and_later(office):
+    office.all_ready()
+    waits, last = [], office.now
+    for _ in range(12):
+        office.started[-1][1].status = 1
+        number = len(office.started)
+        while len(office.started) == number:
+            office.turn(0.1)
+        waits.append(office.now - last)
+        last = office.now
+    assert waits[:2] == pytest.approx([0.1, 0.1])
+    assert waits[2] == pytest.approx(0.6, abs=0.11)
+    assert waits[-1] == pytest.approx(LONGEST_BACKOFF, abs=0.2)
+    office.turn(SHORT_LIFE + 1)
+    office.started[-1][1].status = 1
+    number = len(office.started)
+    office.turn(0.1)
+    assert len(office.started) == number + 1    # it has lived: its successor need not wait
+    assert office.processes()[API] == 13
+
+
+@pytest.mark.parametrize("refusal", [BlockingIOError(11, "Resource temporarily unavailable"), OSError(24, "Too many"),
+                                     RuntimeError("can't start new thread")])  # fmt: skip
+def test_where_no_process_is_to_be_had_the_role_is_filled_later(office, refusal, caplog):
+    office.all_ready()
+    office.refusal = refusal
+    office.started[1][1].status = -9
+    for _ in range(4):
+        office.turn(0.1)
+    assert len(office.started) == 3
+    assert AGENT not in office.processes()
+    assert any(f"{AGENT} cannot be started" in message for message in caplog.messages)
+    office.refusal = None
+    for _ in range(20):
+        office.turn(0.1)
+    assert len(office.started) == 4
+    assert office.heard(3) == ["start", "port", "port", "ports_sent"]
+    assert office.processes()[AGENT] == 1
+
+
+def test_a_spare_that_cannot_be_started_is_tried_again_in_a_while(office):
+    office.all_ready()
+    office.refusal = OSError(11, "no")
+    office.guard.take("keeping a spare", lambda: office.staff.keep_spare(office.now))
+    assert (office.guard.faults, office.staff.has_spare) == (1, False)
+    office.staff.keep_spare(office.now + 1)     # not yet: nothing is tried
+    office.refusal = None
+    office.staff.keep_spare(office.now + SPARE_RETRY)
+    assert office.staff.has_spare
+
+
+def test_a_spare_takes_the_place_of_a_worker(office):
+    office.all_ready()
+    office.staff.keep_spare(office.now)
+    office.started[0][1].status = -11
+    office.turn()
+    assert [module for module, *_ in office.started].count("forwarder.dataplane.worker") == 2
+    assert office.heard(3) == ["start", "port", "port", "ports_sent"]
+    assert not office.staff.has_spare
+
+
+def test_a_child_that_never_begins_is_killed_and_replaced(office):
+    office.alive.clear()
+    for _ in range(int(START / 2) + 2):
+        office.turn(2.0)
+    assert office.started[0][1].killed
+    assert len(office.started) > 3
+
+
+def test_a_child_that_falls_silent_is_killed_but_not_while_we_were_frozen_ourselves(office):
+    office.all_ready()
+    office.alive.remove(AGENT)
+    for _ in range(4):
+        office.turn(2.0)
+    office.turn(60.0)           # whoever stopped us may have stopped it
+    assert not office.started[1][1].killed
+    for _ in range(6):
+        office.turn(2.0)
+    assert office.started[1][1].killed
+    assert not office.started[0][1].killed
+
+
+def test_what_is_no_message_is_a_fault_and_the_channel_stays(office):
+    office.all_ready()
+    api = office.started[2][2]
+    for garbage in (b"{", b"[1]", b'{"type": 7}', b"\xff\xfe", b"x" * 100_000):
+        api.send(garbage)
+        office.turn()
+    assert office.guard.faults == 5
+    control.send(api, {"type": "reload", "id": 3})
+    office.heard(2)
+    office.turn()
+    assert office.heard(2) == ["answer"]
+
+
+def test_faults_are_published(office):
+    reader = SnapshotReader(office.shared.processes)
+    assert reader.poll()["faults"] == 0
+    office.guard.failed("trying", ValueError())
+    office.turn()
+    assert reader.poll()["faults"] == 1
+
+
+def test_a_fault_with_one_child_leaves_the_others_looked_after(office):
+    office.all_ready()
+    office.started[0][1].poll = lambda: 1 / 0
+    office.started[1][1].status = 1
+    office.turn()
+    assert office.guard.faults == 1
+    assert [module for module, *_ in office.started][3:] == ["forwarder.agent"]
+
+
+@pytest.mark.parametrize(("status", "words"), [
+    (0, "exit status 0"), (7, "exit status 7"), (-9, "killed by SIGKILL"), (-64, "killed by SIGRTMAX"),
+    *((-number, f"killed by signal {number}") for number in range(35, 64)),
+])  # fmt: skip
+def test_every_end_has_words(status, words):
+    assert describe(status) == words
+
+
+def test_backing_off_has_no_end_of_numbers():
+    child = Child("mcfwd-agent", "forwarder.agent", {}, {}, lambda: 0.0)
+    for _ in range(3000):
+        child.refused(0.0, OSError(11, "no"))
+    assert child.not_before == LONGEST_BACKOFF
