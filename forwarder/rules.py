@@ -22,6 +22,8 @@ LONGEST_SOCKET_PATH = 107               # sun_path less its zero, unix(7)
 def quote(value: object) -> str:
     """A value as the user may have written it, shortened."""
     text = json.dumps(value, default=str, ensure_ascii=False)
+    if not text.isprintable():
+        text = json.dumps(value, default=str)
     return text if len(text) <= 40 else text[:37] + "..."
 
 
@@ -55,7 +57,11 @@ def name_problem(name: str) -> str | None:
     """What the kernel would not take as an interface name (dev_valid_name, net/core/dev.c)."""
     if not name:
         return "an interface name is empty"
-    if len(os.fsencode(name)) > LONGEST_NAME:
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:      # half of a character of two code units, which JSON can write and nobody can print
+        return f"{quote(name)} is not Unicode text"
+    if length > LONGEST_NAME:
         return f"{quote(name)} is longer than {LONGEST_NAME} characters"
     if ":" in name:
         return f"{quote(name)} is an alias address, not an interface; name the interface {quote(name.split(':')[0])}"

@@ -52,6 +52,9 @@ COPY_BUFFER = 8 << 20  # bytes: about 90 super-frames that are too long for a sl
 IGMP_BUFFER = 4 << 20  # bytes: a burst of a report from each of some thousand hosts
 
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
 class PortError(OSError):
     """What failed on which port: `operation`, `port` (interface name) and the kernel's `errno`."""
 
@@ -207,11 +210,18 @@ def _raise_buffer(sock: socket.socket, force: int, plain: int, size: int) -> Non
 def _bind(sock: socket.socket, ifindex: int, protocol: int) -> None:
     """By index, where socket.bind() would look a name up that may be another interface's by now."""
     address = SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(protocol), ifindex, 0, 0, 0, b"")
-    if ctypes.CDLL(None, use_errno=True).bind(sock.fileno(), address, len(address)) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    _check(_libc.bind(sock.fileno(), address, len(address)))
 
 
 def _link_type(sock: socket.socket) -> int:
-    """ARPHRD_* of the interface a socket is bound to."""
-    return int(sock.getsockname()[3])
+    """ARPHRD_* of the interface a socket is bound to; socket.getsockname() fails where its name is not UTF-8."""
+    address, length = ctypes.create_string_buffer(SOCKADDR_LL.size), ctypes.c_uint32(SOCKADDR_LL.size)
+    _check(_libc.getsockname(sock.fileno(), address, ctypes.byref(length)))
+    hatype: int = SOCKADDR_LL.unpack(address.raw)[3]
+    return hatype
+
+
+def _check(result: int) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

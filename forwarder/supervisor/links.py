@@ -89,10 +89,22 @@ def obstacle(link: Link) -> str | None:
     return None
 
 
+def printable(name: bytes | str) -> str:
+    """The name of a link as it can be shown and sent: what is no UTF-8 or cannot be printed is escaped.
+
+    The kernel takes any octets but white space, `/` and `:`. Links are found by their index, so the name need not be
+    what the kernel calls it.
+    """
+    text = name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def _link(message: Any, addresses: list[Any]) -> Link:
     flags = message["flags"]
     return Link(
-        name=message.get("ifname"),
+        name=printable(message.get("ifname")),
         ifindex=message["index"],
         up=bool(flags & IFF_UP and flags & IFF_RUNNING),
         mac=message.get("address") or "00:00:00:00:00:00",

@@ -382,3 +382,22 @@ def test_a_reused_index_inherits_nothing_while_the_agent_is_frozen(wild, stack):
     with Receiver(new, OTHER) as late:
         assert_flows(late)
     assert_flows(receiver)
+
+
+def test_a_link_whose_name_is_not_text_is_served_under_one_that_is(lab, start_mcfwd, timers):
+    """The kernel takes any octets: one such link in the namespace must not be the end of it."""
+    mcfwd = start_mcfwd(lab, "-c", timers, "-d", "odd*")
+    pids = mcfwd.pids
+    odd, far = b"odd\xff\xfe", "far0"
+
+    def ip(*words: str | bytes) -> None:
+        assert lab.router.popen(["ip", "link", *words]).wait(20.0) == 0
+
+    ip("add", odd, "type", "veth", "peer", "name", far)
+    for name in (odd, far):
+        ip("set", name, "up")
+    wait_state(mcfwd, "odd\\xff\\xfe", "up")
+    ip("del", far)
+    wait_state(mcfwd, "odd\\xff\\xfe", None)
+    assert mcfwd.pids == pids
+    assert mcfwd.show("stats")["faults"] == 0, mcfwd.read_log()
