@@ -1,12 +1,16 @@
 """The control socket: claimed when nobody alive holds its path, given up at the end."""
 
 import errno
+import fcntl
 import os
 import socket
 import stat
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 BACKLOG = 64
+WAIT = 2.0      # seconds
 
 
 class SocketInUse(Exception):
@@ -15,18 +19,43 @@ class SocketInUse(Exception):
 
 def claim(path: str) -> socket.socket:
     """A listening Unix socket at `path`; replaces one that a dead instance left; SocketInUse, OSError."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    if _answers(path):
-        raise SocketInUse(path)
-    _remove_stale(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o117)
+    directory = os.path.dirname(path) or "."
+    os.makedirs(directory, exist_ok=True)
+    with _alone(directory):
+        if _answers(path):
+            raise SocketInUse(path)
+        _remove_stale(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        mask = os.umask(0o117)
+        try:
+            listener.bind(path)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        finally:
+            os.umask(mask)
+        return listener
+
+
+@contextmanager
+def _alone(directory: str) -> Iterator[None]:
+    """One at a time looks who answers and takes the path: two that start together would each remove the other's.
+
+    Whoever may open the directory could hold the lock for ever, so it is waited for in vain only for WAIT seconds.
+    """
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        listener.bind(path)
+        until = time.monotonic() + WAIT
+        while time.monotonic() < until:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                time.sleep(0.01)
+        yield
     finally:
-        os.umask(mask)
-    listener.listen(BACKLOG)
-    return listener
+        os.close(handle)
 
 
 def release(listener: socket.socket, path: str) -> None:
