@@ -50,7 +50,7 @@ KEYS = {
     "routes": "group source upstream interfaces kind",
     "flows": "group source upstream downstreams packets bytes wrong_packets idle verdict hint",
     "upstream": "interface group mode sources version",
-    "stats": "version uptime processes flows max_flows ring_memory batches frames_per_batch",
+    "stats": "version uptime processes flows max_flows ring_memory batches frames_per_batch faults",
 }
 
 
@@ -526,14 +526,31 @@ def test_requests_that_mean_nothing_are_refused_in_words(tmp_path, noun, body, w
 
 
 @pytest.mark.parametrize(
-    ("body", "status"), [(b"{", 400), (b"\xff", 400), (b"[" * 30000, 400), (b" " * 40000, 413), (b'"text"', 400)]
-)
+    ("body", "status"),
+    [
+        (b"{", 400), (b"\xff", 400), (b"[" * 30000, 400), (b" " * 40000, 413), (b'"text"', 400),
+        (rb'{"group": "239.1.1.1", "interfaces": ["\ud800"]}', 400),      # half a character
+        (json.dumps({"group": "é" * 15_000}, ensure_ascii=False).encode(), 413),    # 90 kB as a message
+    ],
+)  # fmt: skip
 def test_bodies_that_are_no_request(tmp_path, body, status):
     with running(tmp_path) as instance:
         head = f"POST /v1/routes HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
         answered, _, words = instance.exchange(head.encode() + body)
         assert answered == status
         assert json.loads(words)["error"]
+
+
+def test_after_a_request_that_no_message_holds_the_supervisor_is_asked_as_ever(tmp_path):
+    with running(tmp_path) as instance:
+        assert refusal(instance, "POST", "routes", {"group": "é" * 15_000})[0] == 413
+        assert refusal(instance, "POST", "reload", {}) == (422, "mcfwd.toml: igmp.robustness: is 0")
+
+
+def test_the_body_of_a_reload_is_read_before_the_answer(tmp_path):
+    with running(tmp_path) as instance:
+        assert refusal(instance, "POST", "reload", {"any": "x" * 30_000})[0] == 422
+        assert refusal(instance, "POST", "reload", {"any": "x" * 40_000})[0] == 413
 
 
 def test_a_silent_supervisor_is_an_error_after_a_while(tmp_path):

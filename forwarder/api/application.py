@@ -75,10 +75,11 @@ class Application:
         return ["GET"] if noun in self._answers else []
 
     async def _change(self, noun: str, request: web.BaseRequest) -> None:
+        body = await requests.body_of(request)  # of a reload too: unread, it would cut the answer off
         if noun == "reload":
             await self._supervisor.ask({"type": "reload"})
             return
-        row = self._rows[noun](await requests.body_of(request))
+        row = self._rows[noun](body)
         await self._supervisor.ask({"type": VERBS[request.method], "noun": noun, "row": row})
 
     async def _interfaces(self, _: web.BaseRequest) -> Any:

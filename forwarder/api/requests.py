@@ -12,6 +12,7 @@ from aiohttp import web
 from forwarder.api.server import RefusedError
 
 LARGEST_BODY = 32 * 1024        # bytes; a request must fit into one message to the supervisor
+LARGEST_READ = 1024 * 1024      # bytes; what is longer is refused unread, and the client perhaps cut off
 
 ROUTE_KEYS = frozenset(("group", "source", "upstream", "interfaces", "kind"))
 GROUP_KEYS = frozenset((
@@ -23,17 +24,21 @@ GROUP_KEYS = frozenset((
 
 async def body_of(request: web.BaseRequest) -> dict[str, Any]:
     """The JSON object of a request; without one the query string's; raises RefusedError."""
-    if (request.content_length or 0) > LARGEST_BODY:
+    if (request.content_length or 0) > LARGEST_READ:
         raise RefusedError(413, f"a request has at most {LARGEST_BODY} bytes")
     try:
         text = await request.read()
+        if len(text) > LARGEST_BODY:
+            raise RefusedError(413, f"a request has at most {LARGEST_BODY} bytes")
         body = json.loads(text) if text else dict(request.query)
     except (ValueError, RecursionError) as error:
         raise RefusedError(400, f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise RefusedError(400, "the body should be an object")
-    if len(text) > LARGEST_BODY:
-        raise RefusedError(413, f"a request has at most {LARGEST_BODY} bytes")
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half of a character of two code units, which JSON can write and nobody can print
+        raise RefusedError(400, "the body has text that is not Unicode") from None
     return body
 
 
