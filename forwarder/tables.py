@@ -181,9 +181,11 @@ def _widths(cells: dict[Column, list[str]]) -> dict[Column, int]:
 
 def _stats(stats: Row, width: int) -> RenderableType:
     frames = stats["frames_per_batch"]
+    faults = stats.get("faults", 0)
     lines = (
         f"mcfwd {stats['version']}, up {duration(stats['uptime'])}",
         f"{count(stats['flows'])} of {count(stats['max_flows'])} flows, {size(stats['ring_memory'])} ring memory",
         f"{count(stats['batches'])} batches of {'-' if frames is None else f'{frames:.1f}'} frames",
+        *([f"{count(faults)} faults of the supervisor; its log says which"] if faults else []),
     )
     return Group(*map(Text, lines), _table(COLUMNS["processes"], stats["processes"], width))

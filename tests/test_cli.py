@@ -47,7 +47,7 @@ ANSWERS: dict[str, Any] = {
     "upstream": [{"interface": "eth0", "group": "232.1.1.1", "mode": "include", "sources": ["10.0.0.7"], "version": 3}],
     "stats": {
         "version": "0.1.0", "uptime": 61.0, "flows": 1, "max_flows": 65536, "ring_memory": 160 << 20, "batches": 3,
-        "frames_per_batch": 1.7,
+        "frames_per_batch": 1.7, "faults": 0,
         "processes": [{"name": "mcfwd", "pid": 7, "uptime": 61.0, "restarts": 0, "heartbeat": None}],
     },
 }  # fmt: skip
