@@ -4,7 +4,6 @@ A child is started as `python -m forwarder.<child> CONTROL PARENT`: the number o
 supervisor's process id. Its imports are done by the time it asks for its start message, so a spare waits ready.
 """
 
-import logging
 import os
 import signal
 import socket
@@ -14,7 +13,7 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from forwarder.process import control, privileges
+from forwarder.process import control, logs, privileges
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +40,8 @@ def bootstrap(name: str) -> Start:
         raise SystemExit(0)
     arguments, descriptors = received
     setproctitle(arguments["name"])
-    logging.basicConfig(
-        level=arguments["log_level"].upper(), format=f"%(asctime)s {arguments['name']} %(levelname)s %(message)s"
-    )
+    logs.configure(arguments["log_level"], arguments["name"])
+    logs.detach()
     return Start(channel, arguments, descriptors)
 
 

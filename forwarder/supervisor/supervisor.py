@@ -16,7 +16,7 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from forwarder.process import privileges
+from forwarder.process import logs, privileges
 from forwarder.state.ports import Added
 from forwarder.state.settings import Settings
 from forwarder.supervisor import changes, listener
@@ -39,7 +39,7 @@ HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 def run(settings: Settings, load: Callable[[], Settings], socket_path: str, log_level: str) -> int:
     """Run until SIGTERM or SIGINT; returns the exit status of `mcfwd run`."""
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s mcfwd %(levelname)s %(message)s")
+    logs.configure(log_level, "mcfwd")
     if not privileges.has_capability(privileges.CAP_NET_RAW):
         log.error("CAP_NET_RAW is missing. Grant it: run as root, `docker run --cap-add NET_RAW`, systemd "
                   "`AmbientCapabilities=CAP_NET_RAW`, or `setpriv --ambient-caps +net_raw --inh-caps +net_raw`")
@@ -55,6 +55,7 @@ def run(settings: Settings, load: Callable[[], Settings], socket_path: str, log_
         log.error("control socket %s: %s", socket_path, reason)
         return EXIT_CANNOT_CREATE
     privileges.keep_only(privileges.CAP_NET_RAW)
+    logs.detach()
     _raise_descriptor_limit()
     setproctitle("mcfwd")
     try:

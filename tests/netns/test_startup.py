@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -266,3 +267,23 @@ def test_what_is_fixed_at_start_is_said_to_need_a_restart(reloadable):
     reload(configuration("down0", "down1") + "\n[dataplane]\nmax_flows = 1024\n", "ed")
     assert "need a restart" in mcfwd.read_log()
     assert mcfwd.show("stats")["max_flows"] == largest
+
+
+UNREAD = ("import fcntl, os, sys; reading, writing = os.pipe(); fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096); "
+          "os.dup2(writing, 2); os.set_inheritable(reading, True); os.execvp(sys.argv[1], sys.argv[1:])")
+
+
+def test_a_log_that_nobody_reads_holds_nothing_up(lab, start_mcfwd):
+    """A pipe that is full, as behind Ctrl-S: requests, forwarding and the end go on as ever."""
+    mcfwd = start_mcfwd(lab, prefix=(sys.executable, "-c", UNREAD))
+    pids = mcfwd.pids
+    for number in range(100):   # a line of the log each, 7 KiB together
+        row = {"group": f"239.9.{number}.1", "interfaces": [lab.downstreams[0]]}
+        assert mcfwd.request("POST", "/v1/routes", row) == (201, {})
+    assert mcfwd.request("POST", "/v1/reload") == (201, {})
+    with Receiver(lab.receivers[0], GROUP) as receiver, Sender(lab.source, GROUP, rate=1000):
+        receiver.wait_received(100)
+    assert mcfwd.pids == pids
+    began = time.monotonic()
+    assert mcfwd.stop() == 0
+    assert time.monotonic() - began < READY_TIME
