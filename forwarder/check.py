@@ -52,7 +52,7 @@ def explain(
 
     `default` is the interface of the default route, the way to remote sources.
     """
-    ports = Assignment(settings.dataplane.max_ports).update(settings, links, 1)
+    _, ports = Assignment(settings.dataplane.max_ports).updated(settings, links, 1)
     if privileged is None:
         privileged = privileges.has_capability(privileges.CAP_NET_RAW)
     sections = {

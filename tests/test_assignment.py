@@ -22,48 +22,69 @@ def configured(*interfaces):
 UP_DOWN = configured(("eth0", "upstream"), ("eth1", "downstream"))
 
 
+class Life:
+    """An assignment from moment to moment."""
+
+    def __init__(self, max_ports: int) -> None:
+        self.assignment, self.generation = Assignment(max_ports), 0
+
+    def ports(self, settings, there):
+        self.generation += 1
+        self.assignment, ports = self.assignment.updated(settings, there, self.generation)
+        return ports
+
+
 def test_a_plain_name_has_a_port_before_its_interface_exists():
-    ports = Assignment(8).update(UP_DOWN, links("eth0"), 1)
+    ports = Life(8).ports(UP_DOWN, links("eth0"))
     assert [(port.index, port.name, port.state) for port in ports] == [(0, "eth0", "up"), (1, "eth1", "missing")]
 
 
 def test_a_recreated_link_keeps_its_index_and_gets_its_new_ifindex():
-    assignment = Assignment(8)
-    assignment.update(UP_DOWN, links("eth0", "eth1"), 1)
-    assert assignment.update(UP_DOWN, links("eth0"), 2)[1].ifindex == 0
-    again = assignment.update(UP_DOWN, {**links("eth0"), "eth1": link("eth1", 99)}, 3)[1]
+    life = Life(8)
+    life.ports(UP_DOWN, links("eth0", "eth1"))
+    assert life.ports(UP_DOWN, links("eth0"))[1].ifindex == 0
+    again = life.ports(UP_DOWN, {**links("eth0"), "eth1": link("eth1", 99)})[1]
     assert (again.index, again.assigned, again.ifindex) == (1, 1, 99)
 
 
 def test_a_wildcard_takes_what_it_matches_but_not_what_has_a_name_of_its_own():
     settings = configured(("tap*", "downstream"), ("tap9", "upstream"), ("tap5", "disabled"))
-    ports = Assignment(8).update(settings, links("tap1", "tap5", "tap9", "eth0"), 1)
+    ports = Life(8).ports(settings, links("tap1", "tap5", "tap9", "eth0"))
     assert {port.name: port.role for port in ports} == {"tap1": "downstream", "tap9": "upstream"}
 
 
 def test_a_wildcard_never_takes_the_loopback():
-    ports = Assignment(8).update(configured(("*", "downstream")), {"lo": link("lo", 1, loopback=True)}, 1)
+    ports = Life(8).ports(configured(("*", "downstream")), {"lo": link("lo", 1, loopback=True)})
     assert ports == ()
 
 
 def test_an_index_goes_to_another_name_only_when_there_is_no_free_one():
     settings = configured(("tap*", "downstream"))
-    assignment = Assignment(2)
-    assert [port.index for port in assignment.update(settings, links("tap1", "tap2"), 1)] == [0, 1]
-    assert [port.name for port in assignment.update(settings, links("tap2"), 2)] == ["tap2"]
-    ports = {port.name: port for port in assignment.update(settings, links("tap2", "tap3"), 3)}
+    life = Life(2)
+    assert [port.index for port in life.ports(settings, links("tap1", "tap2"))] == [0, 1]
+    assert [port.name for port in life.ports(settings, links("tap2"))] == ["tap2"]
+    ports = {port.name: port for port in life.ports(settings, links("tap2", "tap3"))}
     assert (ports["tap3"].index, ports["tap3"].assigned) == (0, 3)
     assert (ports["tap2"].index, ports["tap2"].assigned) == (1, 1)
 
 
 def test_names_without_a_free_index_are_left_out():
-    ports = Assignment(2).update(configured(("tap*", "downstream")), links("tap1", "tap2", "tap3"), 1)
+    ports = Life(2).ports(configured(("tap*", "downstream")), links("tap1", "tap2", "tap3"))
     assert [port.name for port in ports] == ["tap1", "tap2"]
 
 
 def test_a_name_taken_out_of_the_configuration_gives_its_index_back():
-    assignment = Assignment(8)
-    assignment.update(UP_DOWN, links("eth0", "eth1"), 1)
-    assignment.update(configured(("eth0", "upstream")), links("eth0", "eth1"), 2)
-    ports = assignment.update(configured(("eth0", "upstream"), ("eth7", "downstream")), links("eth0"), 3)
+    life = Life(8)
+    life.ports(UP_DOWN, links("eth0", "eth1"))
+    life.ports(configured(("eth0", "upstream")), links("eth0", "eth1"))
+    ports = life.ports(configured(("eth0", "upstream"), ("eth7", "downstream")), links("eth0"))
     assert [(port.index, port.name, port.assigned) for port in ports] == [(0, "eth0", 1), (1, "eth7", 3)]
+
+
+def test_what_is_not_taken_over_leaves_no_trace():
+    settings = configured(("tap*", "downstream"))
+    before, ports = Assignment(2).updated(settings, links("tap1", "tap2"), 1)
+    refused, others = before.updated(settings, links("tap3"), 2)
+    assert refused != before
+    assert [port.name for port in others] == ["tap3"]
+    assert before.updated(settings, links("tap1", "tap2"), 3) == (before, ports)

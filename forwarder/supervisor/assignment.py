@@ -5,43 +5,39 @@ matches; such a name keeps its index after the link is gone, until the indexes a
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from forwarder.state.ports import Port
 from forwarder.state.settings import InterfaceSettings, Settings, covers, is_wildcard
 from forwarder.supervisor.links import Link
 
 
+@dataclass(frozen=True, slots=True)
 class Assignment:
-    """The lasting part: name -> (index, generation of its assignment)."""
+    """The lasting part: name -> (index, generation of its assignment). Never changed: `updated` makes the next one."""
 
-    def __init__(self, max_ports: int) -> None:
-        self._max_ports = max_ports
-        self._ports: dict[str, tuple[int, int]] = {}
+    max_ports: int
+    names: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
-    def update(self, settings: Settings, links: Mapping[str, Link], generation: int) -> tuple[Port, ...]:
-        """The ports of this moment in index order; names that find no free index are left out."""
+    def updated(
+        self, settings: Settings, links: Mapping[str, Link], generation: int
+    ) -> tuple["Assignment", tuple[Port, ...]]:
+        """What lasts from this moment on, and its ports in index order; names that find no free index are left out."""
         wanted = _wanted(settings, links)
-        self._forget(settings, wanted)
+        names = {name: kept for name, kept in self.names.items() if name in wanted or _settings_of(name, settings)}
+        taken = {index for index, _ in names.values()}
+        free = iter([index for index in range(self.max_ports) if index not in taken])
+        absent = iter([name for name in names if name not in wanted])
         for name in wanted:
-            if name not in self._ports and (index := self._free_index(wanted)) is not None:
-                self._ports[name] = (index, generation)
-        served = {name: chosen for name, chosen in wanted.items() if name in self._ports}
-        ports = (_port(name, *self._ports[name], chosen, links) for name, chosen in served.items())
-        return tuple(sorted(ports, key=lambda port: port.index))
-
-    def _forget(self, settings: Settings, wanted: Mapping[str, InterfaceSettings]) -> None:
-        for name in [name for name in self._ports if name not in wanted]:
-            if _settings_of(name, settings) is None:
-                del self._ports[name]
-
-    def _free_index(self, wanted: Mapping[str, InterfaceSettings]) -> int | None:
-        taken = {index for index, _ in self._ports.values()}
-        for index in range(self._max_ports):
-            if index not in taken:
-                return index
-        absent = next((name for name in self._ports if name not in wanted), None)
-        return None if absent is None else self._ports.pop(absent)[0]
+            if name in names:
+                continue
+            if (index := next(free, None)) is None:
+                if (former := next(absent, None)) is None:
+                    break
+                index = names.pop(former)[0]
+            names[name] = index, generation
+        ports = (_port(name, *names[name], chosen, links) for name, chosen in wanted.items() if name in names)
+        return Assignment(self.max_ports, names), tuple(sorted(ports, key=lambda port: port.index))
 
 
 def _settings_of(name: str, settings: Settings) -> InterfaceSettings | None:

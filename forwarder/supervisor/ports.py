@@ -68,26 +68,22 @@ class Ports:
         """Look at the links again; publish ports that differ."""
         self.links = self._watch.snapshot()
         generation = self._snapshot.sequence + 1
-        ports = self._assignment.update(self.settings, self.links, generation)
+        assignment, ports = self._assignment.updated(self.settings, self.links, generation)
         if ports != self.ports or generation == 1:
-            self._publish(generation, ports)
+            self._publish(Configuration(generation, self.settings, ports, self.added), assignment)
 
     def configure(self, settings: Settings, added: Added) -> None:
         """The settings, or what was added to them, are others now; ValueError (nothing changed) when it is too much."""
-        former = self.settings, self.added
-        self.settings, self.added = settings, added
         generation = self._snapshot.sequence + 1
-        try:
-            self._publish(generation, self._assignment.update(settings, self.links, generation))
-        except ValueError:
-            self.settings, self.added = former
-            raise
+        assignment, ports = self._assignment.updated(settings, self.links, generation)
+        self._publish(Configuration(generation, settings, ports, added), assignment)
 
-    def _publish(self, generation: int, ports: tuple[Port, ...]) -> None:
+    def _publish(self, configuration: Configuration, assignment: Assignment) -> None:
         """Say to all what has changed, and open or close sockets; ValueError before anything when it is too much."""
-        self._snapshot.publish(Configuration(generation, self.settings, ports, self.added).to_json())
-        former, self.ports = {port.name: port for port in self.ports}, ports
-        for port in ports:
+        self._snapshot.publish(configuration.to_json())
+        self._assignment, self.settings, self.added = assignment, configuration.settings, configuration.added
+        former, self.ports = {port.name: port for port in self.ports}, configuration.ports
+        for port in self.ports:
             _tell(former.get(port.name), port)
         self._close_sockets()
         self._shared.ring()
