@@ -8,7 +8,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address
 
-from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings, covers, is_wildcard
+from forwarder.state.settings import (
+    InterfaceSettings,
+    RouteSettings,
+    Settings,
+    covers,
+    interface_to_json,
+    is_wildcard,
+)
 from igmp.link import Network
 from igmp.parameters import LONGEST_V2_RESPONSE
 
@@ -17,6 +24,7 @@ MULTICAST = Network.parse("224.0.0.0/4")
 LINK_LOCAL = Network.parse("224.0.0.0/24")
 LONGEST_NAME = 15                       # IFNAMSIZ less its zero
 LONGEST_SOCKET_PATH = 107               # sun_path less its zero, unix(7)
+LARGEST_SETTINGS = 1 << 20              # bytes of JSON: a quarter of a snapshot, half of which is for ports
 
 
 def quote(value: object) -> str:
@@ -51,6 +59,7 @@ def of_settings(settings: Settings) -> Iterator[Problem]:
     yield from _timers(settings)
     yield from _tables(settings)
     yield from _static(settings)
+    yield from _size(settings)
 
 
 def name_problem(name: str) -> str | None:
@@ -132,6 +141,17 @@ def _tables(settings: Settings) -> Iterator[Problem]:
 
 
 # --- lists, static groups and static routes ---
+
+
+def _size(settings: Settings) -> Iterator[Problem]:
+    """What all processes are told at once has to fit: settings, and ports beside them."""
+    size = len(json.dumps(settings.to_json()))
+    if size <= LARGEST_SETTINGS:
+        return
+    lists = [(len(json.dumps(value)), f"interface {quote(entry.name)}: {key}")
+             for entry in settings.interface for key, value in interface_to_json(entry).items()]  # fmt: skip
+    longest = max(lists, default=(0, "route"))[1]
+    yield longest, f"is too long: all settings together take {size} bytes, of which {LARGEST_SETTINGS} have room"
 
 
 def groups_problem(text: str) -> str | None:

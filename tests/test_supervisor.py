@@ -1,5 +1,8 @@
 """What may be changed at run time, and what the configuration file keeps to itself."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from forwarder.state.ports import Added, Configuration, Port
@@ -100,6 +103,15 @@ def test_what_can_be_added_is_bounded():
     assert refusal(add("routes", ROUTE), many)[0] is Reason.FULL
 
 
+def test_the_octets_of_what_is_added_are_bounded_too():
+    """Every change is published whole, beside ports that may get addresses later."""
+    names = tuple(f"interface-{at:04}" for at in range(1000))
+    many = Added(routes=tuple(RouteSettings(group=f"239.2.0.{at}", downstreams=names) for at in range(64)))
+    assert refusal(add("routes", ROUTE), many)[0] is Reason.FULL
+    route = {"group": "239.2.0.7", "source": None, "upstream": None, "downstreams": []}
+    assert len(apply(delete("routes", route), many, SETTINGS).routes) == 63
+
+
 def test_what_a_new_file_says_itself_is_no_longer_an_addition():
     elsewhere = {**GROUP, "interface": "tap3"}
     added = after(add("routes", ROUTE), add("groups", GROUP), add("groups", elsewhere))
@@ -117,7 +129,19 @@ def test_a_change_is_logged_in_words():
 def test_additions_travel_with_the_configuration():
     port = Port(index=1, assigned=1, name="tap3", role="downstream", settings=TAPS)
     added = after(add("routes", ROUTE), add("groups", {**GROUP, "interface": "tap*"}))
-    told = Configuration.from_json(Configuration(4, SETTINGS, (port,), added).to_json())
+    told = Configuration.from_json(json.loads(json.dumps(Configuration(4, SETTINGS, (port,), added).to_json())))
     assert told == Configuration(4, SETTINGS, (port,), added)
     assert told.static_groups(port) == ("239.5.5.5", "239.1.1.1")
     assert [route.group for route in told.routes] == ["239.9.9.9", "239.1.1.1"]
+
+
+def test_ports_name_their_settings_and_carry_no_copy():
+    """2,000 interfaces of one entry with long lists are one entry in the snapshot."""
+    entry = replace(TAPS, allow=tuple(f"239.{at >> 8}.{at & 255}.0/24" for at in range(1500)))
+    settings = replace(SETTINGS, interface=(UP, entry))
+    ports = tuple(Port(at, 1, f"tap{at}", "downstream", entry, ifindex=at + 10) for at in range(2000))
+    plain = json.dumps(Configuration(4, settings, ports).to_json())
+    assert len(plain) < 600_000
+    told = Configuration.from_json(json.loads(plain))
+    assert told == Configuration(4, settings, ports)
+    assert all(port.settings is told.settings.interface[1] for port in told.ports)

@@ -5,6 +5,7 @@ again keeps its index and gets a new `ifindex`. When an index goes to another na
 snapshot that did so) tells readers which older rows speak of the former owner.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -81,22 +82,23 @@ class Configuration:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as `from_json` takes them."""
+        """Plain values, as `from_json` takes them; a port names its entry of the settings by number."""
+        entries = {id(entry): number for number, entry in enumerate(self.settings.interface)}
         return {
             "generation": self.generation,
             "settings": self.settings.to_json(),
-            "ports": [_plain(port) for port in self.ports],
+            "ports": [_plain(port, entries.get(id(port.settings))) for port in self.ports],
             "added": {"routes": [asdict(route) for route in self.added.routes], "groups": self.added.groups},
         }
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> "Configuration":
         """The configuration of `to_json`."""
-        added = plain["added"]
+        added, settings = plain["added"], Settings.from_json(plain["settings"])
         return cls(
             generation=plain["generation"],
-            settings=Settings.from_json(plain["settings"]),
-            ports=tuple(_port(each) for each in plain["ports"]),
+            settings=settings,
+            ports=tuple(_port(each, settings.interface) for each in plain["ports"]),
             added=Added(
                 routes=tuple(route_from_json(each) for each in added["routes"]),
                 groups=tuple((interface, group) for interface, group in added["groups"]),
@@ -104,13 +106,15 @@ class Configuration:
         )
 
 
-def _plain(port: Port) -> dict[str, Any]:
-    return {**{key: getattr(port, key) for key in _FIELDS}, "settings": interface_to_json(port.settings)}
+def _plain(port: Port, entry: int | None) -> dict[str, Any]:
+    settings = interface_to_json(port.settings) if entry is None else entry
+    return {**{key: getattr(port, key) for key in _FIELDS}, "settings": settings}
 
 
-def _port(plain: dict[str, Any]) -> Port:
+def _port(plain: dict[str, Any], entries: Sequence[InterfaceSettings]) -> Port:
+    settings = plain["settings"]
     changes = {
-        "settings": interface_from_json(plain["settings"]),
+        "settings": entries[settings] if isinstance(settings, int) else interface_from_json(settings),
         "addresses": tuple((address, prefix) for address, prefix in plain["addresses"]),
         "peers": tuple(plain["peers"]),
     }

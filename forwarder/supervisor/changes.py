@@ -4,8 +4,9 @@ What the file says cannot be taken away at run time; what was added stays until 
 or we end. A change is made as a whole or refused with words for whoever asked.
 """
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -15,6 +16,7 @@ from forwarder.state.settings import RouteSettings, Settings, covers
 
 MOST_ROUTES = 1024      # added at run time: every change is published whole and read whole
 MOST_GROUPS = 4096
+MOST_OCTETS = 1 << 20   # of JSON: a quarter of a snapshot, half of which is for ports, whatever addresses they get
 KEYS = ("interface", "group", "source", "upstream", "downstreams")
 
 
@@ -47,7 +49,10 @@ def apply(request: dict[str, Any], added: Added, settings: Settings) -> Added:
     row = request.get("row")
     if change is None or not isinstance(row, dict):
         raise RefusedError(Reason.INVALID, "not a request that can be carried out")
-    return change(row, added, settings)
+    changed = change(row, added, settings)
+    if request["type"] == "add" and (size := len(json.dumps(asdict(changed)))) > MOST_OCTETS:
+        raise RefusedError(Reason.FULL, f"what was added at run time would take {size} octets, more than {MOST_OCTETS}")
+    return changed
 
 
 def describe(request: dict[str, Any]) -> str:
