@@ -94,10 +94,11 @@ class Ports:
     def opened(self) -> list[int]:
         """Indexes of the ports whose sockets were opened since the last call."""
         os.eventfd_read(self._bell)
-        current = {key_of(port) for port in self.ports}
+        current = {port.index: port for port in self.ports}
         opened = []
         for sockets in self._opener.done(self._failed):
-            if sockets.key not in current:
+            port = current.get(sockets.key[0])
+            if port is None or not sockets.fit(port):
                 self._opener.close(sockets)
                 continue
             self._failures.pop(sockets.key, None)
@@ -157,10 +158,11 @@ class Ports:
         self._opener.shutdown()
 
     def _close_sockets(self) -> None:
-        current = {port.index: key_of(port) for port in self.ports}
-        for index in [index for index, each in self._sockets.items() if current.get(index) != each.key]:
+        current = {port.index: port for port in self.ports}
+        for index in [index for index, each in self._sockets.items()
+                      if index not in current or not each.fit(current[index])]:  # fmt: skip
             self._opener.close(self._sockets.pop(index))
-        there = set(current.values())
+        there = {key_of(port) for port in self.ports}
         self._failures = {key: words for key, words in self._failures.items() if key in there}
 
     def _open_sockets(self) -> None:

@@ -34,13 +34,18 @@ Key: TypeAlias = tuple[int, int, int]  # port index, assignment, ifindex
 
 @dataclass(frozen=True, slots=True)
 class PortSockets:
-    """What one port needs, with a ring for each worker; `key` says for which owner and interface it was opened."""
+    """What one port needs, with a ring for each worker; `key` and `role` say for what they were opened."""
 
     key: Key
+    role: str
     layout: RingLayout
     rings: tuple[socket, ...]
     transmit: socket
     igmp: socket
+
+    def fit(self, port: Port) -> bool:
+        """Whether this port is what they were opened for; another role has another ring."""
+        return (self.key, self.role) == (key_of(port), port.role)
 
     def ring_number(self, worker: int) -> int:
         """What tells a worker's ring from all others: its inode."""
@@ -198,4 +203,4 @@ def _open(port: Port, layout: RingLayout, promiscuous: bool, workers: int) -> Po
             each.close()
         raise
     *rings, transmit, igmp = opened
-    return PortSockets(key_of(port), layout, tuple(rings), transmit, igmp)
+    return PortSockets(key_of(port), port.role, layout, tuple(rings), transmit, igmp)

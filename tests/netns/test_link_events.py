@@ -401,3 +401,29 @@ def test_a_link_whose_name_is_not_text_is_served_under_one_that_is(lab, start_mc
     wait_state(mcfwd, "odd\\xff\\xfe", None)
     assert mcfwd.pids == pids
     assert mcfwd.show("stats")["faults"] == 0, mcfwd.read_log()
+
+
+def test_ports_that_swap_their_roles_swap_their_rings(lab, tmp_path):
+    """Upstream rings are blocks, downstream ones slots; what is forwarded the other way round is carried by them."""
+    file = tmp_path / "mcfwd.toml"
+
+    def write(upstream: str, downstream: str) -> None:
+        ports = ((upstream, "upstream"), (downstream, "downstream"))
+        tables = [f'[[interface]]\nname = "{name}"\nrole = "{role}"\naltnets = ["0.0.0.0/0"]\n' for name, role in ports]
+        file.write_text(IGMP_TIMERS + "\n".join(tables))
+
+    first, second = lab.upstream, lab.downstreams[0]
+    write(first, second)
+    with Mcfwd(lab.router, "-c", str(file)) as mcfwd:
+        pids = mcfwd.pids
+
+        def rings() -> list[str | None]:
+            return [mcfwd.interface(name)["ring"] for name in (first, second)]
+
+        mcfwd.wait_for(lambda _: rings() == ["blocks", "slots"], SOON, "the rings of these roles")
+        write(second, first)
+        assert mcfwd.request("POST", "/v1/reload") == (201, {})
+        mcfwd.wait_for(lambda _: rings() == ["slots", "blocks"], SOON, "the rings of the other roles")
+        with Receiver(lab.source, GROUP) as receiver, Sender(lab.receivers[0], GROUP, rate=RATE):
+            receiver.wait_received(200, SOON)
+        assert mcfwd.pids == pids
