@@ -772,6 +772,7 @@ def test_the_process_answers_on_the_socket_it_is_given(tmp_path):
             lent = {**descriptors(), "listener": listener.fileno(), "agent": rpc[0].fileno()}
             control.send(channel, {"type": "start", "name": "mcfwd-api", "log_level": "info"}, lent)
             channel.settimeout(20)
+            assert control.receive(channel) == ({"type": "here"}, {})
             assert control.receive(channel) == ({"type": "ready"}, {})
             assert Client(f"{tmp_path}/s").get("stats")["flows"] == 2500
             assert segment.Segment(lent["segment"]).words[0] > 0

@@ -210,6 +210,34 @@ def test_a_spare_takes_the_place_of_a_worker(office):
     assert not office.staff.has_spare
 
 
+def test_a_spare_that_was_stopped_is_not_waited_for(office):
+    """It only has to say that it has heard; one that does is given the time that a start takes."""
+    office.all_ready()
+    office.staff.keep_spare(office.now)
+    office.started[0][1].status = -9
+    office.turn()
+    office.alive.remove(WORKER)
+    office.turn(1.0)
+    assert not office.started[3][1].killed
+    office.turn(1.2)
+    assert office.started[3][1].killed
+    office.turn()
+    assert [module for module, *_ in office.started][4:] == ["forwarder.dataplane.worker"]
+    office.turn(5.0)
+    assert not office.started[4][1].killed      # its imports take their time
+    control.send(office.started[4][2], {"type": "ready"})
+    office.alive.add(WORKER)
+    office.turn()
+    office.staff.keep_spare(office.now)
+    office.started[4][1].status = -9
+    office.turn()
+    office.alive.remove(WORKER)
+    control.send(office.started[5][2], {"type": "here"})
+    for _ in range(10):
+        office.turn(2.0)
+    assert not office.started[5][1].killed
+
+
 def test_a_child_that_never_begins_is_killed_and_replaced(office):
     office.alive.clear()
     for _ in range(int(START / 2) + 2):

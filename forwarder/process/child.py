@@ -39,6 +39,7 @@ def bootstrap(name: str) -> Start:
     if received is None:
         raise SystemExit(0)
     arguments, descriptors = received
+    control.send(channel, {"type": "here"})
     setproctitle(arguments["name"])
     logs.configure(arguments["log_level"], arguments["name"])
     logs.detach()

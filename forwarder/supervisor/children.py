@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 STALL = 10.0
 START = 30.0
+ANSWER = 2.0    # seconds a process that has done its imports has to say that it is here: it only waits for this
 SHORT_LIFE = 10.0
 LONGEST_BACKOFF = 30.0
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}     # numpy is used without linear algebra: no threads, no buffers for them
@@ -63,7 +64,8 @@ class Process:
 class Child:
     """One role that must always be filled, and the process that fills it now.
 
-    `owed` are the ports that it has still to be lent; `told`: it knows that it has got all there were at its start.
+    `owed` are the ports that it has still to be lent; `told`: it knows that it has got all there were at its start;
+    `waited`: its process was a spare; `here`: that has heard what it is.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Child:
     process: Process | None = None
     begun: bool = False
     told: bool = False
+    waited: bool = False
+    here: bool = False
     ready: bool = False
     owed: list[int] = field(default_factory=list)
     started: float = 0.0
@@ -82,10 +86,10 @@ class Child:
     failures: int = field(default=0)
     not_before: float = 0.0
 
-    def adopt(self, process: Process, now: float) -> None:
+    def adopt(self, process: Process, now: float, waited: bool = False) -> None:
         """Let `process` fill this role."""
-        self.process, self.started = process, now
-        self.begun = self.told = self.ready = False
+        self.process, self.started, self.waited = process, now, waited
+        self.begun = self.told = self.here = self.ready = False
         self.owed = []
 
     def begin(self, log_level: str) -> bool:
@@ -128,7 +132,8 @@ class Child:
 
     def stalled(self, now: float, since: float) -> bool:
         """Whether a child that was told to start has been silent for too long, counted from `since` at the earliest."""
-        return self.begun and self.silence(now, since) > (STALL if self.ready else START)
+        limit = ANSWER if self.waited and not self.here else STALL if self.ready else START
+        return self.begun and self.silence(now, since) > limit
 
 
 def describe(status: int) -> str:

@@ -143,15 +143,15 @@ class Staff:
 
     def _fill(self, child: Child, now: float) -> None:
         """Find somebody for a role; where there is nobody to be had, it stays vacant until the next try."""
-        process = None
+        spare = None
         if child.module == WORKER_MODULE:
-            process, self._spare = self._spare, None
+            spare, self._spare = self._spare, None
         try:
-            process = process or self._starter(child.module, os.getpid(), child.nice)
+            process = spare or self._starter(child.module, os.getpid(), child.nice)
         except (OSError, RuntimeError) as error:    # no process, descriptor, memory or thread to be had
             child.refused(now, error)
             return
-        child.adopt(process, now)
+        child.adopt(process, now, waited=spare is not None)
         if child.name != API:
             self._begin(child)
         turn = f"hearing {child.name}", partial(self._hear, child, process)
@@ -172,6 +172,8 @@ class Staff:
             received = None
         if received is None:
             self._selector.unregister(process.channel)
+        elif received[0].get("type") == "here":
+            child.here = True
         elif received[0].get("type") == "ready":
             child.ready = True
         elif child.name == API:

@@ -341,6 +341,21 @@ def test_the_spare_worker_takes_over_and_another_is_made(lab, start_mcfwd):
     assert mcfwd.wait_for(spare_of, SOON, "another spare worker") != spare
 
 
+def test_a_spare_worker_that_was_stopped_is_not_waited_for(lab, start_mcfwd):
+    """It fills the role in vain for two seconds, not for the thirty that a start may take."""
+    mcfwd = start_mcfwd(lab)
+    spare = mcfwd.wait_for(spare_of, SOON, "the spare worker")
+    with Receiver(lab.receivers[0], GROUP) as receiver, Sender(lab.source, GROUP, rate=1000):
+        receiver.wait_received(100, SOON)
+        os.kill(spare, signal.SIGSTOP)
+        mcfwd.kill(WORKER)
+        began = time.monotonic()
+        mcfwd.wait_for(lambda _: mcfwd.pids.get(WORKER, spare) != spare, SOON, "another worker")
+        before = receiver.report().total("received")
+        receiver.wait_received(before + 100, SOON)
+        assert time.monotonic() - began < 15.0      # 2 s, a start, and what a busy machine takes
+
+
 def test_a_spare_worker_that_dies_is_made_again_and_missed_by_nobody(lab, start_mcfwd):
     mcfwd = start_mcfwd(lab)
     spare = mcfwd.wait_for(spare_of, SOON, "the spare worker")
