@@ -10,8 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from forwarder.process import control
@@ -24,6 +26,17 @@ ANSWER = 2.0    # seconds a process that has done its imports has to say that it
 SHORT_LIFE = 10.0
 LONGEST_BACKOFF = 30.0
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}     # numpy is used without linear algebra: no threads, no buffers for them
+
+
+def environment() -> dict[str, str]:
+    """That of a child: it finds our packages where we did, also in a checkout that is not installed."""
+    ours, installed = str(Path(__file__).parents[2]), {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    path = os.environ.get("PYTHONPATH", "")
+    places = [place and os.path.abspath(place) for place in path.split(os.pathsep)] if path else []
+    if ours not in installed:   # which would come before the standard library in this variable
+        places.insert(0, ours)
+    found = {"PYTHONPATH": os.pathsep.join(places)} if places else {}
+    return {**os.environ, **ENVIRONMENT, **found}
 
 
 @dataclass(slots=True)
@@ -41,12 +54,11 @@ class Process:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         arguments = [str(nice), module, str(theirs.fileno()), str(parent)]
-        command = [sys.executable, "-m", "forwarder.process", *arguments]
+        command = [sys.executable, "-P", "-m", "forwarder.process", *arguments]  # -P: no modules of this directory
         try:
             with theirs:
-                environment = {**os.environ, **ENVIRONMENT}
                 popen = subprocess.Popen(
-                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd="/", env=environment()
                 )
         except BaseException:
             ours.close()

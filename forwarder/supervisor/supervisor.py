@@ -5,6 +5,7 @@ what a child must know to take over where another stopped is published, not kept
 """
 
 import logging
+import os
 import resource
 import selectors
 import signal
@@ -39,6 +40,7 @@ HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 def run(settings: Settings, load: Callable[[], Settings], socket_path: str, log_level: str) -> int:
     """Run until SIGTERM or SIGINT; returns the exit status of `mcfwd run`."""
+    _open_standard_descriptors()
     logs.configure(log_level, "mcfwd")
     if not privileges.has_capability(privileges.CAP_NET_RAW):
         log.error("CAP_NET_RAW is missing. Grant it: run as root, `docker run --cap-add NET_RAW`, systemd "
@@ -62,6 +64,15 @@ def run(settings: Settings, load: Callable[[], Settings], socket_path: str, log_
         return Supervisor(settings, load, watch, listening, log_level).run()
     finally:
         listener.release(listening, socket_path)
+
+
+def _open_standard_descriptors() -> None:
+    """Where we were started without some of them, the next that is opened would be taken for one."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
 
 
 def _raise_descriptor_limit() -> None:

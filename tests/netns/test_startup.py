@@ -1,5 +1,6 @@
 """How mcfwd begins and ends: ready soon, small, known by its names, and clear about what it cannot do."""
 
+import os
 import signal
 import socket
 import sys
@@ -287,3 +288,26 @@ def test_a_log_that_nobody_reads_holds_nothing_up(lab, start_mcfwd):
     began = time.monotonic()
     assert mcfwd.stop() == 0
     assert time.monotonic() - began < READY_TIME
+
+
+CLOSED = "import os, sys; os.closerange(0, 3); os.execvp(sys.argv[1], sys.argv[1:])"
+
+
+def test_it_runs_without_standard_descriptors(lab, start_mcfwd):
+    mcfwd = start_mcfwd(lab, prefix=(sys.executable, "-c", CLOSED))
+    with Receiver(lab.receivers[0], GROUP) as receiver, Sender(lab.source, GROUP, rate=1000):
+        receiver.wait_received(100)
+    for pid in mcfwd.pids.values():
+        assert [Path(f"/proc/{pid}/fd/{number}").readlink() for number in range(3)] == [Path("/dev/null")] * 3
+    assert mcfwd.stop() == 0
+
+
+def test_children_take_no_modules_from_the_directory_they_are_started_in(lab, start_mcfwd, tmp_path):
+    """Whoever may write there would run as we do."""
+    (tmp_path / "ctypes.py").write_text("raise SystemExit('this is not the module')")
+    (tmp_path / "numpy.py").write_text("raise SystemExit('this is not the module')")
+    script = "import os, sys; os.chdir(sys.argv[1]); os.execvp(sys.argv[2], [sys.argv[2], '-P', *sys.argv[3:]])"
+    ours = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    mcfwd = start_mcfwd(lab, prefix=(sys.executable, "-c", script, str(tmp_path)), environment=ours)
+    assert {os.readlink(f"/proc/{pid}/cwd") for name, pid in mcfwd.pids.items() if name != "mcfwd"} == {"/"}
+    assert "this is not the module" not in mcfwd.read_log()
