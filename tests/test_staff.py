@@ -4,6 +4,7 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 
 import pytest
 
@@ -26,6 +27,8 @@ class Popen:
 
     numbers = iter(range(100, 1_000_000))
 
+    stubborn = False    # the kernel does not let go of it
+
     def __init__(self) -> None:
         self.pid, self.status, self.killed = next(self.numbers), None, False
 
@@ -33,10 +36,14 @@ class Popen:
         return self.status
 
     def kill(self) -> None:
+        assert not self.killed
         self.killed = True
-        self.status = -signal.SIGKILL
+        if not self.stubborn:
+            self.status = -signal.SIGKILL
 
-    def wait(self) -> int | None:
+    def wait(self, timeout: float) -> int | None:
+        if self.status is None:
+            raise subprocess.TimeoutExpired("a child", timeout)
         return self.status
 
 
@@ -257,6 +264,22 @@ def test_a_child_that_falls_silent_is_killed_but_not_while_we_were_frozen_oursel
         office.turn(2.0)
     assert office.started[1][1].killed
     assert not office.started[0][1].killed
+
+
+def test_a_killed_child_of_which_the_kernel_does_not_let_go_holds_nobody_up(office, caplog):
+    office.all_ready()
+    office.alive.remove(AGENT)
+    office.started[1][1].stubborn = True
+    for _ in range(8):
+        office.turn(2.0)
+    assert office.started[1][1].killed
+    assert len(office.started) == 3
+    assert len([message for message in caplog.messages if "is killed" in message]) == 1
+    office.started[1][1].status = -9
+    office.turn()
+    assert len(office.started) == 4
+    office.started[3][1].stubborn = True
+    office.staff.stop()
 
 
 def test_what_is_no_message_is_a_fault_and_the_channel_stays(office):

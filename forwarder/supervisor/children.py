@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ START = 30.0
 ANSWER = 2.0    # seconds a process that has done its imports has to say that it is here: it only waits for this
 SHORT_LIFE = 10.0
 LONGEST_BACKOFF = 30.0
+REAP = 1.0      # seconds
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}     # numpy is used without linear algebra: no threads, no buffers for them
 
 
@@ -66,9 +68,10 @@ class Process:
         return cls(popen, ours)
 
     def kill(self) -> None:
-        """Kill and reap."""
+        """Kill and reap, if the kernel lets go of it soon; init reaps what it does not."""
         self.popen.kill()
-        self.popen.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self.popen.wait(REAP)
         self.channel.close()
 
 
@@ -92,6 +95,7 @@ class Child:
     waited: bool = False
     here: bool = False
     ready: bool = False
+    killed: bool = False
     owed: list[int] = field(default_factory=list)
     started: float = 0.0
     restarts: int = 0
@@ -101,7 +105,7 @@ class Child:
     def adopt(self, process: Process, now: float, waited: bool = False) -> None:
         """Let `process` fill this role."""
         self.process, self.started, self.waited = process, now, waited
-        self.begun = self.told = self.here = self.ready = False
+        self.begun = self.told = self.here = self.ready = self.killed = False
         self.owed = []
 
     def begin(self, log_level: str) -> bool:

@@ -113,8 +113,8 @@ class Staff:
         agent = self._children[AGENT]
         agent.send({"type": "stop"})
         if agent.process is not None:
-            deadline = self._clock() + STOP_TIME
-            while agent.process.popen.poll() is None and self._clock() < deadline:
+            deadline = time.monotonic() + STOP_TIME
+            while agent.process.popen.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.01)
         processes = [child.process for child in self._children.values()] + [self._spare]
         for process in filter(None, processes):
@@ -181,10 +181,10 @@ class Staff:
 
     def _keep_alive(self, child: Child, now: float) -> None:
         process = child.process
-        if process is not None and child.stalled(now, self._awake_since):
+        if process is not None and not child.killed and child.stalled(now, self._awake_since):
             log.error("%s has been silent for %.0f s and is killed", child.name, child.silence(now, self._awake_since))
-            process.popen.kill()
-            process.popen.wait()
+            process.popen.kill()    # and reaped below, now or in another turn: the kernel may be busy with it for long
+            child.killed = True
         if process is not None and child.reap(now) is not None:
             self._hang_up(process)
             self._publish()
