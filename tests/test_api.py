@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uvloop
 
 from forwarder.agent.rpc import RpcServer
 from forwarder.api import flows, views
@@ -22,6 +23,7 @@ from forwarder.api.segments import Segments
 from forwarder.api.server import MAX_CONNECTIONS, Server
 from forwarder.api.supervisor import Supervisor
 from forwarder.client import Client, NoAnswerError, RequestError
+from forwarder.lab.wait import wait_for
 from forwarder.process import control
 from forwarder.state import membership, routes, segment, snapshot, worker_segment
 from forwarder.state.flow_columns import FlowColumns
@@ -356,7 +358,7 @@ class Instance:
     def __init__(self, path: Path, answering: bool, patience: float) -> None:
         self.path, self._answering, self._patience = str(path), answering, patience
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
+        self._thread = threading.Thread(target=uvloop.run, args=(self._serve(),))    # as in life
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -372,7 +374,8 @@ class Instance:
         self.supervisor = Standing(asked)
         if self._answering:
             self.supervisor.attach(self._loop)
-        server = Server(Application(Segments(descriptors()), agent, supervisor).handle, patience=self._patience)
+        application = Application(Segments(descriptors()), agent, supervisor)
+        server = self.server = Server(application.handle, patience=self._patience)
         listening = await self._loop.create_unix_server(server, self.path)
         self._ready.set()
         while not self._stop.is_set():
@@ -665,15 +668,48 @@ def send_until(connection: socket.socket, request: bytes, deadline: float) -> No
 
 
 def test_connections_are_limited_and_the_rest_is_told_so(tmp_path):
+    """All are being answered, as far as what was asked has come."""
     with running(tmp_path) as instance:
         held = [instance.connect() for _ in range(MAX_CONNECTIONS)]
         for connection in held:
-            connection.sendall(b"GET /v1/stats HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-        status, _, body = instance.exchange(b"")
-        assert (status, json.loads(body)) == (503, {"error": f"more than {MAX_CONNECTIONS} connections"})
+            connection.sendall(b"POST /v1/routes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+
+        def all_answered() -> bool:
+            return [each.answered for each in instance.server.connections] == [True] * MAX_CONNECTIONS
+
+        wait_for(all_answered, 10.0, "all being answered")
+        for request in (b"", b"GET /v1/stats HTTP/1.1\r\nHost: x\r\n\r\n") * 3:
+            status, _, body = instance.exchange(request)
+            assert (status, json.loads(body)) == (503, {"error": f"more than {MAX_CONNECTIONS} connections"})
+        for connection in held:
+            connection.sendall(b"{}")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 400")
+            connection.close()
+
+
+def test_who_asks_takes_the_place_of_who_has_been_silent_for_longest(tmp_path):
+    """A hundred that hold connections keep nobody from an answer."""
+    with running(tmp_path) as instance:
+        held = []
+        for _ in range(MAX_CONNECTIONS + 36):
+            held.append(instance.connect())
+            held[-1].sendall(b"GET /v1/stats HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert held[-1].recv(65536).startswith(b"HTTP/1.1 200")
+        for _ in range(20):
+            assert instance.get("/v1/stats")[0] == 200
+        assert [is_cut_off(connection) for connection in held] == [True] * 37 + [False] * 63
         for connection in held:
             connection.close()
+
+
+def is_cut_off(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 def test_places_are_free_again_once_the_dawdlers_are_cut_off(tmp_path):

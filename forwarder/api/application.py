@@ -63,6 +63,8 @@ class Application:
             return web.Response(status=DONE[request.method], body=b"{}", content_type="application/json")
         except RefusedError:
             raise
+        except ConnectionError as error:    # nobody hears this; it is no fault of ours that would have to be logged
+            raise RefusedError(400, "the connection ended before the request") from error
         except Exception as error:
             log.exception("%s %s failed", request.method, request.path)
             raise RefusedError(500, f"internal error: {type(error).__name__}") from error

@@ -1,15 +1,16 @@
 """The HTTP server's manners: bounded connections, bounded patience, and every error as JSON.
 
 A connection must finish a request, its answer included, within PATIENCE seconds; so must an idle one begin the next.
-What is late is cut off without a word, so that clients that are slow on purpose hold nothing for long. More than
-MAX_CONNECTIONS at once are told so and closed.
+What is late is cut off without a word, so that clients that are slow on purpose hold nothing for long. There are
+MAX_CONNECTIONS at most; a new one beyond them takes the place of the one that has asked for nothing for longest, and
+only where all are being answered it is told so and closed.
 """
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ MAX_CONNECTIONS = 64
 MAX_LINE = 4096
 MAX_HEADERS = 32
 PATIENCE = 5.0          # seconds
+TURNED_AWAY = 1.0       # the same for who is told that there are too many
 ENCODED_AT_ONCE = 500   # rows between two turns of the loop
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -47,10 +49,11 @@ async def json_response(answer: Any) -> web.Response:
 
 
 class Connection(web.RequestHandler):
-    """One client's connection; `deadline` is the loop time at which it is cut off."""
+    """One client's connection; `deadline` is the loop time at which it is cut off, `answered` whether it is now."""
 
-    __slots__ = ("deadline",)
+    __slots__ = ("answered", "deadline")
     deadline: float
+    answered: bool
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -68,12 +71,21 @@ class TurnedAway(asyncio.Protocol):
     """A connection too many."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say so and hang up."""
-        assert isinstance(transport, asyncio.Transport)
+        """Say so, and hang up when what was asked has come: who is still writing would not read the answer."""
+        self._transport = cast(asyncio.Transport, transport)    # uvloop's are none by their class
         body = json.dumps({"error": f"more than {MAX_CONNECTIONS} connections"})
         head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-        transport.write(f"{head}\r\nConnection: close\r\n\r\n{body}".encode())
-        transport.close()
+        self._transport.write(f"{head}\r\nConnection: close\r\n\r\n{body}".encode())
+        self._transport.write_eof()
+        self._late = asyncio.get_running_loop().call_later(TURNED_AWAY, self._transport.abort)
+
+    def data_received(self, _: bytes) -> None:
+        """What it asks for."""
+        self._transport.close()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """It is gone."""
+        self._late.cancel()
 
 
 class Server(web.Server):
@@ -86,18 +98,33 @@ class Server(web.Server):
 
     def __call__(self) -> Any:
         """A protocol for a new connection."""
-        if len(self.connections) >= MAX_CONNECTIONS:
+        if not self._make_room():
             return TurnedAway()
         connection = Connection(self, loop=self._loop, **self._kwargs)
+        connection.answered = False
         self._extend(connection)
         return connection
+
+    def _make_room(self) -> bool:
+        """Whether there is a place, made if need be by cutting off the connection that is idle for longest."""
+        there = [(connection, connection.transport) for connection in self.connections
+                 if connection.transport is not None and not connection.transport.is_closing()]  # fmt: skip
+        if len(there) < MAX_CONNECTIONS:
+            return True
+        idle = [(connection.deadline, id(connection), transport) for connection, transport in there
+                if isinstance(connection, Connection) and not connection.answered]  # fmt: skip
+        if idle:
+            min(idle)[2].abort()
+        return bool(idle)
 
     def _extend(self, connection: Any) -> None:
         connection.deadline = self._loop.time() + self._patience
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer, errors of whatever kind as JSON; the patience for sending it begins afterwards."""
-        self._extend(request.protocol)
+        connection: Any = request.protocol
+        self._extend(connection)
+        connection.answered = True
         try:
             return await self._handler(request)
         except RefusedError as refusal:
@@ -105,7 +132,8 @@ class Server(web.Server):
         except web.HTTPException as error:
             return error_response(error.status, error.reason)
         finally:
-            self._extend(request.protocol)
+            connection.answered = False
+            self._extend(connection)
 
     def sweep(self) -> None:
         """Cut off the connections whose time is up."""
