@@ -2,8 +2,9 @@
 
 from bench.checks.model import Check
 
-BEFORE = 4.99
-"""`groups-1000-throughput` with batches of 16,384 frames at most, sent in runs of 7.5 datagrams."""
+BEFORE = 0.97
+"""Of the C program, what batches of 16,384 frames that were sent at once carried of 1,000 groups, measured by turns. To
+the kernel it was 3.1 x there and 4.99 x on another machine: the C program is the better measure from one to the next."""
 
 
 def to_kernel(name: str, words: str, floor: float, goal: float, scenario: str, contestant: str = "mcfwd") -> Check:
@@ -37,12 +38,12 @@ RATES: tuple[Check, ...] = (
     ),
     Check(
         "groups-1000-gain",
-        "the same, to what it was when runs were of 7.5 datagrams",
+        "the same, to what it was when batches were sent at once, by way of the C program",
         "x",
         0.95,
         1.1,
         ("groups-1000", "mcfwd-throughput", "rate"),
-        ("groups-1000", "kernel", "rate"),
+        ("groups-1000", "limit", "rate"),
         scale=1 / BEFORE,
     ),
     Check(
