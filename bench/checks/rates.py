@@ -3,8 +3,8 @@
 from bench.checks.model import Check
 
 BEFORE = 0.97
-"""Of the C program, what batches of 16,384 frames that were sent at once carried of 1,000 groups, measured by turns. To
-the kernel it was 3.1 x there and 4.99 x on another machine: the C program is the better measure from one to the next."""
+"""Of the C program, what batches of 16,384 frames that were sent at once carried of 1,000 groups, measured by turns.
+To the kernel it was 3.1 x there and 4.99 x on another machine: the C program is what carries over between two."""
 
 
 def to_kernel(name: str, words: str, floor: float, goal: float, scenario: str, contestant: str = "mcfwd") -> Check:

@@ -6,7 +6,6 @@ next line that does. At the end what is queued has FLUSH seconds to be written.
 """
 
 import logging
-import logging.handlers
 import os
 import queue
 import threading
@@ -32,18 +31,17 @@ def detach() -> None:
             root.addHandler(queued)
 
 
-class QueuedHandler(logging.handlers.QueueHandler):
+class QueuedHandler(logging.Handler):
     """Hands lines to a thread that writes them to a descriptor; `dropped`: those that were lost.
 
     The thread writes by itself, with no lock of logging's or of sys.stderr's: who holds one of these while nobody reads
     holds up the end of the process too.
     """
 
-    queue: "queue.Queue[logging.LogRecord]"
-
     def __init__(self, descriptor: int, formatter: logging.Formatter | None, most: int = MOST) -> None:
-        super().__init__(queue.Queue(most))
+        super().__init__()
         self.setFormatter(formatter)
+        self._queue: queue.Queue[str] = queue.Queue(most)
         self._descriptor, self.dropped, self._said = descriptor, 0, 0
 
     def start(self) -> bool:
@@ -54,28 +52,28 @@ class QueuedHandler(logging.handlers.QueueHandler):
             return False
         return True
 
-    def enqueue(self, record: logging.LogRecord) -> None:
-        """Never waits."""
+    def emit(self, record: logging.LogRecord) -> None:
+        """Never waits; formatted here, where what it speaks of is as it was."""
         try:
-            self.queue.put_nowait(record)
+            self._queue.put_nowait(self.format(record))
         except queue.Full:
             self.dropped += 1
 
     def flush(self) -> None:
         """Wait until all was written, for FLUSH seconds at most; logging does so at the end of the process."""
         until = time.monotonic() + FLUSH
-        while self.queue.unfinished_tasks and time.monotonic() < until:
+        while self._queue.unfinished_tasks and time.monotonic() < until:
             time.sleep(0.005)
 
     def _write_all(self) -> None:
         while True:
-            record = self.queue.get()
+            line = self._queue.get()
             if (dropped := self.dropped) != self._said:
                 words = f"{dropped - self._said} lines of the log were dropped: nobody read it in time"
                 self._said = dropped
                 self._write(self.format(logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, None, None)))
-            self._write(record.getMessage())
-            self.queue.task_done()
+            self._write(line)
+            self._queue.task_done()
 
     def _write(self, line: str) -> None:
         left = f"{line}\n".encode(errors="backslashreplace")
