@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,11 +31,10 @@ ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}     # numpy is used without linear a
 
 def environment() -> dict[str, str]:
     """That of a child: it finds our packages where we did, also in a checkout that is not installed."""
-    ours, installed = str(Path(__file__).parents[2]), {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    path = os.environ.get("PYTHONPATH", "")
+    ours, path = Path(__file__).parents[2], os.environ.get("PYTHONPATH", "")
     places = [place and os.path.abspath(place) for place in path.split(os.pathsep)] if path else []
-    if ours not in installed:   # which would come before the standard library in this variable
-        places.insert(0, ours)
+    if ours.name not in ("site-packages", "dist-packages"):     # found anyhow, and behind the standard library
+        places.insert(0, str(ours))
     found = {"PYTHONPATH": os.pathsep.join(places)} if places else {}
     return {**os.environ, **ENVIRONMENT, **found}
 
