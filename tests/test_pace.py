@@ -1,6 +1,6 @@
 import pytest
 
-from forwarder.dataplane.pace import AIM, FEWEST, LONGEST, LONGEST_PAUSE, MOST, PAUSE, USUAL, WORTH_WAITING, Pace
+from forwarder.dataplane.pace import AIM, FEWEST, LONGEST, MOST, USUAL, WORTH_WAITING, Pace
 
 
 def paced(gather: float, *breaths: tuple[float, int]) -> Pace:
@@ -92,13 +92,3 @@ def test_a_block_of_more_frames_than_there_is_time_for_makes_what_follows_smalle
     pace = Pace(0.005)
     pace.fit(8 * USUAL, 1, 8 * LONGEST)
     assert pace.limit < USUAL // 4
-
-
-def test_bursts_are_spread_over_the_time_until_the_next_batch_is_due():
-    pace = Pace(0.002)
-    assert pace.pause(3, 1.0, 1.0004) == pytest.approx(0.0016 / 4)
-    assert pace.pause(1, 1.0, 1.0002) == LONGEST_PAUSE
-    assert pace.pause(20, 1.0, 1.0002) == PAUSE
-    assert pace.pause(1, 1.0, 1.0019) == 0.0
-    assert pace.pause(1, 1.0, 1.5) == 0.0
-    assert Pace(0.0).pause(1, 1.0, 1.0) == 0.0

@@ -226,13 +226,13 @@ def test_a_stream_leaves_in_bursts_with_pauses_between_them(burst, expected):
     with egress_port(1) as one, egress_port(2) as two:
         world, seen = World(frames, {1: one, 2: two}), [(0, 0)]
 
-        def pause(_: int) -> bool:
+        def pause() -> bool:
             seen.append((int(one.counters[TX_PACKETS]), int(two.counters[TX_PACKETS])))
             return True
 
         world.transmitter.burst, world.transmitter.pause = burst, pause
         assert world.carry(frames)
-        pause(0)
+        pause()
         assert [b - a for (a, _), (b, _) in pairwise(seen)] == expected
         assert all(a == b for a, b in seen)
         sent = [each for frame in frames for each in forwarded(frame, REFERENCE)]
@@ -243,7 +243,7 @@ def test_without_time_for_pauses_the_rest_leaves_at_once():
     frames, asked = stream(300, 100, fragment=DF), []
     with egress_port(1) as port:
         world = World(frames, {1: port})
-        world.transmitter.pause = lambda _: bool(asked.append(1))
+        world.transmitter.pause = lambda: bool(asked.append(1))
         assert world.carry(frames)
         assert (len(asked), len(port.packets())) == (1, 300)
         world.transmitter.pause = None
@@ -257,7 +257,7 @@ def test_a_burst_that_cannot_be_sent_is_counted_alone():
     with egress_port(1) as port:
         world = World(frames, {1: port})
 
-        def pause(_: int) -> bool:
+        def pause() -> bool:
             port.far.close()
             return True
 

@@ -10,8 +10,7 @@ from batches import Frame, address, ip_packet
 from test_segmentation import datagram
 from worker_rig import D1, D2, UP, Rig, port
 
-from forwarder.dataplane.pace import LONGEST_PAUSE
-from forwarder.dataplane.worker import BREATH, SPINS, _random_key
+from forwarder.dataplane.worker import BREATH, PAUSE, SPINS, _random_key
 from forwarder.state.reasons import Reason
 from forwarder.state.settings import DataplaneSettings
 from forwarder.state.worker_segment import ASSIGNED, FIRST_REASON, HEARTBEAT, POSITION, RX_PACKETS, TX_PACKETS
@@ -599,8 +598,8 @@ def test_a_stream_goes_no_longer_to_a_port_that_went_nor_to_who_has_its_number(r
 def test_messages_that_stand_ready_are_laid_out_anew_for_other_segments_and_bursts(rig):
     world = streaming(rig)
     pipeline, transmitter = world.worker._pipeline, world.worker._transmitter
-    for segments, burst, pause, expected in ((5, 64, None, 3), (64, 4, lambda _: True, 3), (64, 4, None, 1),
-                                             (64, 5, lambda _: False, 3), (128, 64, None, 1)):  # fmt: skip
+    for segments, burst, pause, expected in ((5, 64, None, 3), (64, 4, lambda: True, 3), (64, 4, None, 1),
+                                             (64, 5, lambda: False, 3), (128, 64, None, 1)):  # fmt: skip
         pipeline.use_segments(segments)
         world.links[UP].fill(STREAM)
         transmitter.burst, transmitter.pause = burst, pause
@@ -626,8 +625,8 @@ def test_bursts_have_pauses_where_the_last_breath_left_time_for_them(rig):
 def test_a_pause_is_as_long_as_there_is_time_and_is_no_work(rig):
     worker = rig().run().worker
     worker._began, worker._pace.gather = time.monotonic(), 60.0
-    assert worker._pause(1)
-    assert worker._paused == LONGEST_PAUSE
+    assert worker._pause()
+    assert worker._paused == PAUSE
     worker._pace.gather = 0.0
-    assert not worker._pause(1)
-    assert worker._paused == LONGEST_PAUSE
+    assert not worker._pause()
+    assert worker._paused == PAUSE

@@ -27,10 +27,6 @@ LONGEST = 0.040
 AIM = 0.9 * LONGEST
 """Seconds that the next one shall take where time is what bounds it; with halving and doubling it was 28 ms of 40."""
 
-PAUSE, LONGEST_PAUSE = 0.00015, 0.0005
-"""Seconds between two bursts of a flow: in the least, receivers wake and take 64 datagrams where each of them finds a
-processor, in the most where four share one."""
-
 WORTH_WAITING = 12
 """Frames in a batch that are worth a wait; about where half of a batch's cost is its fixed part."""
 
@@ -76,14 +72,6 @@ class Pace:
         if self._rate * self.gather < WORTH_WAITING:
             return 0.0
         return max(0.0, self._began + self.gather - now)
-
-    def pause(self, bursts: int, began: float, now: float) -> float:
-        """Seconds to the next of the `bursts` that are left in a breath that began at `began`; 0.0: there is no time.
-
-        Spread over the time until the next batch is due, the last datagrams leave as long after they came as the first.
-        """
-        left = began + self.gather - now
-        return min(max(left / (bursts + 1), PAUSE), LONGEST_PAUSE) if left >= PAUSE else 0.0
 
     def took(self, frames: int, began: float) -> None:
         """A breath that began at `began` carried `frames`."""

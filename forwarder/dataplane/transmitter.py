@@ -80,7 +80,7 @@ class Transmitter:
         self._rates: dict[int, PortRates] = {}
         self.segments = 0
         self.burst = 64
-        self.pause: Callable[[int], bool] | None = None  # with bursts left, whether there was time; None: we are behind
+        self.pause: Callable[[], bool] | None = None  # whether there was time for one; None: we are behind
 
     def send_stream(self, recognised: Recognised) -> None:
         """Send a batch that is all of one stream; in bursts, as long as there is time for a `pause` between them."""
@@ -101,10 +101,9 @@ class Transmitter:
         """A burst to every port, a pause in which receivers can take it, and so on."""
         messages, time = self._lanes[0].even, True
         messages.fill(recognised, payloads, min(self.segments, self.burst))
-        rounds = messages.rounds(self.burst)
-        for number, part in enumerate(rounds):
+        for part in messages.rounds(self.burst):
             if part.first and time and self.pause:
-                time = self.pause(len(rounds) - number)
+                time = self.pause()
             for way in recognised.stream.path.ways:
                 messages.send(way, part)
 

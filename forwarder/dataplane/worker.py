@@ -52,6 +52,7 @@ TURN = 2                        # batches of one port before the others get thei
 BREATH = 0.010                  # seconds after which a breath begins no other batch; one takes pace.LONGEST at most
 BEAT = 1.0                      # seconds between heartbeats
 SPINS = 64                      # looks at all rings between two looks at the news, when they are polled busily
+PAUSE = 0.00015                 # seconds between two bursts of a flow: receivers wake and take 64 datagrams in it
 BUSY = 0.5                      # share of a processor that leaves us no time for pauses
 SPENT = 0.8                     # the same of the time in which we had anything to do, processor or not
 CROWDED = 0.02                  # share of a second in which we waited for a processor that others had
@@ -164,13 +165,13 @@ class Worker:
         if frames := self._header[FRAMES] - before:
             self._pace.took(frames, began)
 
-    def _pause(self, bursts: int) -> bool:
-        """Let receivers take what they got, where there is time for the `bursts` that are left; whether there was."""
-        pause = self._pace.pause(bursts, self._began, time.monotonic())
-        if pause:
-            select.select(self._news, (), (), pause)
-            self._paused += pause
-        return pause > 0.0
+    def _pause(self) -> bool:
+        """Let receivers take what they got, where there is time before the next batch is due; whether there was."""
+        if time.monotonic() + PAUSE > self._began + self._pace.gather:
+            return False
+        select.select(self._news, (), (), PAUSE)
+        self._paused += PAUSE
+        return True
 
     def _in_turn(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """`ready` with what the last breath had no time for before the other rings."""
