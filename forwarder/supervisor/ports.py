@@ -7,13 +7,14 @@ agree. What matters is published; our own memory of a port is its sockets.
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from forwarder.packet.packet_socket import PortError
 from forwarder.packet.super_frames import super_frames_taken
 from forwarder.state.ports import Added, Configuration, Port
-from forwarder.state.settings import Settings
+from forwarder.state.settings import DataplaneSettings, Settings
 from forwarder.state.snapshot import SnapshotWriter
 from forwarder.supervisor.assignment import Assignment
 from forwarder.supervisor.deafness import DeafRings
@@ -24,6 +25,8 @@ from forwarder.supervisor.sockets import Key, PortOpener, PortSockets, key_of
 log = logging.getLogger(__name__)
 
 PORT_RETRY = 1.0        # seconds
+
+MakeOpener: TypeAlias = Callable[[DataplaneSettings, int, bool], PortOpener]
 
 
 class Loan(NamedTuple):
@@ -36,13 +39,16 @@ class Loan(NamedTuple):
 class Ports:
     """All ports; `fileno` is readable when sockets of some have been opened."""
 
-    def __init__(self, settings: Settings, shared: Shared, watch: LinkWatch) -> None:
+    def __init__(
+        self, settings: Settings, shared: Shared, watch: LinkWatch, opener: MakeOpener = PortOpener,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.settings, self.added = settings, Added()
-        self._shared, self._watch = shared, watch
+        self._shared, self._watch, self._clock = shared, watch, clock
         self._snapshot = SnapshotWriter(shared.configuration)
         self._assignment = Assignment(settings.dataplane.max_ports)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._opener = PortOpener(settings.dataplane, self._bell, super_frames_taken())
+        self._opener = opener(settings.dataplane, self._bell, super_frames_taken())
         self._deaf = DeafRings(shared.workers)
         self._sockets: dict[int, PortSockets] = {}
         self._failures: dict[Key, str] = {}
@@ -181,7 +187,7 @@ class Ports:
 
     def _failed(self, key: Key, error: Exception) -> None:
         """Try again soon, but say only once what is wrong with a port."""
-        self._retry = time.monotonic() + PORT_RETRY
+        self._retry = self._clock() + PORT_RETRY
         if self._failures.get(key) != str(error):
             self._failures[key] = str(error)
             log.error("%s", error if isinstance(error, PortError) else f"a port could not be opened: {error!r}")
