@@ -205,6 +205,9 @@ def test_a_spare_that_cannot_be_started_is_tried_again_in_a_while(office):
     office.refusal = None
     office.staff.keep_spare(office.now + SPARE_RETRY)
     assert office.staff.has_spare
+    office.staff._spare = None      # it has taken a worker's place
+    office.staff.keep_spare(office.now + SPARE_RETRY)
+    assert office.staff.has_spare   # and the next one need not wait
 
 
 def test_a_spare_takes_the_place_of_a_worker(office):

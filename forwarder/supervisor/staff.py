@@ -75,7 +75,7 @@ class Staff:
         for child in self._children.values():
             self._guard.take(f"looking after {child.name}", partial(self._look_after, child, now))
         if self._guard.faults != self._shown_faults:
-            self._publish()
+            self._guard.take("saying who runs", self._publish)
 
     def _look_after(self, child: Child, now: float) -> None:
         self._keep_alive(child, now)
@@ -107,6 +107,7 @@ class Staff:
         if self._spare is None and now >= self._spare_not_before and self.complete:
             self._spare_not_before = now + SPARE_RETRY  # if it cannot be started
             self._spare = self._starter(WORKER_MODULE, os.getpid(), 0)
+            self._spare_not_before = now
 
     def stop(self) -> None:
         """Let the agent leave its groups, then end all."""

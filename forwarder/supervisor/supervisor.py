@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from pyroute2.netlink.exceptions import NetlinkError
 from setproctitle import setproctitle
 
 from forwarder.process import logs, privileges
@@ -46,8 +47,13 @@ def run(settings: Settings, load: Callable[[], Settings], socket_path: str, log_
         log.error("CAP_NET_RAW is missing. Grant it: run as root, `docker run --cap-add NET_RAW`, systemd "
                   "`AmbientCapabilities=CAP_NET_RAW`, or `setpriv --ambient-caps +net_raw --inh-caps +net_raw`")
         return EXIT_NO_PERMISSION
-    watch = LinkWatch()
-    if problem := _never_works(settings, watch.snapshot()):
+    try:
+        watch = LinkWatch()
+        links = watch.snapshot()
+    except (OSError, NetlinkError) as error:
+        log.error("cannot see the links of this system: %s", error)
+        return EXIT_UNAVAILABLE
+    if problem := _never_works(settings, links):
         log.error("%s", problem)
         return EXIT_UNAVAILABLE
     try:
@@ -62,6 +68,9 @@ def run(settings: Settings, load: Callable[[], Settings], socket_path: str, log_
     setproctitle("mcfwd")
     try:
         return Supervisor(settings, load, watch, listening, log_level).run()
+    except OSError as error:    # before its loop runs: descriptors, memory or threads that are not to be had
+        log.error("cannot start: %s", error)
+        return EXIT_UNAVAILABLE
     finally:
         listener.release(listening, socket_path)
 
@@ -119,8 +128,8 @@ class Supervisor:
                 self._guard.take(*key.data)
             self._tick(time.monotonic())
         notify("STOPPING=1")
-        self._staff.stop()
-        self._ports.close()
+        self._guard.take("ending the children", self._staff.stop)
+        self._guard.take("closing sockets", self._ports.close)
         return 0
 
     def _links_changed(self) -> None:
