@@ -697,7 +697,9 @@ def test_who_asks_takes_the_place_of_who_has_been_silent_for_longest(tmp_path):
             assert held[-1].recv(65536).startswith(b"HTTP/1.1 200")
         for _ in range(20):
             assert instance.get("/v1/stats")[0] == 200
-        assert [is_cut_off(connection) for connection in held] == [True] * 37 + [False] * 63
+        cut = [is_cut_off(connection) for connection in held]
+        assert cut == sorted(cut, reverse=True)     # those that came first
+        assert 37 <= sum(cut) <= 56     # one for each that came, unless another had just ended
         for connection in held:
             connection.close()
 

@@ -111,7 +111,8 @@ class Server(web.Server):
                  if connection.transport is not None and not connection.transport.is_closing()]  # fmt: skip
         if len(there) < MAX_CONNECTIONS:
             return True
-        idle = [(connection.deadline, id(connection), transport) for connection, transport in there
+        # the loop's time is of milliseconds: of equal deadlines the one that came first
+        idle = [(connection.deadline, order, transport) for order, (connection, transport) in enumerate(there)
                 if isinstance(connection, Connection) and not connection.answered]  # fmt: skip
         if idle:
             min(idle)[2].abort()
