@@ -222,6 +222,23 @@ def test_the_probe_goes_upstream_and_never_before_that_is_there(rig):
     assert sent(world) == {UP: 0, D1: 0}
 
 
+def test_segmentation_is_asked_for_as_soon_as_there_is_whom_to_ask(rig):
+    world = rig()
+    world.worker._next_beat = far = time.monotonic() + 100.0
+    world.run(D1)
+    assert world.worker._next_beat < time.monotonic() + 1.0
+    world.worker._next_beat = far
+    world.lend(UP)
+    world.breathe()
+    assert world.worker._next_beat < time.monotonic() + 1.0
+    world.worker._beat(1.0)
+    assert world.state.gso is True
+    world.worker._next_beat = far
+    world.lend(D2)
+    world.breathe()
+    assert world.worker._next_beat == far       # the answer is known
+
+
 def test_idle_flows_end_with_a_beat(rig):
     world = rig().run()
     world.join(D1, group=G)

@@ -39,7 +39,8 @@ class Berths:
     ) -> None:
         """`counters`: rows of the worker's segment, shape (max_ports, BLOCK).
 
-        `drain` reads a ring out at its end; `changed` is called when `attached` is another, before anything is closed.
+        `drain` reads a ring out at its end; `changed` is called when `attached` is another, before anything is closed, and
+        when it is complete.
         """
         self._counters, self._poll, self._map_memory = counters, poll, map_memory
         self._drain, self._changed = drain, changed
@@ -66,6 +67,7 @@ class Berths:
         self.complete = True
         for port in self.attached.values():
             self._poll.register(port.receiving(), select.POLLIN)
+        self._changed()
 
     def let_go(self, ports: Mapping[int, Port], generation: int) -> None:
         """Let go of what was lent for others than these ports, which are those of `generation`."""

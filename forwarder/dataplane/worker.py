@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 TURN = 2                        # batches of one port before the others get their turn
 BREATH = 0.010                  # seconds after which a breath begins no other batch; one takes pace.LONGEST at most
 BEAT = 1.0                      # seconds between heartbeats
+SOON = 0.02                     # seconds until a beat that asks for segmentation: before it a stream costs ten times as much
 SPINS = 64                      # looks at all rings between two looks at the news, when they are polled busily
 PAUSE = 0.00015                 # seconds between two bursts of a flow: receivers wake and take 64 datagrams in it
 BUSY = 0.5                      # share of a processor that leaves us no time for pauses
@@ -100,6 +101,7 @@ class Worker:
         self._spun = 0                  # the port that is looked at first when rings are polled busily
         self._profile = PROFILES["balanced"]
         self._pace = Pace(self._profile.gather)
+        self._next_beat = 0.0
         self._began = self._worked = 0.0    # the last breath: when, and our processor time till then
         self._spent = self._paused = 0.0    # the time it took, without that of its pauses
         self._drain_until = 0.0             # when the rings of ports that are let go are read no more
@@ -108,15 +110,14 @@ class Worker:
     def run(self) -> None:
         """Breathe until the supervisor is gone."""
         self._configure()
-        next_beat = 0.0
         while True:
             now = time.monotonic()
-            if now >= next_beat:
-                next_beat = now + BEAT
+            if now >= self._next_beat:
+                self._next_beat = now + BEAT
                 self._beat(now)
             if self._profile.spin:
-                self._spin(next_beat)
-            self._breathe(self._await(now, next_beat))
+                self._spin(self._next_beat)
+            self._breathe(self._await(now, self._next_beat))
 
     def _await(self, now: float, next_beat: float) -> list[tuple[int, int]]:
         """What is ready: at once, or under load when the next batch is due or there are news, whichever is sooner."""
@@ -257,6 +258,8 @@ class Worker:
     def _changed(self) -> None:
         """Other ports are attached, or what we know of them is another."""
         self._pipeline.ports_changed(self._berths.missing(self._ports.values()))
+        if self._berths.complete and not self._header[GSO]:
+            self._next_beat = min(self._next_beat, time.monotonic() + SOON)
 
     def _drain(self, port: Attachment) -> None:
         """What the ring still holds goes out, as far as others can wait for it; more may come in as fast as we read.
