@@ -5,7 +5,7 @@ A veth link merges UDP when it polls (generic-receive-offload makes it so) and m
 few datagrams; with deferred interrupts it waits for `flush` first, as a network card under load would.
 """
 
-from forwarder.lab import daemon
+from bench.peers import daemon
 from forwarder.lab.namespaces import Namespace
 
 DEFER = 2  # times that an empty queue is polled again before its interrupt is on

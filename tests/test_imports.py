@@ -88,6 +88,11 @@ def test_imports_point_down(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_what_is_installed_needs_nothing_that_is_not(path):
+    assert not {imported.split(".")[0] for imported in imports_of(path)} & {"bench", "tests", "scripts"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_pure_modules_stay_pure(path):
     name = name_of(path)
     roots = {imported.split(".")[0] for imported in imports_of(path)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from forwarder.lab.daemon import program
+from bench.peers.daemon import program
 from forwarder.lab.topology import Lab
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contestants.base import Program, process
-from forwarder.lab.daemon import program
+from bench.peers.daemon import program
 from forwarder.lab.topology import Lab
 
 

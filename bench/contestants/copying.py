@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.contestants.base import Program, missing
-from forwarder.lab import daemon, links, snooping
+from bench.peers import daemon, snooping
+from forwarder.lab import links
 from forwarder.lab.topology import Lab
 
 ACTIONS = 32  # of one filter: TCA_ACT_MAX_PRIO

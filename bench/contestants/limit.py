@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.contestants.base import missing
-from forwarder.lab.daemon import program
+from bench.peers.daemon import program
 from forwarder.lab.topology import Lab
 
 SOURCES = Path(__file__).parent.parent / "limit"

@@ -13,7 +13,8 @@ from contextlib import ExitStack, contextmanager
 from bench.arena import FIRST_GROUP, Arena
 from bench.contestants.base import missing
 from bench.harness import Bench, Plan, Scenario
-from forwarder.lab import daemon, links
+from bench.peers import daemon
+from forwarder.lab import links
 from forwarder.lab.namespaces import Namespace
 from forwarder.lab.topology import LINK
 from forwarder.lab.wait import wait_for

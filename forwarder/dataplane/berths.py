@@ -39,8 +39,8 @@ class Berths:
     ) -> None:
         """`counters`: rows of the worker's segment, shape (max_ports, BLOCK).
 
-        `drain` reads a ring out at its end; `changed` is called when `attached` is another, before anything is closed, and
-        when it is complete.
+        `drain` reads a ring out at its end; `changed` is called when `attached` is another, before anything is closed,
+        and when it is complete.
         """
         self._counters, self._poll, self._map_memory = counters, poll, map_memory
         self._drain, self._changed = drain, changed

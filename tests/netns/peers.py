@@ -23,9 +23,9 @@ from typing import TypeVar
 
 import pytest
 
+from bench.peers.daemon import Daemon
 from forwarder.lab import links
 from forwarder.lab.capture import UDP, Capture, Frame
-from forwarder.lab.daemon import Daemon
 from forwarder.lab.mcfwd import Mcfwd
 from forwarder.lab.namespaces import Namespace
 from forwarder.lab.programs import Receiver, Sender

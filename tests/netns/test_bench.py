@@ -13,12 +13,12 @@ from bench.arena import FIRST_GROUP, Arena, Terms
 from bench.bank import Socket
 from bench.contestants import BUILT_IN, Bridge, Igmpproxy, Kernel, Limit, Nothing
 from bench.contestants.base import missing
+from bench.peers.snooping import Bridge as Snooped
 from bench.record import Record
 from bench.suites.iperf import Bare, transmit
 from bench.variants import Direct, Fed, Idle
 from forwarder.lab import links
 from forwarder.lab.capture import UDP, Capture
-from forwarder.lab.snooping import Bridge as Snooped
 from forwarder.lab.topology import LINK
 from forwarder.lab.wait import wait_for
 

@@ -10,10 +10,10 @@ have source filters of their own.
 
 import pytest
 
+from bench.peers.snooping import Bridge, obstacle
 from forwarder.lab import links
 from forwarder.lab.capture import UDP, Capture
 from forwarder.lab.programs import Receiver
-from forwarder.lab.snooping import Bridge, obstacle
 from forwarder.lab.topology import LINK, SOURCE
 from forwarder.lab.wait import wait_for
 from netns.peers import (

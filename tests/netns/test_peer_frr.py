@@ -2,7 +2,7 @@
 
 import pytest
 
-from forwarder.lab.frr import Frr, obstacle
+from bench.peers.frr import Frr, obstacle
 from forwarder.lab.topology import SOURCE
 from netns.peers import (
     ABOVE,

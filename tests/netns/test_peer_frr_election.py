@@ -1,7 +1,7 @@
 """FRR 8.4 (zebra and pimd) beside us: two queriers on one downstream link, of which the lower address queries."""
 
 
-from forwarder.lab.frr import Frr, obstacle
+from bench.peers.frr import Frr, obstacle
 from forwarder.lab.topology import SOURCE
 from forwarder.lab.wait import wait_for
 from netns.peers import (

@@ -6,7 +6,7 @@ its sources begin to send when it has joined.
 
 import pytest
 
-from forwarder.lab.igmpproxy import Igmpproxy, obstacle
+from bench.peers.igmpproxy import Igmpproxy, obstacle
 from forwarder.lab.topology import SOURCE
 from netns.peers import (
     ABOVE,

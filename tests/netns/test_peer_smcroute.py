@@ -2,7 +2,7 @@
 
 import pytest
 
-from forwarder.lab.smcroute import Smcroute, obstacle
+from bench.peers.smcroute import Smcroute, obstacle
 from forwarder.lab.topology import SOURCE
 from netns.peers import (
     ABOVE,

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from forwarder.lab import daemon, links
+from bench.peers import daemon
+from forwarder.lab import links
 from forwarder.lab.capture import UDP, Capture
 from forwarder.lab.mcfwd import Mcfwd
 from forwarder.lab.namespaces import Namespace

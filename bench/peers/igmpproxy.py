@@ -5,8 +5,8 @@ Its times are compiled in: it queries once when it starts, then after 31 s and e
 
 from collections.abc import Sequence
 
-from forwarder.lab import daemon
-from forwarder.lab.daemon import Daemon
+from bench.peers import daemon
+from bench.peers.daemon import Daemon
 from forwarder.lab.namespaces import Namespace
 from forwarder.lab.wait import wait_for
 

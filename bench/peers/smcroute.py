@@ -1,7 +1,7 @@
 """smcrouted in a namespace: static joins, for which the kernel speaks, and static multicast routes."""
 
-from forwarder.lab import daemon
-from forwarder.lab.daemon import Daemon
+from bench.peers import daemon
+from bench.peers.daemon import Daemon
 from forwarder.lab.namespaces import Namespace
 from forwarder.lab.wait import wait_for
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from forwarder.lab.daemon import Daemon, program
+from bench.peers.daemon import Daemon, program
 from forwarder.lab.namespaces import Namespace
 from forwarder.lab.wait import wait_for
 

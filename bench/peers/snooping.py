@@ -6,7 +6,7 @@ Its tables are read with bridge(8) and ip(8) of iproute2, as people read them.
 import json
 from typing import Any
 
-from forwarder.lab import daemon
+from bench.peers import daemon
 from forwarder.lab.namespaces import Namespace
 
 
