@@ -183,9 +183,9 @@ class Rig:
             for attached in worker._berths.attached.values():
                 attached.portions.clear()
                 attached.close()
-            for _, ring, transmit, _ in worker._berths._lent.values():
-                os.close(ring)
-                os.close(transmit)
+            for lent in worker._berths._loans:
+                for descriptor in lent.descriptors.values():
+                    os.close(descriptor)
             worker._control.close()
         for link in self.links.values():
             link.close()

@@ -1,29 +1,23 @@
 """The ports that a worker holds: what the supervisor has lent, and what of it is attached.
 
-Descriptors come first, tagged with whose they are; the configuration names the port. A port is attached when both
-agree, and let go when they no longer do, in the order the kernel needs: its pending error read, its ring read out, its
-descriptor out of the poll, its memory and its descriptors closed. Before all ports of the first hour were lent, no ring
-is polled: a successor would lose what it reads before it can send it everywhere.
+A port is attached when its loan and the configuration agree (`process.lending`), and let go when they no longer do, in
+the order the kernel needs: its pending error read, its ring read out, its descriptor out of the poll, its memory and
+its descriptors closed. Before all ports of the first hour were lent, no ring is polled: a successor would lose what it
+reads before it can send it everywhere.
 """
 
-import os
 import select
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
+from dataclasses import fields
 
 from forwarder.dataplane.admission import bitmap_of
 from forwarder.dataplane.attachment import Attachment, MapMemory
 from forwarder.packet.tpacket import RingLayout
+from forwarder.process.lending import Key, Loan, Loans
 from forwarder.state.flow_columns import Words
 from forwarder.state.ports import Port
 
-Key: TypeAlias = tuple[int, int, int]
-"""Port index, assignment, ifindex."""
-
-
-def key_of(port: Port) -> Key:
-    """What is lent for a port is lent for this."""
-    return port.index, port.assigned, port.ifindex
+LAYOUT = tuple(field.name for field in fields(RingLayout))
 
 
 class Berths:
@@ -47,20 +41,16 @@ class Berths:
         self.attached: dict[int, Attachment] = {}
         self.rings: dict[int, Attachment] = {}
         self.complete = False  # every port there was at the start has been lent
-        self._lent: dict[Key, tuple[RingLayout, int, int, int]] = {}  # layout, ring, transmit, generation
+        self._loans = Loans(self._ended)
         self._keys: dict[int, Key] = {}
 
     def missing(self, ports: Iterable[Port]) -> int:
         """Bitmap of the ports that are up and not attached."""
         return bitmap_of(port.index for port in ports if port.up and port.index not in self.attached)
 
-    def lend(self, message: Mapping[str, int], descriptors: Mapping[str, int]) -> None:
-        """Keep what is lent of a port, in place of what was."""
-        key = (message["port"], message["assigned"], message["ifindex"])
-        for former in [each for each in self._lent if each[0] == key[0]]:
-            self._forget(former)
-        layout = RingLayout(message["block_size"], message["block_nr"], message["retire_blk_tov"], message["version"])
-        self._lent[key] = layout, descriptors["ring"], descriptors["transmit"], message["generation"]
+    def lend(self, lent: Loan) -> None:
+        """Keep what is lent of a port, in place of what was: its `ring`, `transmit`, and the ring's layout."""
+        self._loans.take(lent)
 
     def all_lent(self) -> None:
         """Every port there was at the start has been lent: rings are read from now on."""
@@ -71,33 +61,29 @@ class Berths:
 
     def let_go(self, ports: Mapping[int, Port], generation: int) -> None:
         """Let go of what was lent for others than these ports, which are those of `generation`."""
-        for key in [key for key, (*_, lent_at) in self._lent.items() if lent_at <= generation]:
-            if key[0] not in ports or key_of(ports[key[0]]) != key:
-                self._forget(key)
+        self._loans.keep({port.key for port in ports.values()}, generation)
 
     def attach(self, ports: Mapping[int, Port]) -> None:
         """Attach what is lent for these ports, and tell those that are what they are now."""
         for index, port in ports.items():
             if index in self.attached:
                 self.attached[index].refresh(port)
-            elif key_of(port) in self._lent:
-                self._attach(port, key_of(port))
+            elif port.key in self._loans:
+                self._attach(port, self._loans[port.key])
         self._changed()
 
-    def _attach(self, port: Port, key: Key) -> None:
-        layout, ring, transmit, _ = self._lent[key]
+    def _attach(self, port: Port, lent: Loan) -> None:
+        layout = RingLayout(*(lent.message[name] for name in LAYOUT))
+        ring, transmit = lent.descriptors["ring"], lent.descriptors["transmit"]
         made = Attachment(port, layout, ring, transmit, self._counters[port.index], self._map_memory)
-        self.attached[port.index], self._keys[port.index] = made, key
+        self.attached[port.index], self._keys[port.index] = made, lent.key
         self.rings[made.receiving()] = made
         if self.complete:
             self._poll.register(made.receiving(), select.POLLIN)
 
-    def _forget(self, key: Key) -> None:
+    def _ended(self, key: Key) -> None:
         if self._keys.get(key[0]) == key:
             self._detach(key[0])
-        _, ring, transmit, _ = self._lent.pop(key)
-        os.close(ring)
-        os.close(transmit)
 
     def _detach(self, index: int) -> None:
         port = self.attached[index]

@@ -29,6 +29,7 @@ from forwarder.packet.packet_socket import map_ring
 from forwarder.packet.tpacket import RingLayout
 from forwarder.process import control
 from forwarder.process.child import Start, bootstrap
+from forwarder.process.lending import Loan
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.route_reader import RouteReader
@@ -223,7 +224,7 @@ class Worker:
         match message["type"]:
             case "port":
                 self._drain_until = time.monotonic() + BREATH
-                self._berths.lend(message, descriptors)
+                self._berths.lend(Loan(message, descriptors))
                 self._configure()
                 self._berths.attach({index: self._ports[index] for index in (message["port"],) if index in self._ports})
             case "ports_sent":

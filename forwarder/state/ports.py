@@ -38,6 +38,11 @@ class Port:
     peers: tuple[int, ...] = ()
 
     @property
+    def key(self) -> tuple[int, int, int]:
+        """Whose sockets it has: index, assignment, ifindex. What is lent for another key is not for this port."""
+        return self.index, self.assigned, self.ifindex
+
+    @property
     def limited(self) -> bool:
         """Whether what leaves by this port has a rate limit."""
         return bool(self.settings.rate_limit or self.settings.flow_rate_limit)
