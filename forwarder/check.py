@@ -4,7 +4,6 @@ Obstacles keep `mcfwd run` from starting; warnings do not, an interface that is 
 """
 
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 import netifaces
@@ -15,7 +14,7 @@ from forwarder.packet.packet_socket import RingLayout
 from forwarder.process import privileges
 from forwarder.state.ports import Port
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings, is_wildcard
-from forwarder.supervisor.assignment import Assignment
+from forwarder.supervisor.assignment import Assignment, wanting
 from forwarder.supervisor.links import Link, LinkWatch, obstacle
 from forwarder.supervisor.sockets import DOWNSTREAM_BLOCKS, UPSTREAM_BLOCKS
 from forwarder.units import count, listed, rate, size
@@ -171,11 +170,9 @@ def _warnings(settings: Settings, ports: tuple[Port, ...], links: Links, privile
     wanted = sum(map(_wanted_memory, ports))
     if wanted > settings.dataplane.ring_memory:
         yield f"receive rings will be smaller than they should: {size(wanted)} wanted"
-    chosen = {port.name for port in ports}
+    served = {port.name for port in ports}
     for interface in settings.interface:
-        matching = [name for name in sorted(links) if is_wildcard(interface.name) and fnmatchcase(name, interface.name)]
-        left = [name for name in matching if interface.role != "disabled" and name not in chosen]
-        left = [name for name in left if not links[name].loopback and not _is_named(settings, name)]
+        left = [name for name, by in wanting(settings, links).items() if by is interface and name not in served]
         if left:
             yield f"{listed(left)} of {interface.name} find no port: raise max_ports in [dataplane]"
 
@@ -184,7 +181,3 @@ def _direction(ports: tuple[Port, ...], default: str | None) -> Iterator[str]:
     """What is odd about the roles, given where the default route leads."""
     if any(port.name == default and port.role == "downstream" for port in ports):
         yield f"{default} has the default route and is downstream: remote sources usually come from there"
-
-
-def _is_named(settings: Settings, name: str) -> bool:
-    return any(interface.name == name for interface in settings.interface)

@@ -23,7 +23,7 @@ class Assignment:
         self, settings: Settings, links: Mapping[str, Link], generation: int
     ) -> tuple["Assignment", tuple[Port, ...]]:
         """What lasts from this moment on, and its ports in index order; names that find no free index are left out."""
-        wanted = _wanted(settings, links)
+        wanted = wanting(settings, links)
         names = {name: kept for name, kept in self.names.items() if name in wanted or _settings_of(name, settings)}
         taken = {index for index, _ in names.values()}
         free = iter([index for index in range(self.max_ports) if index not in taken])
@@ -40,19 +40,20 @@ class Assignment:
         return Assignment(self.max_ports, names), tuple(sorted(ports, key=lambda port: port.index))
 
 
+def wanting(settings: Settings, links: Mapping[str, Link]) -> dict[str, InterfaceSettings]:
+    """Every name that should have a port, in the order in which they get them, with the entry that says so."""
+    plain = [each.name for each in settings.interface if not is_wildcard(each.name)]
+    existing = [name for name, link in sorted(links.items()) if not link.loopback]
+    chosen = {name: _settings_of(name, settings) for name in [*plain, *existing]}
+    return {name: each for name, each in chosen.items() if each is not None}
+
+
 def _settings_of(name: str, settings: Settings) -> InterfaceSettings | None:
     """The first entry that names `name`: exact names before wildcards."""
     exact = (each for each in settings.interface if each.name == name)
     matching = (each for each in settings.interface if covers(each.name, name))
     chosen = next(exact, None) or next(matching, None)
     return None if chosen is None or chosen.role == "disabled" else chosen
-
-
-def _wanted(settings: Settings, links: Mapping[str, Link]) -> dict[str, InterfaceSettings]:
-    plain = [each.name for each in settings.interface if not is_wildcard(each.name)]
-    existing = [name for name, link in sorted(links.items()) if not link.loopback]
-    chosen = {name: _settings_of(name, settings) for name in [*plain, *existing]}
-    return {name: each for name, each in chosen.items() if each is not None}
 
 
 def _port(name: str, index: int, assigned: int, settings: InterfaceSettings, links: Mapping[str, Link]) -> Port:
