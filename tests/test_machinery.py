@@ -116,9 +116,10 @@ def test_who_is_not_root_may_lack_programs():
 
 def sources() -> str:
     """All that runs programs in tests, but for this file."""
-    places = [*TESTS.rglob("*.py"), *(ROOT / "forwarder" / "lab").glob("*.py")]
-    others = (Path(__file__), TESTS / "lacks.py", TESTS / "test_bench.py")
-    return "\n".join(path.read_text() for path in places if path not in others)
+    others = (ROOT / "bench" / "peers", ROOT / "forwarder" / "lab")
+    places = [*TESTS.rglob("*.py"), *(path for folder in others for path in folder.glob("*.py"))]
+    but = (Path(__file__), TESTS / "lacks.py", TESTS / "test_bench.py")
+    return "\n".join(path.read_text() for path in places if path not in but)
 
 
 def test_what_the_tests_run_is_installed_by_the_script():
