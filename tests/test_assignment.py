@@ -88,3 +88,10 @@ def test_what_is_not_taken_over_leaves_no_trace():
     assert refused != before
     assert [port.name for port in others] == ["tap3"]
     assert before.updated(settings, links("tap1", "tap2"), 3) == (before, ports)
+
+
+def test_an_exact_name_counts_before_wildcards_and_the_first_wildcard_before_others():
+    settings = configured(("tap1*", "upstream"), ("tap*", "downstream"), ("tap10", "downstream"), ("tap3", "disabled"))
+    there = links("tap10", "tap11", "tap2", "tap3")
+    roles = {port.name: port.role for port in Life(8).ports(settings, there)}
+    assert roles == {"tap10": "downstream", "tap11": "upstream", "tap2": "downstream"}

@@ -8,6 +8,7 @@ import pytest
 from forwarder.state.ports import Added, Configuration, Port
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
 from forwarder.supervisor.changes import MOST_ROUTES, Reason, RefusedError, apply, describe, still_added
+from forwarder.supervisor.supervisor import NAMED, named
 
 UP = InterfaceSettings(name="eth0", role="upstream")
 TAPS = InterfaceSettings(name="tap*", static_groups=("239.5.5.5",))
@@ -145,3 +146,10 @@ def test_ports_name_their_settings_and_carry_no_copy():
     told = Configuration.from_json(json.loads(plain))
     assert told == Configuration(4, settings, ports)
     assert all(port.settings is told.settings.interface[1] for port in told.ports)
+
+
+def test_the_ports_of_a_log_line_are_counted_where_they_are_many():
+    ports = [Port(number, 1, f"eth{number}", "downstream", UP) for number in range(NAMED + 2)]
+    assert named(ports[:2]) == "eth0 (downstream, missing), eth1 (downstream, missing)"
+    assert named(ports[:NAMED]).count("missing") == NAMED
+    assert named(ports).endswith(f"eth{NAMED - 1} (downstream, missing), 2 more")

@@ -7,6 +7,7 @@ snapshot that did so) tells readers which older rows speak of the former owner.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 from forwarder.state.settings import (
@@ -56,6 +57,7 @@ class Port:
 
 
 _FIELDS = [each.name for each in fields(Port)]
+_VALUES = attrgetter(*_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Configuration:
 
 def _plain(port: Port, entry: int | None) -> dict[str, Any]:
     settings = interface_to_json(port.settings) if entry is None else entry
-    return {**{key: getattr(port, key) for key in _FIELDS}, "settings": settings}
+    return {**dict(zip(_FIELDS, _VALUES(port), strict=True)), "settings": settings}
 
 
 def _port(plain: dict[str, Any], entries: Sequence[InterfaceSettings]) -> Port:

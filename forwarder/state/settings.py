@@ -4,8 +4,9 @@
 Durations are seconds, sizes bytes, networks and addresses text as the user wrote them.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from fnmatch import fnmatchcase
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
@@ -61,6 +62,7 @@ class InterfaceSettings(Table):
 
 
 _DEFAULTS = {each.name: each.default for each in fields(InterfaceSettings)}
+_VALUES = attrgetter(*_DEFAULTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,7 @@ class Settings(Table):
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, as `from_json` takes them."""
-        plain = asdict(self)
+        plain = asdict(replace(self, interface=()))     # asdict copies all it meets, and there may be thousands
         plain["interface"] = [interface_to_json(each) for each in self.interface]
         return plain
 
@@ -153,8 +155,8 @@ class Settings(Table):
 
 def interface_to_json(settings: InterfaceSettings) -> dict[str, Any]:
     """What an interface's settings say beyond the defaults: of thousands of ports every reader decodes all of it."""
-    said = ((key, getattr(settings, key)) for key in _DEFAULTS)
-    return {key: value for key, value in said if value != _DEFAULTS[key]}
+    said = zip(_DEFAULTS.items(), _VALUES(settings), strict=True)
+    return {key: value for (key, default), value in said if value is not default and value != default}
 
 
 def interface_from_json(plain: dict[str, Any]) -> InterfaceSettings:

@@ -23,8 +23,8 @@ class Assignment:
         self, settings: Settings, links: Mapping[str, Link], generation: int
     ) -> tuple["Assignment", tuple[Port, ...]]:
         """What lasts from this moment on, and its ports in index order; names that find no free index are left out."""
-        wanted = wanting(settings, links)
-        names = {name: kept for name, kept in self.names.items() if name in wanted or _settings_of(name, settings)}
+        wanted, entries = wanting(settings, links), _Entries(settings)
+        names = {name: kept for name, kept in self.names.items() if name in wanted or entries.of(name)}
         taken = {index for index, _ in names.values()}
         free = iter([index for index in range(self.max_ports) if index not in taken])
         absent = iter([name for name in names if name not in wanted])
@@ -42,18 +42,25 @@ class Assignment:
 
 def wanting(settings: Settings, links: Mapping[str, Link]) -> dict[str, InterfaceSettings]:
     """Every name that should have a port, in the order in which they get them, with the entry that says so."""
+    find = _Entries(settings).of
     plain = [each.name for each in settings.interface if not is_wildcard(each.name)]
     existing = [name for name, link in sorted(links.items()) if not link.loopback]
-    chosen = {name: _settings_of(name, settings) for name in [*plain, *existing]}
+    chosen = {name: find(name) for name in [*plain, *existing]}
     return {name: each for name, each in chosen.items() if each is not None}
 
 
-def _settings_of(name: str, settings: Settings) -> InterfaceSettings | None:
-    """The first entry that names `name`: exact names before wildcards."""
-    exact = (each for each in settings.interface if each.name == name)
-    matching = (each for each in settings.interface if covers(each.name, name))
-    chosen = next(exact, None) or next(matching, None)
-    return None if chosen is None or chosen.role == "disabled" else chosen
+class _Entries:
+    """Which entry speaks of a name: the one that has it, or else the first wildcard that matches it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._exact = {each.name: each for each in reversed(settings.interface)}
+        self._wildcards = [each for each in settings.interface if is_wildcard(each.name)]
+
+    def of(self, name: str) -> InterfaceSettings | None:
+        """None also where that entry says `disabled`."""
+        matching = (each for each in self._wildcards if covers(each.name, name))
+        chosen = self._exact.get(name) or next(matching, None)
+        return None if chosen is None or chosen.role == "disabled" else chosen
 
 
 def _port(name: str, index: int, assigned: int, settings: InterfaceSettings, links: Mapping[str, Link]) -> Port:

@@ -11,7 +11,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from setproctitle import setproctitle
 
 from forwarder.process import logs, privileges
-from forwarder.state.ports import Added
+from forwarder.state.ports import Added, Port
 from forwarder.state.settings import Settings
 from forwarder.supervisor import changes, listener
 from forwarder.supervisor.guard import Guard
@@ -36,6 +36,7 @@ TICK, BUSY_TICK = 1.0, 0.2
 REFRESH_RETRY, LONGEST_REFRESH_RETRY = 1.0, 30.0   # seconds until the links are looked at again after that failed
 LONGEST_WORDS = 4096    # characters of a refusal: six octets each at most, so that an answer fits its message
 READY_TIME = 5.0
+NAMED = 64              # ports in a line of the log
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -93,6 +94,12 @@ def _raise_descriptor_limit() -> None:
 def _never_works(settings: Settings, links: dict[str, Link]) -> str | None:
     named = (links.get(interface.name) for interface in settings.interface if interface.role != "disabled")
     return next((problem for link in named if link and (problem := obstacle(link))), None)
+
+
+def named(ports: Sequence[Port]) -> str:
+    """Ports in a line of the log; the rest of many is counted."""
+    more = [f"{len(ports) - NAMED} more"] if len(ports) > NAMED else []
+    return ", ".join([*(f"{port.name} ({port.role}, {port.state})" for port in ports[:NAMED]), *more])
 
 
 class Supervisor:
@@ -179,8 +186,7 @@ class Supervisor:
             take("starting the API", self._staff.open_doors)
         if not self._announced and self._staff.complete:
             self._announced = True
-            ports = (f"{port.name} ({port.role}, {port.state})" for port in self._ports.ports)
-            log.info("ready: %s", ", ".join(ports))
+            log.info("ready: %s", named(self._ports.ports))
             notify("READY=1")
         if self._announced:
             take("keeping a spare worker", lambda: self._staff.keep_spare(now))
