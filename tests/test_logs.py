@@ -1,13 +1,18 @@
 """Lines of the log never stop a process, whoever reads them or not."""
 
+import fcntl
 import logging
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
 
 from forwarder.lab.wait import wait_for
-from forwarder.process.logs import QueuedHandler
+from forwarder.process.logs import QueuedHandler, configure
 
 PROGRAM = """
 import logging, sys, time
@@ -77,3 +82,121 @@ def test_a_log_that_cannot_be_written_is_counted():
     handler.flush()
     assert handler.dropped >= 3
     os.close(writing)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Of the least size that there is: 4,096 octets."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    yield reading, writing
+    for descriptor in (reading, writing):
+        os.close(descriptor)
+
+
+def record(words: str, level: int = logging.INFO) -> logging.LogRecord:
+    return logging.LogRecord("a.b", level, "/somewhere/module.py", 7, words, None, None)
+
+
+@contextmanager
+def read_beside(descriptor: int, end: bytes) -> Iterator[list[bytes]]:
+    """What somebody reads who begins now, up to `end`."""
+    heard = [b""]
+
+    def read() -> None:
+        while end not in heard[0]:
+            heard[0] += os.read(descriptor, 65536)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    yield heard
+    reader.join(30.0)
+    assert not reader.is_alive()
+
+
+def test_what_was_logged_has_been_written_once_it_is_flushed(pipe):
+    """A hundred times what the pipe holds, of which nothing is read before."""
+    handler = QueuedHandler(pipe[1], None)
+    assert handler.start() is True
+    for _ in range(100):
+        handler.handle(record("x" * 4095))
+    with read_beside(pipe[0], b"end") as heard:
+        handler.flush()
+        os.write(pipe[1], b"end")
+    assert heard == [(b"x" * 4095 + b"\n") * 100 + b"end"]
+    assert handler.dropped == 0
+
+
+def test_a_line_of_which_a_part_was_written_is_lost(pipe):
+    """Whoever shares the descriptor may have set it so that writing does not wait."""
+    os.set_blocking(pipe[1], False)
+    handler = QueuedHandler(pipe[1], None)
+    assert handler.start()
+    handler.handle(record("x" * 4096))      # and the end of the line
+    handler.flush()
+    assert handler.dropped == 1
+    assert os.read(pipe[0], 8192) == b"x" * 4096
+
+
+def test_the_loss_is_a_line_like_any_other(pipe):
+    handler = QueuedHandler(pipe[1], logging.Formatter("%(filename)s %(name)s %(levelname)s %(message)s"), most=2)
+    for number in range(5):
+        handler.handle(record(f"line {number}"))
+    assert handler.dropped == 3
+    assert handler.start()
+    handler.flush()
+    handler.handle(record("again"))
+    handler.flush()
+    assert os.read(pipe[0], 4096).decode().splitlines() == [
+        "logs.py forwarder.process.logs WARNING 3 lines of the log were dropped: nobody read it in time",
+        "module.py a.b INFO line 0", "module.py a.b INFO line 1", "module.py a.b INFO again",
+    ]  # fmt: skip
+
+
+def test_every_text_can_be_logged(pipe):
+    handler = QueuedHandler(pipe[1], None)
+    assert handler.start()
+    for words in ("küche", "half a character: \ud800"):
+        handler.handle(record(words))
+    handler.flush()
+    assert os.read(pipe[0], 4096) == "küche\nhalf a character: \\ud800\n".encode()
+
+
+def test_lines_are_written_by_a_thread_with_a_name(pipe):
+    before = {*threading.enumerate()}
+    assert QueuedHandler(pipe[1], None).start()
+    assert [(thread.name, thread.daemon) for thread in {*threading.enumerate()} - before] == [("log", True)]
+
+
+def test_where_there_is_no_thread_to_be_had_it_is_said(pipe):
+    former = threading.stack_size(1 << 47)      # more than there are addresses
+    try:
+        assert QueuedHandler(pipe[1], None).start() is False
+    finally:
+        threading.stack_size(former)
+
+
+TWO = """
+import logging, sys, threading
+from forwarder.process import logs
+logs.configure("warning", "mcfwd-test")
+logging.getLogger().addHandler(logging.StreamHandler())
+threading.stack_size(int(sys.argv[1]))
+logs.detach()
+print(*(type(handler).__name__ for handler in logging.getLogger().handlers))
+logging.info("unsaid")
+logging.warning("said")
+"""
+
+
+@pytest.mark.parametrize(("stack", "kind"), [(0, "QueuedHandler"), (1 << 47, "StreamHandler")])
+def test_every_handler_is_detached_where_there_are_threads(stack, kind):
+    """And where there are none lines are written at once; each as it was to be written."""
+    done = subprocess.run([sys.executable, "-c", TWO, str(stack)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{kind} {kind}\n"
+    assert sorted(line.split("mcfwd-test ")[-1] for line in done.stderr.splitlines()) == ["WARNING said", "said"]
+
+
+def test_a_level_that_is_none_is_an_error():
+    with pytest.raises(ValueError, match="LOUD"):
+        configure("loud", "mcfwd-test")

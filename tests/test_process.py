@@ -1,13 +1,20 @@
 """What crosses the control socket, and what a child may still do."""
 
+import array
+import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from forwarder.lab.wait import wait_for
 from forwarder.process import control
+from forwarder.process.control import MAX_DESCRIPTORS, MAX_MESSAGE, MessageError
 
 
 @pytest.fixture
@@ -31,11 +38,10 @@ def test_descriptors_arrive_by_name(channel):
 
 def test_a_full_queue_is_said_not_waited_for(channel):
     ours, _ = channel
-    for _ in range(100_000):
-        if not control.send(ours, {"type": "filler"}):
-            break
-    else:
-        pytest.fail("the queue never filled")
+    said = [control.send(ours, {"type": "filler"}) for _ in range(100_000)]
+    full = said.index(False)
+    assert said[:full] == [True] * full
+    assert said[full:] == [False] * (100_000 - full)
 
 
 def test_the_end_of_the_other_side_is_none(channel):
@@ -50,6 +56,176 @@ def test_an_end_with_messages_unread_is_none_too(channel):
     control.send(theirs, {"type": "ready"})
     ours.close()
     assert control.receive(theirs) is None
+
+
+def test_nobody_there_to_hear_is_said_and_a_socket_that_is_none_is_an_error(channel):
+    ours, theirs = channel
+    theirs.close()
+    assert control.send(ours, {"type": "ready"}) is False
+    ours.close()
+    with pytest.raises(OSError) as caught:
+        control.send(ours, {"type": "ready"})
+    assert caught.value.errno == errno.EBADF
+
+
+def of_octets(count: int) -> dict[str, str]:
+    """A message that is so long when it is sent."""
+    return {"filler": "x" * (count - len('{"filler": "", "descriptors": []}'))}
+
+
+def test_a_message_has_a_size_that_both_sides_hold(channel):
+    ours, theirs = channel
+    largest = of_octets(MAX_MESSAGE)
+    assert MAX_MESSAGE == 65536
+    assert control.send(ours, largest)
+    assert control.receive(theirs) == (largest, {})
+    with pytest.raises(MessageError, match="65537 octets and 0 descriptors"):
+        control.send(ours, of_octets(MAX_MESSAGE + 1))
+
+
+def test_so_many_descriptors_travel_with_a_message_and_no_more(channel):
+    ours, theirs = channel
+    lent = {f"{number}": ours.fileno() for number in range(MAX_DESCRIPTORS)}
+    assert control.send(ours, {}, lent)
+    _, descriptors = control.receive(theirs)
+    assert list(descriptors) == list(lent)
+    for descriptor in descriptors.values():
+        os.close(descriptor)
+    with pytest.raises(MessageError, match="251 descriptors"):
+        control.send(ours, {}, {**lent, "more": ours.fileno()})
+
+
+@pytest.mark.parametrize("octets", [
+    b'{"filler": "' + b"x" * MAX_MESSAGE + b'", "descriptors": ["a", "b"]}',     # cut off by its length
+    b"{", b"[]", b"7", b"null", b"\xff\xfe", b"[" * 30_000,
+    b"{}", b'{"descriptors": ["a"]}', b'{"descriptors": ["a", "b", "c"]}', b'{"descriptors": 2}',
+    b'{"descriptors": [["a"], "b"]}',
+])  # fmt: skip
+def test_what_is_no_message_is_said_and_leaves_nothing_open(channel, octets):
+    """Two descriptors come with each; the next message can be received."""
+    ours, theirs = channel
+    before = descriptors_open()
+    rights = array.array("i", [ours.fileno(), theirs.fileno()])
+    ours.sendmsg([octets], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    with pytest.raises(MessageError):
+        control.receive(theirs)
+    assert descriptors_open() == before
+    control.send(ours, {"type": "port"})
+    assert control.receive(theirs) == ({"type": "port"}, {})
+
+
+def test_descriptors_that_were_cut_off_make_no_message(channel):
+    ours, theirs = channel
+    before = descriptors_open()
+    rights = array.array("i", [ours.fileno()] * (MAX_DESCRIPTORS + 3))      # as many as the kernel takes
+    names = b", ".join(b'"%d"' % number for number in range(MAX_DESCRIPTORS))
+    ours.sendmsg([b'{"descriptors": [%s]}' % names], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    with pytest.raises(MessageError, match="cut off"):
+        control.receive(theirs)
+    assert descriptors_open() == before
+
+
+def descriptors_open() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+# --- a child ---
+
+TESTS = Path(__file__).parent
+PLACES = [str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+INSTALLED = {**os.environ, "PYTHONPATH": os.pathsep.join(PLACES)}
+
+
+@contextmanager
+def newborn(*words: str, parent: int = 0, **options):
+    """A child that waits for its start, as the supervisor makes it, and our end of its channel."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(30.0)
+    command = [sys.executable, "-P", "-m", *words, str(theirs.fileno()), str(parent or os.getpid())]
+    with theirs:
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=INSTALLED, text=True, **options)
+    with ours, process:
+        try:
+            yield ours, process
+        finally:
+            process.kill()
+
+
+def started(channel: socket.socket, **descriptors: int) -> dict:
+    """What a child finds that is told to start."""
+    message = {"type": "start", "name": "mcfwd-named", "log_level": "info", "more": [1]}
+    assert control.send(channel, message, descriptors)
+    assert control.receive(channel) == ({"type": "here"}, {})
+    found, _ = control.receive(channel)
+    return found
+
+
+@pytest.mark.parametrize(("words", "nice"), [(["forwarder.process", "3", "newborn"], 3), (["newborn"], 0)])
+def test_a_child_becomes_what_it_is_told(words, nice):
+    reading, writing = os.pipe()
+    os.write(writing, b"of a pipe")
+    with newborn(*words, stderr=subprocess.PIPE) as (channel, process):
+        wait_for(lambda: title(process.pid).startswith("mcfwd-newborn"), 30.0, "a name of its own")
+        found = started(channel, reading=reading)
+        assert title(process.pid).startswith("mcfwd-named")
+        channel.close()
+        _, said = process.communicate(timeout=30.0)
+        assert process.returncode == 0
+    program, number, parent = found["argv"]
+    assert (program, parent) == (str(TESTS / "newborn.py"), str(os.getpid()))
+    assert number.isdigit()
+    assert found["title"] == "mcfwd-named"
+    assert found["nice"] == min(os.nice(0) + nice, 19)
+    assert found["ignored"] == [signal.SIGINT, signal.SIGHUP]
+    assert found["ends with its parent"]
+    assert found["arguments"] == {"type": "start", "name": "mcfwd-named", "log_level": "info", "more": [1]}
+    assert found["content"] == {"reading": "of a pipe"}
+    assert found["handlers"] == ["QueuedHandler"]
+    assert said.endswith(" mcfwd-named INFO ready\n")
+    for descriptor in (reading, writing):
+        os.close(descriptor)
+
+
+def title(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+
+def test_a_child_that_is_never_told_ends_in_peace():
+    with newborn("newborn", stderr=subprocess.PIPE) as (channel, process):
+        channel.close()
+        assert (process.wait(30.0), process.stderr.read()) == (0, "")
+
+
+PARENT = """
+import os, subprocess, sys
+channel = sys.argv[1]
+command = [sys.executable, "-P", "-m", *sys.argv[2:], channel, str(os.getpid())]
+child = subprocess.Popen(command, pass_fds=[int(channel)])
+os.close(int(channel))
+sys.stdin.read()
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("words", [["forwarder.process", "0", "newborn"], ["newborn"]])
+def test_a_child_ends_with_its_parent_whether_it_has_begun_or_not(words):
+    for begun in (False, True):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(30.0)
+        with ours, theirs:
+            command = [sys.executable, "-c", PARENT, str(theirs.fileno()), *words]
+            parent = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.PIPE, env=INSTALLED)
+            theirs.close()
+            if begun:
+                started(ours)
+            parent.communicate(timeout=30.0)
+            assert control.receive(ours) is None
+
+
+@pytest.mark.parametrize("words", [["forwarder.process", "0", "newborn"], ["newborn"]])
+def test_a_child_whose_parent_has_ended_already_ends(words):
+    with newborn(*words, parent=1) as (_, process):
+        assert process.wait(30.0) == -signal.SIGKILL
 
 
 def test_a_child_keeps_no_capability():
