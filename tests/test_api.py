@@ -17,6 +17,7 @@ import uvloop
 
 from forwarder.agent.rpc import RpcServer
 from forwarder.api import flows, views
+from forwarder.api.__main__ import serve
 from forwarder.api.agent import Agent
 from forwarder.api.application import Application
 from forwarder.api.segments import Segments
@@ -25,6 +26,7 @@ from forwarder.api.supervisor import Supervisor
 from forwarder.client import Client, NoAnswerError, RequestError
 from forwarder.lab.wait import wait_for
 from forwarder.process import control
+from forwarder.process.child import Start
 from forwarder.state import membership, routes, segment, snapshot, worker_segment
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.membership import MembershipWriter, PortMembership
@@ -71,7 +73,7 @@ PORTS = (
 )
 
 
-def flow(table: FlowColumns, row: int, reason: Reason = Reason.FORWARD, **columns: int) -> None:
+def flow(table: FlowColumns, row: int, reason: int = Reason.FORWARD, **columns: int) -> None:
     """Write one live row."""
     defaults = {"ingress": 0, "source": SOURCE, "group": GROUP, "packets": 5, "bytes": 500, "used": 1, "version": 2}
     for name, value in {**defaults, "reason": int(reason), **columns}.items():
@@ -102,6 +104,42 @@ def test_interfaces_say_what_is_there():
     assert upstream["link_type"] == "ether"
     assert set(upstream["drops"]) == set(REASONS)
     assert set(upstream["igmp"]) == set(COUNTERS)
+
+
+def test_an_interface_nobody_has_counted_for_counts_nothing():
+    for row in views.interfaces(PORTS, {}, {}):
+        assert [row[key] for key in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "groups")] == [0] * 5
+        assert {*row["drops"].values(), *row["igmp"].values(), row["ring_replacements"]} == {0}
+
+
+def test_counters_are_shown_as_they_are():
+    counted = PortCounters(1, 10, 11, 12, 13, {reason: 20 + at for at, reason in enumerate(REASONS)}, 1, 4)
+    [row] = views.interfaces([PORTS[1]], {}, {1: counted})
+    assert [row[key] for key in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")] == [10, 11, 12, 13]
+    assert (row["drops"], row["ring_replacements"]) == (counted.drops, 4)
+
+
+@pytest.mark.parametrize(("number", "words"), [
+    (1, "ether"), (512, "ppp"), (519, "rawip"), (768, "ipip"), (772, "loopback"), (776, "sit"), (778, "gre"),
+    (65534, "none"), (424, "424"),
+])  # fmt: skip
+def test_link_types_have_the_words_of_ip_link(number, words):
+    [row] = views.interfaces([port(1, "eth1", link_type=number)], {}, {})
+    assert row["link_type"] == words
+
+
+@pytest.mark.parametrize(("taken", "how"), [(None, None), (True, "gso"), (False, "plain")])
+def test_how_datagrams_leave_is_said_with_the_reason(taken, how):
+    [row] = views.interfaces([PORTS[1]], {}, {}, taken)
+    assert row["segmentation"] == how
+    assert row["segmentation_reason"]
+
+
+def test_a_worker_that_has_no_ring_yet_takes_it_from_nobody():
+    none, blocks = (PortCounters(1, 0, 0, 0, 0, dict.fromkeys(REASONS, 0), ring) for ring in (None, 2))
+    assert views.total([none, blocks, none], 1).ring == 2
+    assert views.total([none], 1).ring is None
+    assert views.total([], 1) == none
 
 
 def test_querier_is_null_upstream_and_known_downstream():
@@ -197,6 +235,19 @@ def test_a_flow_has_exactly_the_fixed_keys():
     }  # fmt: skip
 
 
+def test_a_flow_whose_last_packet_is_younger_than_the_question_is_not_idle():
+    row = one_flow(last_seen=3 * SECOND)
+    assert str(row["idle"]) == "0.0"
+
+
+def test_flows_in_use_are_counted():
+    table = FlowColumns.allocate(8, 1)
+    assert flows.live(table) == 0
+    for at in (1, 3, 7):
+        flow(table, at)
+    assert flows.live(table) == 3
+
+
 def test_packets_of_the_wrong_interface_are_counted_apart():
     row = one_flow(Reason.WRONG_INTERFACE)
     assert (row["verdict"], row["packets"], row["wrong_packets"]) == ("wrong_interface", 5, 5)
@@ -256,6 +307,13 @@ def test_wide_bitmaps_and_unknown_ingress():
     table.ports[0, 1] = 1 << 6
     [row] = flows.page([table], [port(70, "tap70")], flows.Page(), 0)
     assert (row["upstream"], row["downstreams"]) == (None, ["tap70"])
+
+
+def test_a_row_with_a_reason_that_nobody_knows_is_left_out():
+    table = FlowColumns.allocate(8, 1)
+    for at, reason in enumerate((max(Reason), max(Reason) + 1)):
+        flow(table, at, reason=reason)
+    assert [row["verdict"] for row in flows.page([table], PORTS, flows.Page(), 0)] == ["flow_table_full"]
 
 
 def test_readers_never_see_half_of_a_row():
@@ -327,12 +385,53 @@ CONFIGURED = Settings(
 )
 
 
+def test_what_is_answered_before_anything_was_published():
+    lent = {
+        "configuration": snapshot.create("configuration"), "processes": snapshot.create("processes"),
+        "routes": routes.create(64, 8), "membership": membership.create(8), "segment": segment.create("api", 8),
+    }  # fmt: skip
+    segments = Segments(lent, lambda: 5 * SECOND)
+    assert (segments.interfaces(), segments.routes(), segments.flows(flows.Page())) == ([], [], [])
+    stats = segments.stats()
+    assert (stats["version"], stats["uptime"], stats["flows"], stats["max_flows"]) == (None, None, 0, 65536)
+
+
+@pytest.mark.parametrize(("said", "shown"), [((0, 0), None), ((0, 2), "gso"), ((2, 3), "gso"), ((2, 1), "plain")])
+def test_segmentation_is_what_all_workers_say_that_have_asked(said, shown):
+    lent = {**descriptors(), "worker-1": worker_segment.create(1, 8, 64)}
+    for number, words in enumerate(said):
+        WorkerSegment(lent[f"worker-{number}"], writable=True).header[worker_segment.GSO] = words
+    assert [row["segmentation"] for row in Segments(lent).interfaces()] == [shown] * len(PORTS)
+
+
+def test_what_all_workers_have_done_is_added_up():
+    lent = {**descriptors(), "worker-1": worker_segment.create(1, 8, 64)}
+    for number in range(2):
+        worker = WorkerSegment(lent[f"worker-{number}"], writable=True)
+        worker.header[worker_segment.BATCHES], worker.header[worker_segment.FRAMES] = 3 + number, 100
+        worker.header[worker_segment.HEARTBEAT] = (4 + number) * SECOND
+        worker.ports[1, worker_segment.ASSIGNED], worker.ports[1, worker_segment.TX_BYTES] = 1, 50 + number
+    flow(worker.flows, 5)
+    MembershipWriter(lent["membership"]).beat(3 * SECOND)
+    segment.Segment(lent["segment"], writable=True).words[0] = 2 * SECOND
+    rows = [{"name": f"mcfwd-{name}", "pid": 4, "started": 1.0, "restarts": 0}
+            for name in ("agent", "api", "worker-0", "worker-1")]  # fmt: skip
+    snapshot.SnapshotWriter(lent["processes"]).publish({"version": "0", "started": 1.0, "processes": rows})
+    segments = Segments(lent, lambda: 10 * SECOND)
+    stats = segments.stats()
+    assert (stats["flows"], stats["batches"], stats["frames_per_batch"], stats["uptime"]) == (2501, 7, 28.6, 9.0)
+    assert [each["heartbeat"] for each in stats["processes"]] == [7.0, 8.0, 6.0, 5.0]
+    assert segments.stats()["processes"] == stats["processes"]      # of the copy before
+    assert [row["tx_bytes"] for row in segments.interfaces()] == [0, 101, 0]
+
+
 class Standing:
     """What answers in the supervisor's place, by its own rules; `asked` is what it was asked."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel, self.added = channel, Added()
         self.asked: list[dict[str, Any]] = []
+        self.reason = changes.Reason.CONFIGURATION      # why a reload is refused
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_reader(self._channel.fileno(), self._answer)
@@ -345,7 +444,7 @@ class Standing:
         answer = {"type": "answer", "id": request["id"], "refusal": None, "words": ""}
         try:
             if request["type"] == "reload":
-                raise changes.RefusedError(changes.Reason.CONFIGURATION, "mcfwd.toml: igmp.robustness: is 0")
+                raise changes.RefusedError(self.reason, "mcfwd.toml: igmp.robustness: is 0")
             self.added = changes.apply(request, self.added, CONFIGURED)
         except changes.RefusedError as refused:
             answer |= {"refusal": refused.reason.value, "words": str(refused)}
@@ -492,6 +591,32 @@ def test_a_route_is_deleted_by_the_query_string_too(tmp_path):
         assert instance.supervisor.added == Added()
 
 
+@pytest.mark.parametrize(("reason", "status"), [
+    ("invalid", 400), ("exists", 409), ("unknown", 404), ("configured", 409), ("full", 507), ("configuration", 422),
+    ("fault", 500),
+])  # fmt: skip
+def test_every_refusal_has_its_status(tmp_path, reason, status):
+    with running(tmp_path) as instance:
+        instance.supervisor.reason = changes.Reason(reason)
+        assert refusal(instance, "POST", "reload", {}) == (status, "mcfwd.toml: igmp.robustness: is 0")
+
+
+def test_what_is_done_is_said_with_its_status(tmp_path):
+    body = json.dumps(ROUTE)
+    head = f"/v1/routes HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    with running(tmp_path) as instance:
+        for method, status in (("POST", 201), ("DELETE", 200)):
+            answered, headers, words = instance.exchange(f"{method} {head}{body}".encode())
+            assert (answered, headers["content-type"], words) == (status, "application/json", b"{}")
+
+
+@pytest.mark.parametrize("sources", [["10.0.0.7"], [{"address": "10.0.0.7", "expires": 1.0}]])
+def test_a_group_can_be_asked_for_as_it_is_shown(tmp_path, sources):
+    with running(tmp_path) as instance:
+        Client(instance.path).change("POST", "groups", {"interface": "eth1", "group": "232.1.1.1", "sources": sources})
+        assert instance.supervisor.added == Added(groups=(("eth1", "10.0.0.7,232.1.1.1"),))
+
+
 def test_what_the_file_says_stays(tmp_path):
     with running(tmp_path) as instance:
         status, words = refusal(instance, "DELETE", "routes", {"group": "239.9.0.0/16"})
@@ -520,6 +645,9 @@ def test_a_reload_that_is_refused_says_why(tmp_path):
         ("groups", {**STATIC, "source": None}, 'group: "232.1.1.1" is in ssm_range'),
         ("groups", {**STATIC, "source": "239.0.0.1"}, "source and group: should begin with a unicast"),
         ("groups", {**STATIC, "source": None, "sources": ["10.0.0.1", "10.0.0.2"]}, "sources: one request"),
+        ("groups", {**STATIC, "source": None, "sources": "10.0.0.1"}, "sources: one request"),
+        ("groups", {**STATIC, "grup": 1}, "grup: unknown key; known are compatibility, excluded_sources"),
+        ("routes", {**ROUTE, "interfaces": ["\ud800"]}, "the body has text that is not Unicode"),
     ],
 )
 def test_requests_that_mean_nothing_are_refused_in_words(tmp_path, noun, body, words):
@@ -582,8 +710,8 @@ def test_an_answer_that_goes_on_is_waited_for_and_one_that_stops_is_not():
         return rows
 
     with ours, theirs:
-        assert asyncio.run(answered(5, complete=True)) == [0, 1, 2, 3, 4]
-        assert asyncio.run(answered(2, complete=False)) is None
+        assert uvloop.run(answered(5, complete=True)) == [0, 1, 2, 3, 4]
+        assert uvloop.run(answered(2, complete=False)) is None
 
 
 @pytest.mark.parametrize(
@@ -751,7 +879,7 @@ def test_many_askers_are_one_question():
         theirs.send(json.dumps({"id": asked_for["id"], "rows": [{"a": 2}], "more": False}).encode())
         return await asyncio.gather(*askers), asked_for["noun"]
 
-    assert asyncio.run(asked(use)) == ([[{"a": 1}, {"a": 2}]] * 4, "groups")
+    assert uvloop.run(asked(use)) == ([[{"a": 1}, {"a": 2}]] * 4, "groups")
 
 
 def test_a_late_answer_is_not_taken_for_the_next():
@@ -761,7 +889,7 @@ def test_a_late_answer_is_not_taken_for_the_next():
         theirs.send(json.dumps({"id": first["id"], "rows": [{"late": True}], "more": False}).encode())
         return late, await agent.rows("groups")
 
-    assert asyncio.run(asked(use, timeout=0.05)) == (None, None)
+    assert uvloop.run(asked(use, timeout=0.05)) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -772,14 +900,14 @@ def test_nonsense_from_the_agent_is_no_answer(answer):
         theirs.send(answer)
         return await agent.rows("groups")
 
-    assert asyncio.run(asked(use, timeout=0.05)) is None
+    assert uvloop.run(asked(use, timeout=0.05)) is None
 
 
 def test_an_agent_whose_queue_is_full_is_no_answer():
     async def use(agent: Agent, theirs: socket.socket) -> Any:
         return [await agent.rows("groups") for _ in range(600)]
 
-    assert set(asyncio.run(asked(use, timeout=0.0))) == {None}
+    assert set(uvloop.run(asked(use, timeout=0.0))) == {None}
 
 
 def test_an_agent_that_is_gone_is_no_answer():
@@ -788,7 +916,7 @@ def test_an_agent_that_is_gone_is_no_answer():
         await asyncio.sleep(0)
         return await agent.rows("groups")
 
-    assert asyncio.run(asked(use, timeout=0.05)) is None
+    assert uvloop.run(asked(use, timeout=0.05)) is None
 
 
 def test_no_instance_is_said_with_the_socket_that_was_tried(tmp_path):
@@ -797,6 +925,41 @@ def test_no_instance_is_said_with_the_socket_that_was_tried(tmp_path):
 
 
 # --- the process itself ---
+
+
+class Told:
+    """What the API process is lent, and the other ends."""
+
+    def __init__(self, path: str) -> None:
+        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.rpc, agent = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen()
+        self.lent = {**descriptors(), "listener": listener.detach(), "agent": agent.detach()}
+        self.start = Start(theirs, {}, self.lent)
+        self.beats = segment.Segment(self.lent["segment"]).words
+
+
+def test_what_is_served_comes_from_agent_supervisor_and_segments(tmp_path):
+    told = Told(f"{tmp_path}/s")
+
+    async def use() -> None:
+        loop, client = asyncio.get_running_loop(), Client(f"{tmp_path}/s")
+        RpcServer(told.rpc.detach(), {"groups": lambda: GROUPS}).attach(loop)
+        supervisor = Standing(told.channel)
+        serving = asyncio.ensure_future(serve(told.start))
+        assert json.loads(await loop.sock_recv(told.channel, 1000))["type"] == "ready"
+        supervisor.attach(loop)
+        assert 0 < told.beats[0] <= time.monotonic_ns()
+        assert (await asyncio.to_thread(client.get, "stats"))["flows"] == 2500
+        assert len(await asyncio.to_thread(client.get, "groups")) == 1000
+        await asyncio.to_thread(client.change, "POST", "routes", ROUTE)
+        assert supervisor.added != Added()
+        serving.cancel()
+
+    told.channel.setblocking(False)
+    uvloop.run(use())
 
 
 def test_the_process_answers_on_the_socket_it_is_given(tmp_path):

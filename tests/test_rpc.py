@@ -4,6 +4,8 @@ import asyncio
 import json
 import socket
 
+import uvloop
+
 from forwarder.agent.rpc import CHUNK, RpcServer, answers
 
 
@@ -42,7 +44,7 @@ def test_a_reader_that_is_slow_gets_everything_and_a_strange_request_nothing():
         return received
 
     with theirs:
-        assert asyncio.run(asyncio.wait_for(exchange(), 10)) == rows
+        assert uvloop.run(asyncio.wait_for(exchange(), 10)) == rows
 
 
 def test_a_long_answer_holds_nothing_up():
@@ -67,5 +69,5 @@ def test_a_long_answer_holds_nothing_up():
         return received
 
     with theirs:
-        assert asyncio.run(asyncio.wait_for(exchange(), 10)) == 2000
+        assert uvloop.run(asyncio.wait_for(exchange(), 10)) == 2000
     assert turns[0] < 1000
