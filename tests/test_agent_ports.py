@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -9,8 +10,14 @@ from forwarder.agent.listening import Listening
 from forwarder.agent.ports import Ports
 from forwarder.agent.publisher import Publisher
 from forwarder.state import membership, routes
-from forwarder.state.ports import Configuration, Port
+from forwarder.state.membership import MembershipReader
+from forwarder.state.ports import Added, Configuration, Port
+from forwarder.state.routes import RouteKey, RouteWriter
 from forwarder.state.settings import InterfaceSettings, Settings
+from igmp.link import parse_address
+from igmp.messages import GroupRecord, RecordType, encode_report
+from igmp.outputs import Role, Route
+from igmp.packet import encode
 from igmp.proxy import Proxy
 
 SETTINGS = Settings(interface=(InterfaceSettings(name="eth0", role="upstream"), InterfaceSettings(name="tap*")))
@@ -19,7 +26,10 @@ SETTINGS = Settings(interface=(InterfaceSettings(name="eth0", role="upstream"), 
 def port(index: int, assigned: int, ifindex: int) -> Port:
     interface = SETTINGS.interface[min(index, 1)]
     name = f"tap{index}" if index else "eth0"
-    return Port(index, assigned, name, interface.role, interface, ifindex, True, "02:00:00:00:00:01")
+    address = parse_address(f"10.0.{index}.1"), 24
+    return Port(
+        index, assigned, name, interface.role, interface, ifindex, True, "02:00:00:00:00:01", addresses=(address,)
+    )
 
 
 @pytest.fixture
@@ -68,3 +78,187 @@ def test_a_socket_that_was_lent_for_an_interface_of_the_past_is_let_go(ports, de
     ports.lend((1, 2, 11), number, 2)
     ports.configure(Configuration(4, SETTINGS, (port(0, 1, 10), port(1, 2, 12))))
     assert not held(ours)
+
+
+# --- what the protocol is told, and what becomes of it ---
+
+G, HOST, ROUTERS = parse_address("239.1.1.1"), parse_address("10.0.1.9"), parse_address("224.0.0.22")
+PORTS = (port(0, 1, 10), port(1, 1, 11))
+OURS = Role(1, True, parse_address("10.0.1.1"))
+
+
+class Wired:
+    """Ports with wires to speak and hear by, and a list of what the protocol asked for."""
+
+    def __init__(self, shared: tuple[int, int] | None = None) -> None:
+        self.routes, self.membership = shared or (routes.create(256, 8), membership.create(8))
+        self.now, self.asked, self.generation = 1000.0, [], 0
+        self.proxy = Proxy(lambda: 0.5)
+        self.publisher, self.listening = Publisher(self.routes, self.membership, []), Listening()
+        self.ports = Ports(self.proxy, self.publisher, self.listening, self.asked.extend, lambda: self.now)
+        self.wires: dict[int, socket.socket] = {}
+
+    def configure(self, *ports: Port, settings: Settings = SETTINGS, added: Added | None = None) -> list:
+        """What the protocol asks for in answer to this configuration."""
+        self.generation += 1
+        del self.asked[:]
+        self.ports.configure(Configuration(self.generation, settings, ports, added or Added()))
+        return list(self.asked)
+
+    def lend(self, *ports: Port) -> list:
+        del self.asked[:]
+        for each in ports:
+            near, self.wires[each.index] = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self.wires[each.index].setblocking(False)
+            self.ports.lend((each.index, each.assigned, each.ifindex), near.detach(), self.generation)
+        return list(self.asked)
+
+    def join(self, group: int = G) -> None:
+        report = encode_report([GroupRecord(RecordType.CHANGE_TO_EXCLUDE, group)])
+        self.proxy.receive(1, encode(HOST, ROUTERS, report), self.now)
+
+    def heard(self) -> list[tuple[int, bytes]]:
+        said: list[tuple[int, bytes]] = []
+        self.listening.breathe(lambda index, packet, now, mac: said.append((index, packet)))
+        return said
+
+    def joined(self) -> list[tuple[int, int, bool]]:
+        return [(each.port, each.group, each.static) for each in self.proxy.groups(self.now)]
+
+
+@pytest.fixture
+def wired() -> Wired:
+    made = Wired()
+    made.configure(*PORTS)
+    made.lend(*PORTS)
+    return made
+
+
+def test_the_ports_there_are(wired):
+    assert (list(wired.ports), len(wired.ports), wired.ports.all) == ([0, 1], 2, list(PORTS))
+    assert wired.ports[1].name == "tap1"
+    wired.configure(PORTS[0])
+    assert (list(wired.ports), wired.ports.all) == ([0], [PORTS[0]])
+
+
+def test_a_port_is_asked_on_once_it_has_its_socket():
+    wired = Wired()
+    assert wired.configure(*PORTS) == []
+    role, query = wired.lend(*PORTS)
+    assert role == OURS
+    wired.ports.send(query.port, query.packet)
+    assert wired.wires[1].recv(100)[14:] == query.packet
+    wired.wires[1].send(bytes(14) + b"packet")
+    assert wired.heard() == [(1, b"packet")]
+
+
+def test_what_cannot_be_sent_is_counted_and_without_a_socket_there_is_nothing_to_count(wired):
+    packet = encode(HOST, ROUTERS, b"message")
+    wired.publisher.port(wired.proxy, 1)
+    wired.ports.send(5, packet)
+    wired.ports.send(1, packet)
+    wired.wires[1].close()
+    wired.ports.send(1, packet)
+    assert (wired.ports.lost(1), wired.ports.lost(5)) == (0, 0)
+    wired.publisher.port(wired.proxy, 1)
+    assert MembershipReader(wired.membership).port(1).counters["tx_failed"] == 1
+
+
+def test_another_socket_takes_the_place_of_the_one_its_port_had(wired):
+    former, other = wired.wires[1], wired.wires[0]
+    assert wired.lend(PORTS[1]) == []
+    assert held(other)
+    assert held(former)     # listened to until the port is another; the agent's own copy is
+    wired.configure(PORTS[0], port(1, 1, 12))
+    assert not held(former)
+
+
+def test_a_port_whose_interface_is_another_starts_over(wired):
+    wired.join()
+    assert wired.joined() == [(1, G, False)]
+    moved = port(1, 1, 12)
+    assert Route(G, None, 0, present=False) in wired.configure(PORTS[0], moved)
+    assert wired.joined() == []
+    assert wired.lend(moved)[0] == OURS
+
+
+def test_a_port_that_goes_takes_its_members_along_and_its_index_may_have_another_owner(wired):
+    wired.join()
+    former = wired.wires[1]
+    assert Route(G, None, 0, present=False) in wired.configure(PORTS[0])
+    assert not held(former)
+    wired.configure(*PORTS)
+    wired.lend(PORTS[1])
+    wired.join()
+    assert Route(G, None, 0, present=False) in wired.configure(PORTS[0], port(1, 4, 11))
+    assert wired.joined() == []
+
+
+def test_a_port_that_is_down_keeps_its_socket_and_begins_again_when_it_is_up(wired):
+    wired.join()
+    assert Route(G, None, 0, present=False) in wired.configure(PORTS[0], replace(PORTS[1], up=False))
+    assert held(wired.wires[1])
+    assert wired.configure(*PORTS)[0] == OURS
+
+
+def test_a_mac_address_that_changed_is_sent_from(wired):
+    wired.configure(PORTS[0], replace(PORTS[1], mac="02:00:00:00:00:09"))
+    wired.ports.send(1, encode(HOST, ROUTERS, b"message"))
+    assert wired.wires[1].recv(100)[6:12] == bytes.fromhex("020000000009")
+
+
+def test_other_options_leave_the_members_and_another_role_does_not(wired):
+    wired.join()
+    entry = replace(SETTINGS.interface[1], max_groups=1)
+    assert wired.configure(PORTS[0], replace(PORTS[1], settings=entry)) == []
+    wired.join(G + 1)
+    assert wired.joined() == [(1, G, False)]        # one group, as they say now
+    turned = replace(PORTS[1], role="upstream")
+    assert Route(G, None, 0, present=False) in wired.configure(PORTS[0], turned)
+    assert wired.joined() == []
+    assert wired.proxy.querier(1) is None
+    wired.ports.send(1, encode(HOST, ROUTERS, b"message"))
+    assert wired.wires[1].recv(100)
+
+
+def test_static_groups_come_and_go_in_place_and_come_back_with_another_role(wired):
+    added = Added(groups=(("tap1", "239.1.1.1"),))
+    assert Route(G, None, 0b10) in wired.configure(*PORTS, added=added)
+    assert wired.joined() == [(1, G, True)]
+    assert wired.configure(*PORTS, added=added) == []
+    wired.configure(PORTS[0], replace(PORTS[1], role="upstream"), added=added)
+    assert wired.joined() == [(1, G, True)]
+    assert Route(G, None, 0, present=False) not in wired.configure(PORTS[0], replace(PORTS[1], role="upstream"))
+    assert wired.joined() == []
+
+
+def test_lists_are_taken_over_in_place(wired):
+    wired.join()
+    entry = replace(SETTINGS.interface[1], deny=("239.1.0.0/16",))
+    assert Route(G, None, 0, present=False) in wired.configure(PORTS[0], replace(PORTS[1], settings=entry))
+
+
+def test_memberships_of_a_predecessor_are_taken_back_when_their_port_comes_up_and_not_later():
+    shared = routes.create(256, 8), membership.create(8)
+    RouteWriter(shared[0]).set(RouteKey(G), 0b10, "learned", 1)
+    wired = Wired(shared)
+    wired.configure(*PORTS)
+    assert wired.joined() == []
+    wired.lend(*PORTS)
+    assert wired.joined() == [(1, G, False)]
+    late = Wired(shared)
+    late.configure(*PORTS)
+    late.publisher.reconcile(late.proxy.routes())
+    late.ports.restoring = False
+    late.lend(*PORTS)
+    assert late.joined() == []
+
+
+def test_static_groups_are_no_memberships_of_a_predecessor():
+    shared = routes.create(256, 8), membership.create(8)
+    for group in (G, G + 1):
+        RouteWriter(shared[0]).set(RouteKey(group), 0b10, "learned", 1)
+    wired = Wired(shared)
+    wired.configure(*PORTS, added=Added(groups=(("tap1", "239.1.1.1"),)))
+    wired.lend(*PORTS)
+    assert wired.joined() == [(1, G + 1, False), (1, G, True)]

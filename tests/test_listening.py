@@ -1,10 +1,15 @@
 """The shell around the protocol: every port is heard in turn, no turn is long, nothing is left to be collected."""
 
 import gc
+import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+import pytest
 
 from forwarder.agent import rest
 from forwarder.agent.attachment import Attachment
@@ -17,7 +22,7 @@ from igmp.packet import encode
 from igmp.parameters import PortOptions
 from igmp.proxy import Proxy
 
-ADDRESSES = bytes(6) + bytes.fromhex("020000000009") + b"\x08\x00"
+ADDRESSES = bytes.fromhex("01005e000016 020000000009 0800")
 G, HOST, ROUTERS = parse_address("239.1.1.1"), parse_address("10.0.1.9"), parse_address("224.0.0.22")
 
 
@@ -29,10 +34,12 @@ def port(index: int, link_type: int = 1) -> Port:
 
 
 @contextmanager
-def listened(count: int) -> Iterator[tuple[Listening, list[Attachment], list[socket.socket]]]:
+def listened(
+    count: int, clock: Callable[[], float] = time.monotonic
+) -> Iterator[tuple[Listening, list[Attachment], list[socket.socket]]]:
     """Ports that are listened to, and the other ends of their wires."""
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count)]
-    listening = Listening()
+    listening = Listening(clock)
     attachments = [Attachment(near.detach(), port(index)) for index, (near, _) in enumerate(pairs)]
     for each in attachments:
         listening.add(each)
@@ -66,6 +73,22 @@ def test_a_packet_comes_with_its_sender_and_without_its_link_header():
         heard: list[tuple[int, bytes, int]] = []
         listening.breathe(lambda index, packet, _, mac: heard.append((index, packet, mac)))
         assert heard == [(0, b"packet", 0x0200_0000_0009)]
+
+
+def test_packets_are_dated_when_they_are_read():
+    moments = iter([10.0, 10.001, 10.002, 20.0, 20.5])
+    with listened(1, lambda: next(moments)) as (listening, _, wires):
+        say(wires[0], b"one", b"two")
+        heard: list[tuple[bytes, float]] = []
+
+        def hear(_: int, packet: bytes, now: float, mac: int) -> None:
+            heard.append((packet, now))
+
+        assert not listening.breathe(hear)
+        assert heard == [(b"one", 10.001), (b"two", 10.002)]
+        say(wires[0], b"late")
+        assert listening.breathe(hear)      # more than a breath later: others have their turn
+        assert heard[2:] == [(b"late", 20.5)]
 
 
 def test_a_link_without_header_has_none_to_take_off():
@@ -102,11 +125,39 @@ def test_what_cannot_be_sent_is_said():
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     attachment = Attachment(near.detach(), port(0))
     packet = encode(HOST, ROUTERS, b"message")
-    assert attachment.send(packet)
+    assert attachment.send(packet) is True
     assert far.recv(100) == bytes.fromhex("01005e000016") + bytes(6) + b"\x08\x00" + packet
+    attachment.refresh(replace(port(0), mac="02:00:00:00:00:07"))
+    assert attachment.send(packet)
+    assert far.recv(100)[6:12] == bytes.fromhex("020000000007")
     far.close()
-    assert not attachment.send(packet)
+    assert attachment.send(packet) is False
     attachment.close()
+
+
+def test_a_link_without_header_is_sent_the_packet_alone():
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    attachment = Attachment(near.detach(), port(0, link_type=0xFFFE))
+    with far:
+        attachment.refresh(port(0, link_type=0xFFFE))
+        assert attachment.send(encode(HOST, ROUTERS, b"message"))
+        assert far.recv(100) == encode(HOST, ROUTERS, b"message")
+        assert attachment.lost() == 0       # such a socket does not count
+        attachment.close()
+
+
+def test_an_error_of_the_link_is_no_packet_and_the_next_one_comes():
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as near:
+        near.bind(("127.0.0.1", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            near.connect(nobody.getsockname())
+        near.send(b"to a port that was closed")
+        attachment = Attachment(os.dup(near.fileno()), port(0))
+        assert attachment.receive() is None     # ECONNREFUSED, once
+        assert attachment.receive() is None
+        assert near.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        attachment.close()
 
 
 def test_a_port_that_is_gone_is_not_heard():
@@ -117,6 +168,33 @@ def test_a_port_that_is_gone_is_not_heard():
         heard: list[int] = []
         listening.breathe(lambda index, *_: heard.append(index))
         assert heard == [1]
+
+
+def test_a_port_that_is_gone_is_held_by_nobody_and_loses_its_turn():
+    with listened(1) as (listening, _, wires):
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        gone = Attachment(near.detach(), port(7))
+        listening.add(gone)
+        say(wires[0], *([b"packet"] * (QUOTA + 1)))
+        say(far, *([b"packet"] * (QUOTA + 1)))
+        heard: list[int] = []
+
+        def slow(index: int, packet: bytes, now: float, mac: int) -> None:
+            heard.append(index)
+            while time.monotonic() < now + 2 * BREATH:
+                pass
+
+        assert listening.breathe(slow)      # both are noticed, one is heard
+        listening.remove(gone)
+        held = weakref.ref(gone)
+        gone.close()
+        del gone
+        assert held() is None
+        while listening.breathe(lambda index, *_: heard.append(index)):
+            pass
+        assert heard.count(0) == QUOTA + 1
+        assert heard.count(7) <= 1
+        far.close()
 
 
 def report(kind: RecordType, group: int, *sources: int) -> bytes:
@@ -145,6 +223,42 @@ def test_joins_and_leaves_leave_nothing_for_the_collector():
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+class Knot:
+    """Garbage that only the collector finds."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture
+def collecting() -> Iterator[None]:
+    """Afterwards it collects as ever."""
+    gc.collect()
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+def test_from_the_beginning_only_rest_collects(collecting):
+    before = weakref.ref(Knot())
+    rest.begin()
+    assert before() is None
+    assert not gc.isenabled()
+    assert gc.get_freeze_count() > 0
+    since = weakref.ref(Knot())
+    rest.rest()
+    assert since() is None
+
+
+def test_rest_leaves_what_is_too_much_to_look_at(collecting):
+    rest.begin()
+    lost = weakref.ref(Knot())
+    kept = [[number] for number in range(rest.MOST + 1000)]
+    rest.rest()
+    assert lost() is not None
+    assert gc.get_count()[0] < len(kept)
 
 
 def test_rest_walks_over_what_is_new_only():

@@ -104,29 +104,42 @@ def test_so_many_descriptors_travel_with_a_message_and_no_more(channel):
 def test_what_is_no_message_is_said_and_leaves_nothing_open(channel, octets):
     """Two descriptors come with each; the next message can be received."""
     ours, theirs = channel
-    before = descriptors_open()
-    rights = array.array("i", [ours.fileno(), theirs.fileno()])
-    ours.sendmsg([octets], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    pipes = [os.pipe() for _ in range(2)]
+    send_raw(ours, octets, [writing for _, writing in pipes])
+    for _, writing in pipes:
+        os.close(writing)
     with pytest.raises(MessageError):
         control.receive(theirs)
-    assert descriptors_open() == before
+    for reading, _ in pipes:
+        assert is_closed(reading)
     control.send(ours, {"type": "port"})
     assert control.receive(theirs) == ({"type": "port"}, {})
 
 
 def test_descriptors_that_were_cut_off_make_no_message(channel):
     ours, theirs = channel
-    before = descriptors_open()
-    rights = array.array("i", [ours.fileno()] * (MAX_DESCRIPTORS + 3))      # as many as the kernel takes
+    reading, writing = os.pipe()
     names = b", ".join(b'"%d"' % number for number in range(MAX_DESCRIPTORS))
-    ours.sendmsg([b'{"descriptors": [%s]}' % names], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    send_raw(ours, b'{"descriptors": [%s]}' % names, [writing] * (MAX_DESCRIPTORS + 3))     # all that the kernel takes
+    os.close(writing)
     with pytest.raises(MessageError, match="cut off"):
         control.receive(theirs)
-    assert descriptors_open() == before
+    assert is_closed(reading)
 
 
-def descriptors_open() -> list[str]:
-    return sorted(os.listdir("/proc/self/fd"))
+def send_raw(channel: socket.socket, octets: bytes, descriptors: list[int]) -> None:
+    channel.sendmsg([octets], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
+
+
+def is_closed(reading: int) -> bool:
+    """Whether nobody holds the other end of a pipe; closes this one."""
+    os.set_blocking(reading, False)
+    try:
+        return os.read(reading, 1) == b""
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(reading)
 
 
 # --- a child ---

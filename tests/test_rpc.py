@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 
+import pytest
 import uvloop
 
 from forwarder.agent.rpc import CHUNK, RpcServer, answers
@@ -22,6 +23,21 @@ def test_answers_are_cut_by_their_size():
     assert [each["more"] for each in decoded] == [True] * (len(messages) - 1) + [False]
     assert [each for message in decoded for each in message["rows"]] == rows
     assert {each["id"] for each in decoded} == {7}
+
+
+def padded(octets: int) -> dict[str, str]:
+    """A row that takes so many octets."""
+    return {"a": "x" * (octets - len('{"a":""}'))}
+
+
+@pytest.mark.parametrize(("sizes", "counts"), [
+    ([CHUNK // 2, CHUNK // 2], [2]), ([CHUNK // 2, CHUNK // 2 + 1], [1, 1]), ([CHUNK // 4] * 5, [4, 1]),
+    ([3 * CHUNK], [1]), ([10, 3 * CHUNK, 10], [1, 1, 1]), ([10, CHUNK - 10, CHUNK - 10, 10, 10], [2, 2, 1]),
+])  # fmt: skip
+def test_a_message_takes_as_many_rows_as_it_holds(sizes, counts):
+    assert CHUNK == 32768
+    rows = [padded(size) for size in sizes]
+    assert [len(json.loads(message)["rows"]) for message in answers(1, rows)] == counts
 
 
 def test_no_rows_are_an_answer_too():
@@ -71,3 +87,46 @@ def test_a_long_answer_holds_nothing_up():
     with theirs:
         assert uvloop.run(asyncio.wait_for(exchange(), 10)) == 2000
     assert turns[0] < 1000
+
+
+def test_every_question_has_its_answer_in_its_turn():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    nouns = {"groups": lambda: [row(1)], "hosts": lambda: [row(2, 3000), row(3, 3000)]}
+
+    async def exchange():
+        loop = asyncio.get_running_loop()
+        RpcServer(ours.detach(), nouns).attach(loop)
+        theirs.setblocking(False)
+        said = []
+        for numbers in ((1,), (2, 3, 4), (5,)):     # the next ones when those before were answered
+            for number in numbers:
+                theirs.send(json.dumps({"id": number, "noun": "hosts" if number == 3 else "groups"}).encode())
+            while not said or said[-1][0] != numbers[-1]:
+                answer = json.loads(await loop.sock_recv(theirs, 1 << 20))
+                said.append((answer["id"], [each["group"] for each in answer["rows"]], answer["more"]))
+        return said
+
+    with theirs:
+        assert uvloop.run(asyncio.wait_for(exchange(), 10)) == [
+            (1, [1], False), (2, [1], False), (3, [2], True), (3, [3], False), (4, [1], False), (5, [1], False),
+        ]  # fmt: skip
+
+
+def test_who_is_gone_has_no_answer():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    made = []
+
+    async def exchange():
+        server = RpcServer(ours.detach(), {"groups": lambda: made.append(1) or [row(1)]})
+        server.attach(asyncio.get_running_loop())
+        theirs.send(b'{"id": 1, "noun": "groups"}')
+        theirs.close()
+        for _ in range(100):
+            await asyncio.sleep(0)
+            if made:
+                break
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return server
+
+    assert uvloop.run(exchange())._sending is False

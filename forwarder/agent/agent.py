@@ -14,7 +14,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import uvloop
 
@@ -51,26 +51,31 @@ def main() -> None:
     uvloop.run(Agent(start).run())
 
 
-class Agent:
-    """See the module; `run` is its life."""
+def luck() -> float:
+    """What the protocol's delays are a part of: more than 0.0, 1.0 at most."""
+    return 1.0 - random.random()
 
-    def __init__(self, start: Start) -> None:
-        descriptors = start.descriptors
+
+class Agent:
+    """See the module; `run` is its life. `clock` is monotonic seconds."""
+
+    def __init__(self, start: Start, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, descriptors = clock, start.descriptors
         self._control = start.control
         self._control.setblocking(False)
         self._wake = descriptors["wake"]
         self._configuration = SnapshotReader(descriptors["configuration"])
         bells = [bell for name, bell in descriptors.items() if name.startswith("wake-worker-")]
         self._publisher = Publisher(descriptors["routes"], descriptors["membership"], bells)
-        self._proxy = Proxy(lambda: 1.0 - random.random())
+        self._proxy = Proxy(luck)
         nouns = {
-            "groups": lambda: group_rows(self._proxy.each_group(time.monotonic())),
-            "hosts": lambda: host_rows(self._proxy.each_host(time.monotonic())),
+            "groups": lambda: group_rows(self._proxy.each_group(self._clock())),
+            "hosts": lambda: host_rows(self._proxy.each_host(self._clock())),
             "upstream": lambda: upstream_rows(self._proxy.each_upstream()),
         }
         self._rpc = RpcServer(descriptors["rpc"], nouns)
-        self._listening = Listening()
-        self._ports = Ports(self._proxy, self._publisher, self._listening, self._apply)
+        self._listening = Listening(clock)
+        self._ports = Ports(self._proxy, self._publisher, self._listening, self._apply, clock)
         self._routed: object = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -89,7 +94,7 @@ class Agent:
         self._rpc.attach(self._loop)
         self._beat()
         await self._done.wait()
-        self._apply(self._proxy.shutdown(time.monotonic()))
+        self._apply(self._proxy.shutdown(self._clock()))
 
     # what the supervisor says
 
@@ -129,7 +134,7 @@ class Agent:
         configuration = Configuration.from_json(published)
         settings = configuration.settings
         self._proxy.set_rules(rules_of(settings))
-        self._apply(self._proxy.set_merge_only_querier(settings.igmp.merge_only_querier, time.monotonic()))
+        self._apply(self._proxy.set_merge_only_querier(settings.igmp.merge_only_querier, self._clock()))
         self._ports.configure(configuration)
         self._set_routes(configuration.routes)
 
@@ -157,7 +162,7 @@ class Agent:
     def _expire(self) -> None:
         self._timer = None
         heard = not self._breathe()
-        now = time.monotonic()
+        now = self._clock()
         if heard or now - self._proxy.deadline > PATIENCE:
             self._apply(self._proxy.expire(now, EVENTS))
 
@@ -194,7 +199,7 @@ class Agent:
             self._timer = None
         if deadline < math.inf:
             self._timer_at = deadline
-            self._timer = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._expire)
+            self._timer = self._loop.call_later(max(0.0, deadline - self._clock()), self._expire)
 
     def _publish(self, done: int = 0) -> None:
         """Counters of all ports, a portion a turn."""

@@ -14,10 +14,10 @@ Hear = Callable[[int, bytes, float, int], None]     # port index, packet, now, M
 
 
 class Listening:
-    """The attachments that are listened to; `fileno` is readable while one of them has something."""
+    """The attachments that are listened to; `fileno` is readable while one has something; `clock` is in seconds."""
 
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._epoll = clock, select.epoll()
         self._attachments: dict[int, Attachment] = {}
         self._waiting: deque[Attachment] = deque()
 
@@ -39,7 +39,7 @@ class Listening:
     def breathe(self, hear: Hear) -> bool:
         """Give `hear` what has come, each port in turn, for BREATH seconds at most; False when all was heard."""
         self._notice()
-        waiting, clock = self._waiting, time.monotonic
+        waiting, clock = self._waiting, self._clock
         end = clock() + BREATH
         while waiting:
             attachment = waiting.popleft()

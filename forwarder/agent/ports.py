@@ -24,10 +24,14 @@ Apply = Callable[[Iterable[Output]], None]
 
 
 class Ports:
-    """By index; what the protocol answers goes to `apply`."""
+    """By index; what the protocol answers goes to `apply`; `clock` is monotonic seconds."""
 
-    def __init__(self, proxy: Proxy, publisher: Publisher, listening: Listening, apply: Apply) -> None:
+    def __init__(
+        self, proxy: Proxy, publisher: Publisher, listening: Listening, apply: Apply,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._proxy, self._publisher, self._listening, self._apply = proxy, publisher, listening, apply
+        self._clock = clock
         self._ports: dict[int, Port] = {}
         self._options: dict[int, PortOptions] = {}
         self._static: dict[int, tuple[str, ...]] = {}
@@ -92,18 +96,18 @@ class Ports:
             return
         self._options[port.index] = options
         if former is not None and former.role == options.role:
-            self._apply(self._proxy.set_options(port.index, options, time.monotonic()))
+            self._apply(self._proxy.set_options(port.index, options, self._clock()))
             return
         if former is not None:
             self._detach(port.index)
             self._static.pop(port.index, None)
-            self._apply(self._proxy.remove_port(port.index, time.monotonic()))
+            self._apply(self._proxy.remove_port(port.index, self._clock()))
         self._proxy.add_port(port.index, options)
 
     def _set_static(self, port: Port, groups: tuple[str, ...]) -> None:
         if self._static.get(port.index, ()) != groups:
             self._static[port.index] = groups
-            self._apply(self._proxy.set_static(port.index, memberships_of(groups), time.monotonic()))
+            self._apply(self._proxy.set_static(port.index, memberships_of(groups), self._clock()))
 
     def _attach(self, port: Port) -> None:
         key = _key(port)
@@ -116,7 +120,7 @@ class Ports:
         self._set_link(port)
 
     def _set_link(self, port: Port) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if port.index not in self._attached or not port.up:
             self._apply(self._proxy.port_down(port.index, now))
             return
@@ -137,11 +141,11 @@ class Ports:
         _, attachment = self._attached.pop(index)
         self._listening.remove(attachment)
         attachment.close()
-        self._apply(self._proxy.port_down(index, time.monotonic()))
+        self._apply(self._proxy.port_down(index, self._clock()))
 
     def _remove(self, index: int) -> None:
         self._detach(index)
-        self._apply(self._proxy.remove_port(index, time.monotonic()))
+        self._apply(self._proxy.remove_port(index, self._clock()))
         del self._ports[index], self._options[index]
         self._static.pop(index, None)
 

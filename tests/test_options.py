@@ -1,0 +1,75 @@
+"""What the configuration says reaches the protocol, every key of it."""
+
+from dataclasses import fields
+
+import pytest
+
+from forwarder.agent.options import access_of, link_of, options_of, parameters_of, rules_of
+from forwarder.state.ports import Port
+from forwarder.state.settings import IgmpSettings, InterfaceSettings, Settings
+from igmp.access import AccessList, Entry
+from igmp.link import Link, Network, parse_address
+from igmp.packet import Rules
+from igmp.parameters import Parameters, PortOptions
+
+IGMP = IgmpSettings(
+    robustness=3, query_interval=60.0, query_response_interval=5.0, last_member_query_interval=0.5,
+    last_member_query_count=4, startup_query_interval=7.0, startup_query_count=6, unsolicited_report_interval=0.7,
+    older_querier_timeout=90.0, require_router_alert=True, accept_any_ttl=True, strict_sources=True, gmi_rfc3376=True,
+    rfc9776=True, ssm_range="233.0.0.0/8",
+)  # fmt: skip
+OWN = InterfaceSettings(
+    name="eth1", igmp_version=2, querier=False, querier_address="10.0.1.5", max_groups=11, max_sources=12,
+    max_hosts=13, quick_leave=True, quick_leave_untracked=True,
+    allow=("239.0.0.0/8", "10.0.0.7,232.1.1.1"), deny=("239.9.9.9",), boundary=("239.255.0.0/16",),
+    altnets=("172.16.0.0/12",),
+)  # fmt: skip
+PARAMETERS = Parameters(
+    robustness=3, query_interval=60.0, query_response_interval=5.0, last_member_query_interval=0.5,
+    last_member_query_count=4, startup_query_interval=7.0, startup_query_count=6, unsolicited_report_interval=0.7,
+    older_querier_timeout=90.0, gmi_rfc3376=True, rfc9776=True,
+)  # fmt: skip
+ACCESS = AccessList(
+    allow=(Entry.parse("239.0.0.0/8"), Entry.parse("10.0.0.7,232.1.1.1")), deny=(Entry.parse("239.9.9.9"),),
+    boundary=(Network.parse("239.255.0.0/16"),),
+)  # fmt: skip
+
+
+def port(settings: InterfaceSettings = OWN, role: str = "downstream", **facts: object) -> Port:
+    return Port(index=1, assigned=1, name="eth1", role=role, settings=settings, **facts)
+
+
+def test_rules():
+    assert rules_of(Settings(igmp=IGMP)) == Rules(True, True, True, Network.parse("233.0.0.0/8"))
+    assert rules_of(Settings()) == Rules()
+
+
+def test_parameters():
+    assert parameters_of(Settings(igmp=IGMP)) == PARAMETERS
+    assert parameters_of(Settings()) == Parameters()
+
+
+def test_options_of_a_port():
+    said = options_of(port(), Settings(igmp=IGMP))
+    assert said == PortOptions(
+        "downstream", PARAMETERS, igmp_version=2, querier=False, querier_address=parse_address("10.0.1.5"),
+        max_groups=11, max_sources=12, max_hosts=13, quick_leave=True, quick_leave_untracked=True, access=ACCESS,
+    )  # fmt: skip
+    unsaid = {each.name for each in fields(said) if getattr(said, each.name) == getattr(PortOptions("x"), each.name)}
+    assert unsaid == {"specific_query_rate"}    # which cannot be configured
+
+
+@pytest.mark.parametrize("role", ["upstream", "downstream"])
+def test_options_that_nobody_named(role):
+    assert options_of(port(InterfaceSettings(name="eth1"), role), Settings()) == PortOptions(role)
+
+
+def test_lists():
+    assert access_of(OWN) == ACCESS
+    assert access_of(InterfaceSettings(name="eth1")) == AccessList()
+
+
+def test_a_link():
+    said = link_of(port(addresses=((parse_address("10.0.1.1"), 24),), peers=(7,), mtu=9000))
+    assert said == Link((Network(parse_address("10.0.1.1"), 24),), (7,), (Network.parse("172.16.0.0/12"),), 9000)
+    assert link_of(port(InterfaceSettings(name="eth1"))).altnets is None
