@@ -145,16 +145,17 @@ def is_closed(reading: int) -> bool:
 # --- a child ---
 
 TESTS = Path(__file__).parent
+NEWBORN = [sys.executable, "-P", "-m", "forwarder.process"]
 PLACES = [str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
 INSTALLED = {**os.environ, "PYTHONPATH": os.pathsep.join(PLACES)}
 
 
 @contextmanager
-def newborn(*words: str, parent: int = 0, **options):
+def newborn(parent: int = 0, nice: int = 0, **options):
     """A child that waits for its start, as the supervisor makes it, and our end of its channel."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(30.0)
-    command = [sys.executable, "-P", "-m", *words, str(theirs.fileno()), str(parent or os.getpid())]
+    command = [*NEWBORN, str(nice), "newborn", str(theirs.fileno()), str(parent or os.getpid())]
     with theirs:
         process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=INSTALLED, text=True, **options)
     with ours, process:
@@ -173,11 +174,10 @@ def started(channel: socket.socket, **descriptors: int) -> dict:
     return found
 
 
-@pytest.mark.parametrize(("words", "nice"), [(["forwarder.process", "3", "newborn"], 3), (["newborn"], 0)])
-def test_a_child_becomes_what_it_is_told(words, nice):
+def test_a_child_becomes_what_it_is_told():
     reading, writing = os.pipe()
     os.write(writing, b"of a pipe")
-    with newborn(*words, stderr=subprocess.PIPE) as (channel, process):
+    with newborn(nice=3, stderr=subprocess.PIPE) as (channel, process):
         wait_for(lambda: title(process.pid).startswith("mcfwd-newborn"), 30.0, "a name of its own")
         found = started(channel, reading=reading)
         assert title(process.pid).startswith("mcfwd-named")
@@ -188,7 +188,7 @@ def test_a_child_becomes_what_it_is_told(words, nice):
     assert (program, parent) == (str(TESTS / "newborn.py"), str(os.getpid()))
     assert number.isdigit()
     assert found["title"] == "mcfwd-named"
-    assert found["nice"] == min(os.nice(0) + nice, 19)
+    assert found["nice"] == min(os.nice(0) + 3, 19)
     assert found["ignored"] == [signal.SIGINT, signal.SIGHUP]
     assert found["ends with its parent"]
     assert found["arguments"] == {"type": "start", "name": "mcfwd-named", "log_level": "info", "more": [1]}
@@ -204,7 +204,7 @@ def title(pid: int) -> str:
 
 
 def test_a_child_that_is_never_told_ends_in_peace():
-    with newborn("newborn", stderr=subprocess.PIPE) as (channel, process):
+    with newborn(stderr=subprocess.PIPE) as (channel, process):
         channel.close()
         assert (process.wait(30.0), process.stderr.read()) == (0, "")
 
@@ -212,7 +212,7 @@ def test_a_child_that_is_never_told_ends_in_peace():
 PARENT = """
 import os, subprocess, sys
 channel = sys.argv[1]
-command = [sys.executable, "-P", "-m", *sys.argv[2:], channel, str(os.getpid())]
+command = [*sys.argv[2:], "0", "newborn", channel, str(os.getpid())]
 child = subprocess.Popen(command, pass_fds=[int(channel)])
 os.close(int(channel))
 sys.stdin.read()
@@ -220,24 +220,22 @@ os._exit(0)
 """
 
 
-@pytest.mark.parametrize("words", [["forwarder.process", "0", "newborn"], ["newborn"]])
-def test_a_child_ends_with_its_parent_whether_it_has_begun_or_not(words):
-    for begun in (False, True):
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(30.0)
-        with ours, theirs:
-            command = [sys.executable, "-c", PARENT, str(theirs.fileno()), *words]
-            parent = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.PIPE, env=INSTALLED)
-            theirs.close()
-            if begun:
-                started(ours)
-            parent.communicate(timeout=30.0)
-            assert control.receive(ours) is None
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_child_ends_with_its_parent_whether_it_has_begun_or_not(begun):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(30.0)
+    with ours, theirs:
+        command = [sys.executable, "-c", PARENT, str(theirs.fileno()), *NEWBORN]
+        parent = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.PIPE, env=INSTALLED)
+        theirs.close()
+        if begun:
+            started(ours)
+        parent.communicate(timeout=30.0)
+        assert control.receive(ours) is None
 
 
-@pytest.mark.parametrize("words", [["forwarder.process", "0", "newborn"], ["newborn"]])
-def test_a_child_whose_parent_has_ended_already_ends(words):
-    with newborn(*words, parent=1) as (_, process):
+def test_a_child_whose_parent_has_ended_already_ends():
+    with newborn(parent=1) as (_, process):
         assert process.wait(30.0) == -signal.SIGKILL
 
 

@@ -28,8 +28,9 @@ class Start:
 def bootstrap(name: str) -> Start:
     """Become the unprivileged child `name`; returns once the supervisor has said what to do."""
     channel_number, parent = int(sys.argv[1]), int(sys.argv[2])
+    privileges.die_with(parent)
     privileges.keep_only(None)
-    privileges.die_with(parent)     # after what takes capabilities: the kernel may forget it then (prctl(2))
+    privileges.die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     setproctitle(name)

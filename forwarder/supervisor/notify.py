@@ -2,12 +2,13 @@
 
 import os
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 
 
-def notify(state: str) -> None:
+def notify(state: str, environment: Mapping[str, str] = os.environ) -> None:
     """Send `state` (READY=1, RELOADING=1, STOPPING=1) to $NOTIFY_SOCKET, if set."""
-    path = os.environ.get("NOTIFY_SOCKET")
+    path = environment.get("NOTIFY_SOCKET")
     if not path:
         return
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:

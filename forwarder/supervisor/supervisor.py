@@ -22,12 +22,14 @@ from forwarder.process import logs, privileges
 from forwarder.state.ports import Added, Port
 from forwarder.state.settings import Settings
 from forwarder.supervisor import changes, listener
+from forwarder.supervisor.children import Process
 from forwarder.supervisor.guard import Guard
 from forwarder.supervisor.links import Link, LinkWatch, obstacle
 from forwarder.supervisor.notify import notify
-from forwarder.supervisor.ports import Ports
+from forwarder.supervisor.ports import MakeOpener, Ports
 from forwarder.supervisor.shared import Shared
-from forwarder.supervisor.staff import Staff
+from forwarder.supervisor.sockets import PortOpener
+from forwarder.supervisor.staff import Staff, Starter
 
 log = logging.getLogger(__name__)
 
@@ -105,15 +107,17 @@ def named(ports: Sequence[Port]) -> str:
 class Supervisor:
     """See the module; `run` is its life."""
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings], watch: LinkWatch,
-                 listening: socket.socket, log_level: str) -> None:
+    def __init__(
+        self, settings: Settings, load: Callable[[], Settings], watch: LinkWatch, listening: socket.socket,
+        log_level: str, opener: MakeOpener = PortOpener, starter: Starter = Process.start,
+    ) -> None:
         self._load, self._watch = load, watch
         shared = Shared(settings.dataplane)
-        self._ports = Ports(settings, shared, watch)
+        self._ports = Ports(settings, shared, watch, opener)
         self._selector = selectors.DefaultSelector()
         self._guard = Guard(time.monotonic)
         self._staff = Staff(
-            shared, self._ports, listening.fileno(), self._selector, log_level, self._answer, self._guard
+            shared, self._ports, listening.fileno(), self._selector, log_level, self._answer, self._guard, starter
         )
         self._refresh_at, self._refresh_retry = 0.0, REFRESH_RETRY      # 0.0: when the bell rings
         self._started = time.monotonic()
