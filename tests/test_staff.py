@@ -17,7 +17,7 @@ from forwarder.state.worker_segment import HEARTBEAT, WorkerSegment
 from forwarder.supervisor.children import LONGEST_BACKOFF, SHORT_LIFE, START, Child, Process, describe
 from forwarder.supervisor.guard import Guard
 from forwarder.supervisor.shared import AGENT, API, Shared
-from forwarder.supervisor.staff import SPARE_RETRY, Staff
+from forwarder.supervisor.staff import LATE, SPARE_RETRY, Staff
 
 WORKER = "mcfwd-worker-0"
 
@@ -154,6 +154,90 @@ def test_everybody_is_told_what_to_be_and_lent_the_ports_there_are(office):
     office.all_ready()
     assert office.staff.complete
     assert office.processes() == {"mcfwd": 0, WORKER: 0, AGENT: 0, API: 0}
+
+
+def test_all_must_be_ready_and_the_data_path_without_the_api(office):
+    office.staff.open_doors()
+    for at, served, complete in ((0, False, False), (1, True, False), (2, True, True)):
+        control.send(office.started[at][2], {"type": "ready"})
+        office.turn()
+        assert (office.staff.serves(), office.staff.complete) == (served, complete)
+
+
+def test_a_port_that_is_opened_later_is_lent_to_all_who_borrow_and_a_ring_to_its_worker_alone(office):
+    office.all_ready()
+    for at in range(3):
+        office.heard(at)
+    office.staff.owe(2)
+    assert [office.heard(at) for at in range(3)] == [["port"], ["port"], []]
+    office.staff.owe(2, worker=0)
+    assert [office.heard(at) for at in range(3)] == [["port"], [], []]
+    office.staff.owe(2, worker=1)
+    assert [office.heard(at) for at in range(3)] == [[], [], []]
+
+
+def test_what_a_queue_does_not_take_is_lent_later_and_in_order(office):
+    office.all_ready()
+    office.heard(1)
+    for index in range(2000):
+        office.staff.owe(index)
+    said = office.heard(1)
+    assert 0 < len(said) < 2000
+    while len(said) < 2000:
+        office.turn()
+        more = office.heard(1)
+        assert more
+        said += more
+    assert said == ["port"] * 2000
+
+
+def test_the_doors_are_opened_once(office):
+    office.staff.open_doors()
+    office.staff.open_doors()
+    assert office.heard(2) == ["start"]
+
+
+def test_at_the_end_the_agent_may_leave_and_then_all_are_ended(office):
+    office.all_ready()
+    office.staff.keep_spare(office.now)
+    office.heard(1)
+    office.started[1][1].status = 0
+    office.staff.stop()
+    assert [popen.killed for _, popen, _ in office.started] == [True] * 4
+    assert office.heard(1) == ["stop", "gone"]
+    assert office.heard(0)[-1] == "gone"
+
+
+def test_a_spare_that_ends_is_replaced_after_a_while(office, caplog):
+    office.all_ready()
+    office.staff.keep_spare(office.now)
+    assert office.staff.has_spare
+    office.started[3][1].status = 7
+    office.staff.keep_spare(office.now)
+    assert not office.staff.has_spare
+    assert caplog.messages[-1] == "the spare worker ended (exit status 7); starting it again in 5 s"
+    office.staff.keep_spare(office.now + SPARE_RETRY - 0.1)
+    assert not office.staff.has_spare
+    office.staff.keep_spare(office.now + SPARE_RETRY)
+    assert office.staff.has_spare
+
+
+def test_there_is_no_spare_before_all_are_ready(office):
+    office.staff.keep_spare(office.now)
+    assert not office.staff.has_spare
+
+
+@pytest.mark.parametrize(("pause", "killed"), [(LATE, True), (LATE + 0.5, False)])
+def test_a_pause_of_our_own_is_no_silence_of_theirs(office, pause, killed):
+    office.all_ready()
+    office.alive.remove(AGENT)
+    begun = office.now
+    while office.now < begun + 9.0:
+        office.turn(0.5)
+    office.now = round(office.now)
+    office.staff.keep(office.now)
+    office.turn(pause)
+    assert office.started[1][1].killed == killed
 
 
 def test_a_child_that_ends_is_replaced_at_once_and_who_keeps_ending_later_and_later(office):

@@ -1,13 +1,22 @@
 """What may be changed at run time, and what the configuration file keeps to itself."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from forwarder.state.ports import Added, Configuration, Port
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
-from forwarder.supervisor.changes import MOST_ROUTES, Reason, RefusedError, apply, describe, still_added
+from forwarder.supervisor.changes import (
+    MOST_GROUPS,
+    MOST_OCTETS,
+    MOST_ROUTES,
+    Reason,
+    RefusedError,
+    apply,
+    describe,
+    still_added,
+)
 from forwarder.supervisor.supervisor import NAMED, named
 
 UP = InterfaceSettings(name="eth0", role="upstream")
@@ -87,6 +96,16 @@ def test_one_of_several_is_taken_back():
         (delete("groups", {"interface": "tap*", "group": "239.5.5.5"}), Reason.CONFIGURED, "change it there"),
         (add("groups", {**GROUP, "interface": "off0"}), Reason.INVALID, 'no [[interface]] covers "off0"'),
         (add("groups", {**GROUP, "interface": ["eth1"]}), Reason.INVALID, "interface: should be text"),
+        (add("groups", {**GROUP, "interface": "tap7", "group": "239.7.7.7,"}), Reason.INVALID, "group: "),
+        (add("groups", {**GROUP, "interface": ""}), Reason.INVALID, "interface: should be text"),
+        (add("groups", {**GROUP, "interface": "a/b"}), Reason.INVALID, "interface: "),
+        (add("groups", {**GROUP, "group": "10.0.0.1"}), Reason.INVALID, "group: "),
+        (add("groups", {**GROUP, "source": "239.0.0.1"}), Reason.INVALID, "source and group: "),
+        (add("groups", {**GROUP, "group": "232.1.1.1"}), Reason.INVALID, "group: "),
+        (add("routes", {**ROUTE, "downstreams": "eth1"}), Reason.INVALID, "downstreams: should be a list"),
+        (add("routes", {**ROUTE, "downstreams": ["eth1", 7]}), Reason.INVALID, "downstreams: should be a list"),
+        (add("routes", {**ROUTE, "downstreams": ["eth7"]}), Reason.INVALID, 'no [[interface]] covers "eth7"'),
+        (delete("routes", {**ROUTE, "group": "10.0.0.1"}), Reason.INVALID, "group: "),
         (add("flows", {}), Reason.INVALID, "not a request that can be carried out"),
         (add("routes", 7), Reason.INVALID, "not a request that can be carried out"),
         ({}, Reason.INVALID, "not a request that can be carried out"),
@@ -111,6 +130,56 @@ def test_the_octets_of_what_is_added_are_bounded_too():
     assert refusal(add("routes", ROUTE), many)[0] is Reason.FULL
     route = {"group": "239.2.0.7", "source": None, "upstream": None, "downstreams": []}
     assert len(apply(delete("routes", route), many, SETTINGS).routes) == 63
+
+
+def test_what_goes_to_nobody_is_said_so():
+    blocked = after(add("routes", {"group": "239.1.1.1"}))
+    asked = delete("routes", {"group": "239.1.1.1", "downstreams": ["eth1", "tap1"]})
+    assert refusal(asked, blocked) == (Reason.UNKNOWN, "route 239.1.1.1 goes to nobody, not to eth1, tap1")
+
+
+def test_the_last_that_fits_is_added():
+    routes = tuple(RouteSettings(group=f"239.2.{at >> 8}.{at & 255}") for at in range(MOST_ROUTES - 1))
+    assert len(apply(add("routes", ROUTE), Added(routes=routes), SETTINGS).routes) == MOST_ROUTES
+    groups = tuple(("eth1", f"239.2.{at >> 8}.{at & 255}") for at in range(MOST_GROUPS - 1))
+    full = apply(add("groups", GROUP), Added(groups=groups), SETTINGS)
+    assert full.groups == (*groups, ("eth1", "239.1.1.1"))
+    more = add("groups", {**GROUP, "group": "239.1.1.2"})
+    assert refusal(more, full) == (Reason.FULL, f"no more than {MOST_GROUPS} static groups can be added at run time")
+
+
+def test_what_is_added_may_take_so_many_octets_and_no_more():
+    def beside(name: str) -> Added:
+        other = RouteSettings(group="239.2.2.2", downstreams=(name,))
+        return apply(add("routes", ROUTE), Added(routes=(other,)), SETTINGS)
+
+    room = MOST_OCTETS - len(json.dumps(asdict(beside(""))))
+    assert len(json.dumps(asdict(beside("x" * room)))) == MOST_OCTETS == 1 << 20
+    with pytest.raises(RefusedError, match=f"would take {MOST_OCTETS + 1} octets, more than {MOST_OCTETS}"):
+        beside("x" * (room + 1))
+
+
+def test_a_name_has_the_static_groups_of_the_entry_it_is_configured_by():
+    """Its own, or else the first wildcard's that covers it; any of them."""
+    several = ("239.5.5.4", "239.5.5.5", "10.0.0.7,232.5.5.5")
+    entries = (
+        InterfaceSettings(name="tap*", static_groups=several),
+        InterfaceSettings(name="t*", static_groups=("239.6.6.6",)),
+        InterfaceSettings(name="tap9", static_groups=("239.7.7.7",)),
+    )
+    settings = replace(SETTINGS, interface=entries)
+
+    def taken(name: str, group: str, source: str | None = None) -> bool:
+        try:
+            apply(add("groups", {"interface": name, "group": group, "source": source}), Added(), settings)
+        except RefusedError as refused:
+            return refused.reason is Reason.EXISTS
+        return False
+
+    assert [taken("tap1", group) for group in ("239.5.5.4", "239.5.5.5", "239.6.6.6", "239.7.7.7")] == [1, 1, 0, 0]
+    assert [taken("tun1", group) for group in ("239.5.5.5", "239.6.6.6")] == [0, 1]
+    assert [taken("tap9", group) for group in ("239.5.5.5", "239.7.7.7")] == [0, 1]
+    assert [taken("tap1", "232.5.5.5", source) for source in ("10.0.0.7", "10.0.0.8")] == [1, 0]
 
 
 def test_what_a_new_file_says_itself_is_no_longer_an_addition():
