@@ -1,0 +1,409 @@
+"""The supervisor as it runs, over links, an opener and children of the test's: in what order, and what it answers."""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from test_assignment import link
+from test_staff import Popen
+from test_supervisor_ports import Number, Opener
+
+from forwarder.process import control
+from forwarder.state.ports import Configuration
+from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, Settings
+from forwarder.state.snapshot import SnapshotReader
+from forwarder.supervisor.children import Process
+from forwarder.supervisor.shared import AGENT, API
+from forwarder.supervisor.supervisor import HANDLED, LONGEST_WORDS, Supervisor
+
+WORKER = "mcfwd-worker-0"
+SETTINGS = Settings(
+    interface=(InterfaceSettings(name="eth0", role="upstream"), InterfaceSettings(name="eth1")),
+    dataplane=DataplaneSettings(max_ports=4, max_flows=64, max_routes=64),
+)
+ROUTE = {"group": "239.1.1.1", "source": None, "upstream": "eth0", "downstreams": ["eth1"]}
+
+
+class AtOnce(Opener):
+    """Opens what it is asked to as soon as it is heard; `fault` is raised instead."""
+
+    fault: Exception | None = None
+
+    def open(self, port, promiscuous) -> None:
+        if self.fault:
+            raise self.fault
+        super().open(port, promiscuous)
+        self.finish()
+
+    def done(self, failed) -> list:
+        """Their descriptors are all the bell's, which can be lent."""
+        opened = super().done(failed)
+        for sockets in opened:
+            sockets.rings, sockets.transmit, sockets.igmp = [Number(self.bell)], Number(self.bell), Number(self.bell)
+        return opened
+
+
+class Watch:
+    """Links that change when the test says so, and then ring."""
+
+    def __init__(self) -> None:
+        self.links, self.fault, self.looks = {"eth0": link("eth0", 10), "eth1": link("eth1", 11)}, None, 0
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK)
+
+    def fileno(self) -> int:
+        return self._bell
+
+    def drain(self) -> None:
+        os.eventfd_read(self._bell)
+
+    def ring(self) -> None:
+        os.eventfd_write(self._bell, 1)
+
+    def snapshot(self) -> dict:
+        self.looks += 1
+        if self.fault:
+            raise self.fault
+        return dict(self.links)
+
+
+class Polled(Popen):
+    """A child that counts how often somebody looks whether it lives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.polls = 0
+
+    def poll(self) -> int | None:
+        self.polls += 1
+        return super().poll()
+
+
+class Role:
+    """Who plays a child: it says what a child says."""
+
+    def __init__(self, module: str, channel: socket.socket) -> None:
+        self.module, self.channel, self.popen = module, channel, Polled()
+        self.name, self.heard, self.descriptors = "", [], {}
+
+
+class Life:
+    """A supervisor, in the main thread; the test is played in another."""
+
+    def __init__(self) -> None:
+        self.watch, self.opener, self.roles = Watch(), AtOnce(), []
+        self.settings, self.file = SETTINGS, SETTINGS
+        self.silent: set[str] = set()       # those who do not say that they are ready
+        self.log: list[tuple[str, str]] = []
+        self.over = threading.Event()
+        listening = socket.socket(socket.AF_UNIX)
+        self.supervisor = Supervisor(SETTINGS, self.load, self.watch, listening, "info", self.opener, self.start)
+
+    def load(self) -> Settings:
+        if isinstance(self.file, Exception):
+            raise self.file
+        return self.file
+
+    def start(self, module: str, parent: int, nice: int) -> Process:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.setblocking(False)
+        role = Role(module, theirs)
+        self.roles.append(role)
+        return Process(role.popen, ours)
+
+    def role(self, name: str) -> Role:
+        return next(role for role in self.roles if role.name == name)
+
+    def play(self) -> None:
+        """All children hear what was said to them, and answer as children do."""
+        for role in list(self.roles):
+            with contextlib.suppress(OSError):
+                while (received := control.receive(role.channel)) is not None:
+                    self._hear(role, *received)
+
+    def _hear(self, role: Role, message: dict[str, Any], descriptors: dict[str, int]) -> None:
+        kind = message["type"]
+        if kind == "start":
+            role.name, role.descriptors = message["name"], descriptors
+        role.heard.append(message)
+        self.log.append((role.name, kind))
+        if kind == "stop":
+            role.popen.status = 0
+        if kind == ("start" if role.name == API else "ports_sent"):
+            control.send(role.channel, {"type": "here"})
+            if role.name not in self.silent:
+                self.say_ready(role.name)
+
+    def say_ready(self, name: str) -> None:
+        self.silent.discard(name)
+        self.log.append((name, "ready"))
+        control.send(self.role(name).channel, {"type": "ready"})
+
+    def until(self, condition: Callable[[], Any]) -> Any:
+        """Lets all live until something holds."""
+        end = time.monotonic() + 20.0
+        while not (value := condition()):
+            assert time.monotonic() < end
+            assert not self.over.is_set()
+            self.play()
+            time.sleep(0.002)
+        return value
+
+    def until_complete(self) -> None:
+        self.until(lambda: [role.module for role in self.roles].count("forwarder.dataplane.worker") == 2)
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What the API is answered."""
+        api = self.role(API)
+        number = len(api.heard)
+        control.send(api.channel, {**request, "id": number})
+        self.until(lambda: len(api.heard) > number)
+        assert (api.heard[-1]["type"], api.heard[-1]["id"]) == ("answer", number)
+        return {key: api.heard[-1][key] for key in ("refusal", "words")}
+
+    def published(self) -> Configuration:
+        return Configuration.from_json(SnapshotReader(self.role(WORKER).descriptors["configuration"]).poll())
+
+
+def live(script: Callable[[Life], None], end: int = signal.SIGTERM) -> Life:
+    """`script` while a supervisor runs that a signal ends."""
+    life, failures = Life(), []
+    former = {number: signal.getsignal(number) for number in HANDLED}
+
+    def played() -> None:
+        try:
+            life.until(lambda: life.roles)
+            script(life)
+        except BaseException as failure:
+            failures.append(failure)
+        while not life.over.wait(0.01):
+            if signal.getsignal(end) is not former[end]:
+                os.kill(os.getpid(), end)
+            life.play()
+
+    player = threading.Thread(target=played)
+    player.start()
+    try:
+        assert life.supervisor.run() == 0
+    finally:
+        life.over.set()
+        player.join()
+        signal.set_wakeup_fd(-1)
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    if failures:
+        raise failures[0]
+    return life
+
+
+def test_the_api_begins_when_the_data_path_serves_and_a_spare_when_all_are_ready(caplog):
+    caplog.set_level("INFO")
+
+    def script(life: Life) -> None:
+        life.silent = {AGENT, API}
+        life.until(lambda: (WORKER, "ready") in life.log)
+        life.until(lambda: (AGENT, "ports_sent") in life.log)
+        looks = life.roles[0].popen.polls
+        life.until(lambda: life.roles[0].popen.polls > looks + 2)       # two turns later
+        assert [role.name for role in life.roles] == [WORKER, AGENT, ""]
+        life.say_ready(AGENT)
+        life.until(lambda: (API, "start") in life.log)
+        assert len(life.roles) == 3
+        assert "ready" not in " ".join(caplog.messages)
+        life.say_ready(API)
+        life.until_complete()
+        assert caplog.messages[-1] == "ready: eth0 (upstream, up), eth1 (downstream, up)"
+
+    live(script)
+
+
+def test_ports_are_lent_as_their_sockets_are_opened():
+    def script(life: Life) -> None:
+        life.until_complete()
+        lent = [message["port"] for message in life.role(WORKER).heard if message["type"] == "port"]
+        assert lent == [message["port"] for message in life.role(AGENT).heard if message["type"] == "port"] == [0, 1]
+        del life.watch.links["eth1"]
+        life.watch.ring()
+        life.until(lambda: life.published().ports[1].state == "missing")
+        life.watch.links["eth1"] = link("eth1", 99)
+        life.watch.ring()
+        for name in (WORKER, AGENT):
+            life.until(lambda name=name: life.role(name).heard[-1].get("ifindex") == 99)
+
+    live(script)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_at_its_end_the_agent_leaves_and_nobody_is_left(end):
+    life = live(Life.until_complete, end)
+    assert [message["type"] for message in life.role(AGENT).heard][-1] == "stop"
+    assert all(role.popen.killed for role in life.roles)
+    assert life.opener.closed == ["eth0", "eth1"]
+
+
+def test_changes_are_made_or_refused_in_words():
+    def script(life: Life) -> None:
+        life.until_complete()
+        done = {"refusal": None, "words": ""}
+        assert life.ask({"type": "add", "noun": "routes", "row": ROUTE}) == done
+        assert [route.group for route in life.published().routes] == ["239.1.1.1"]
+        refused = life.ask({"type": "add", "noun": "routes", "row": ROUTE})
+        assert refused["refusal"] == "exists"
+        assert refused["words"].startswith("route 239.1.1.1 from eth0 exists already")
+        assert life.ask({"type": "delete", "noun": "routes", "row": ROUTE}) == done
+        assert life.published().routes == ()
+        assert life.ask({"type": "odd"})["refusal"] == "invalid"
+
+    live(script)
+
+
+def test_a_fault_is_answered_too_and_ends_nothing(caplog):
+    def script(life: Life) -> None:
+        life.until_complete()
+        life.opener.fault = LookupError("odd")
+        life.watch.links["eth1"] = link("eth1", 99)
+        answer = life.ask({"type": "add", "noun": "groups", "row": {"interface": "eth1", "group": "239.1.1.1"}})
+        assert answer == {"refusal": None, "words": ""}
+        life.watch.ring()
+        life.until(lambda: any("looking at the links: LookupError" in message for message in caplog.messages))
+        answer = life.ask({"type": "add", "noun": "groups", "row": {"interface": "eth1", "group": "239.1.1.2"}})
+        assert answer == {"refusal": "fault", "words": "internal error: LookupError"}
+        assert any("failed while answering a request: LookupError: odd" in message for message in caplog.messages)
+        life.opener.fault = None
+        answer = life.ask({"type": "add", "noun": "groups", "row": {"interface": "eth1", "group": "239.1.1.3"}})
+        assert answer == {"refusal": None, "words": ""}
+
+    live(script)
+
+
+def test_more_than_can_be_published_is_refused():
+    def script(life: Life) -> None:
+        life.until_complete()
+        groups = tuple(f"239.{at >> 16}.{at >> 8 & 255}.{at & 255}" for at in range(300_000))
+        entry = InterfaceSettings(name="eth1", static_groups=groups)
+        life.file = replace(SETTINGS, interface=(SETTINGS.interface[0], entry))
+        assert life.ask({"type": "reload"})["refusal"] == "full"
+        assert life.published().settings == SETTINGS
+
+    live(script)
+
+
+def test_a_reload_takes_over_what_is_not_fixed_and_keeps_what_was_added(caplog):
+    other = replace(SETTINGS, igmp=IgmpSettings(robustness=3), dataplane=replace(SETTINGS.dataplane, flow_limit=7))
+
+    def script(life: Life) -> None:
+        life.until_complete()
+        life.ask({"type": "add", "noun": "routes", "row": ROUTE})
+        life.file = other
+        os.kill(os.getpid(), signal.SIGHUP)
+        life.until(lambda: life.published().settings.igmp.robustness == 3)
+        assert life.published().settings == replace(other, dataplane=SETTINGS.dataplane)
+        assert [route.group for route in life.published().routes] == ["239.1.1.1"]
+        assert "[dataplane] and [control] are fixed at start; their changes need a restart" in caplog.messages
+        life.file = SETTINGS
+        assert life.ask({"type": "reload"}) == {"refusal": None, "words": ""}
+        assert life.published().settings == SETTINGS
+
+    live(script)
+
+
+def test_a_reload_that_cannot_run_leaves_everything_as_it_was(caplog):
+    def script(life: Life) -> None:
+        life.until_complete()
+        life.file = ValueError("igmp.robustness: is 0")
+        os.kill(os.getpid(), signal.SIGHUP)
+        life.until(lambda: caplog.messages)
+        assert caplog.messages == ["reload refused, the running configuration stays: igmp.robustness: is 0"]
+        assert life.ask({"type": "reload"}) == {"refusal": "configuration", "words": "igmp.robustness: is 0"}
+        life.file = ValueError("x" * 10_000)
+        assert life.ask({"type": "reload"})["words"] == "x" * LONGEST_WORDS
+        life.watch.links["lo"] = link("lo", 1, loopback=True)
+        looks = life.watch.looks
+        life.watch.ring()
+        life.until(lambda: life.watch.looks > looks)
+        life.file = replace(SETTINGS, interface=(*SETTINGS.interface, InterfaceSettings(name="lo")))
+        assert "lo is a loopback interface" in life.ask({"type": "reload"})["words"]
+        life.file = replace(SETTINGS, interface=(*SETTINGS.interface, InterfaceSettings(name="lo", role="disabled")))
+        assert life.ask({"type": "reload"})["refusal"] is None
+        assert LONGEST_WORDS == 4096
+
+    live(script)
+
+
+def test_links_that_cannot_be_seen_are_looked_at_again_in_a_while(caplog):
+    """Twice: after a second and two. Nobody turns in between."""
+
+    def script(life: Life) -> None:
+        life.silent = {API}
+        life.until(lambda: (WORKER, "ready") in life.log)
+        life.watch.fault = OSError(105, "No buffer space available")
+        looks, polls = life.watch.looks, life.roles[0].popen.polls
+        life.watch.ring()
+        life.until(lambda: life.watch.looks == looks + 2)
+        del life.watch.links["eth1"]
+        life.watch.fault = None
+        life.until(lambda: life.published().ports[1].state == "missing")
+        assert life.watch.looks == looks + 3
+        assert life.roles[0].popen.polls - polls < 200
+
+    live(script)
+
+
+# --- what a process does first ---
+
+STANDARD = """
+import os, sys
+from forwarder.supervisor import supervisor
+os.close(0)
+os.close(2)
+supervisor._open_standard_descriptors()
+print([os.readlink(f"/proc/self/fd/{number}") for number in (0, 2)], os.get_inheritable(0), os.get_inheritable(2))
+"""
+
+
+def test_standard_descriptors_that_are_missing_are_opened():
+    done = subprocess.run([sys.executable, "-c", STANDARD], capture_output=True, text=True, check=True)
+    assert done.stdout == "['/dev/null', '/dev/null'] True True\n"
+
+
+LIMIT = """
+import resource
+from forwarder.supervisor import supervisor
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+supervisor._raise_descriptor_limit()
+print(resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard))
+"""
+
+
+def test_as_many_descriptors_as_we_may_have():
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] > 100
+    done = subprocess.run([sys.executable, "-c", LIMIT], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+UNPRIVILEGED = """
+import sys
+from forwarder.process import privileges
+privileges.keep_only(None)
+sys.argv = ["mcfwd", "run", "-u", "eth0", "-d", "eth1", "--socket", sys.argv[1]]
+from forwarder.cli import main
+main()
+"""
+
+
+def test_without_its_capability_it_says_what_is_missing(tmp_path):
+    command = [sys.executable, "-c", UNPRIVILEGED, f"{tmp_path}/s"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 77
+    assert "mcfwd ERROR CAP_NET_RAW is missing. Grant it: run as root" in done.stderr
+    assert not os.path.exists(f"{tmp_path}/s")
