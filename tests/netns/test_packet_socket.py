@@ -16,12 +16,15 @@ import numpy as np
 import pytest
 from lacks import is_root
 
+from forwarder.agent.attachment import Attachment
 from forwarder.dataplane.ring import Batch, ReceiveRing
 from forwarder.dataplane.transmit import Messages, probe_gso, send_frame, strided
 from forwarder.lab import links
 from forwarder.lab.namespaces import Namespace
 from forwarder.packet import bpf, packet_socket, tpacket
 from forwarder.packet.packet_socket import PortError, RingLayout
+from forwarder.state.ports import Port
+from forwarder.state.settings import InterfaceSettings
 
 pytestmark = pytest.mark.netns
 
@@ -317,6 +320,24 @@ def test_igmp_that_finds_the_queue_full_is_counted(pair: Pair) -> None:
             heard += 1
     assert heard < 40
     assert (packet_socket.take_drops(right), packet_socket.take_drops(right)) == (40 - heard, 0)
+
+
+def test_the_agent_is_told_how_many_found_its_queue_full(pair: Pair) -> None:
+    left = pair.left.run(packet_socket.open_igmp, links.index(pair.left, "left"), "left", True)
+    right = pair.right.run(packet_socket.open_igmp, links.index(pair.right, "right"), "right", False)
+    right.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    settings = InterfaceSettings(name="right")
+    attachment = Attachment(os.dup(right.fileno()), Port(0, 1, "right", "downstream", settings))
+    query = ipv4("224.0.0.1", b"\x11\x64\xee\x9b\0\0\0\0", protocol=2)
+    for _ in range(40):
+        left.send(ethernet(pair, query))
+    heard = 0
+    while received := attachment.receive():
+        assert received == (query, int.from_bytes(pair.mac("left")))
+        heard += 1
+    assert 0 < heard < 40
+    assert (attachment.lost(), attachment.lost()) == (40 - heard, 0)
+    attachment.close()
 
 
 def test_full_ring_is_counted_as_drops(pair: Pair) -> None:
