@@ -1,6 +1,7 @@
 """What crosses the control socket, and what a child may still do."""
 
 import array
+import ast
 import errno
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.lab.wait import wait_for
-from forwarder.process import control
+from forwarder.process import control, privileges
 from forwarder.process.control import MAX_DESCRIPTORS, MAX_MESSAGE, MessageError
 
 
@@ -239,13 +240,54 @@ def test_a_child_whose_parent_has_ended_already_ends():
         assert process.wait(30.0) == -signal.SIGKILL
 
 
-def test_a_child_keeps_no_capability():
-    """Started as root or not, all five sets are empty after bootstrap's first steps."""
-    code = ("from forwarder.process import privileges; privileges.keep_only(None); "
-            "print([line.split()[1] for line in open('/proc/self/status') if line[:3] == 'Cap'][:3], "
-            "[line.split()[1] for line in open('/proc/self/status') if line.startswith('CapAmb')])")
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(result.stdout) <= set("[]', 0\n")
+# --- privileges ---
+
+ALONE = """
+import ctypes, sys
+from forwarder.process import privileges
+def status():
+    rows = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    return {key: int(rows[key], 16) for key in ("CapInh", "CapPrm", "CapEff", "CapAmb", "NoNewPrivs")}
+before = status()
+def secured():
+    return ctypes.CDLL(None).prctl(27, 0, 0, 0, 0)
+bits, kept = secured(), eval(sys.argv[1])
+try:
+    privileges.keep_only(kept)
+    problem = 0
+except OSError as error:
+    problem = error.errno
+try:
+    privileges.keep_only(0 if kept != 0 else 1)
+except OSError as error:
+    more = str(error)
+known = range(int(open("/proc/sys/kernel/cap_last_cap").read()) + 1)
+print([before, bits, problem, more, status(), secured(), [each for each in known if privileges.has_capability(each)]])
+"""
+SETPCAP = 8
+
+
+@pytest.mark.parametrize("kept", [None, 0, 12, 13, 31, 32, 38])
+def test_one_capability_is_kept_and_no_other_in_any_set(kept):
+    """Where it was held: there is no way to others, now or by a program that is started. Else that is an error."""
+    done = subprocess.run([sys.executable, "-c", ALONE, repr(kept)], capture_output=True, text=True, check=True)
+    before, bits, problem, more, after, secured, said = ast.literal_eval(done.stdout)
+    held = kept is None or before["CapPrm"] >> kept & 1
+    assert problem == (0 if held else errno.EPERM)
+    assert more == "[Errno 1] capset: Operation not permitted"
+    if held:
+        only = 0 if kept is None else 1 << kept
+        assert after == {"CapInh": 0, "CapPrm": only, "CapEff": only, "CapAmb": 0, "NoNewPrivs": 1}
+        assert said == ([] if kept is None else [kept])
+    assert secured == (3 if before["CapEff"] >> SETPCAP & 1 else bits)     # uid 0 is nobody special, for good
+
+
+def test_capabilities_are_told_as_the_kernel_tells_them():
+    rows = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    effective, last = int(rows["CapEff"], 16), int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    assert [privileges.has_capability(each) for each in range(last + 1)] == [
+        bool(effective >> each & 1) for each in range(last + 1)
+    ]
 
 
 def test_a_channel_with_a_high_number_gets_a_low_one():
