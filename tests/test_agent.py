@@ -22,6 +22,7 @@ from forwarder.state.route_reader import RouteReader
 from forwarder.state.routes import RouteKey
 from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, RouteSettings, Settings
 from forwarder.state.snapshot import SnapshotWriter
+from forwarder.supervisor.children import Process
 from forwarder.supervisor.shared import Shared
 from igmp.link import parse_address
 from igmp.messages import GroupRecord, Query, RecordType, Report, decode, encode_report
@@ -349,3 +350,20 @@ def test_delays_are_drawn_from_all_that_may_be():
     assert all(0.0 < each <= 1.0 for each in drawn)
     assert min(drawn) < 0.1
     assert max(drawn) > 0.9
+
+
+def test_the_process_lives_until_it_is_told_to_stop():
+    life = Life(ports=())
+    started = Process.start("forwarder.agent", os.getpid())
+    try:
+        started.channel.settimeout(30.0)
+        told = {"type": "start", "name": "mcfwd-agent", "log_level": "info"}
+        assert control.send(started.channel, told, life.shared.for_agent())
+        assert control.receive(started.channel) == ({"type": "here"}, {})
+        control.send(started.channel, {"type": "ports_sent"})
+        assert control.receive(started.channel) == ({"type": "ready"}, {})
+        assert 0.0 < life.heartbeat <= time.monotonic()
+        control.send(started.channel, {"type": "stop"})
+        assert started.popen.wait(30.0) == 0
+    finally:
+        started.kill()
