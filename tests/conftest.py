@@ -8,23 +8,19 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from examples import is_thorough
 from lacks import excuse, is_root
 
-LONGEST = {"slow": 1800, "netns": 300}
-"""Seconds by mark, where a test has no mark `timeout` of its own; all others have those of pyproject.toml."""
-
-# An example may take as long as a loaded machine needs; every test has a time limit anyway.
-settings.register_profile("always", deadline=None)
-# For ./scripts/mutants: the same examples for every mutant, and no more than notice most faults.
-settings.register_profile("mutants", derandomize=True, database=None, deadline=None, max_examples=50)
+LONGEST = {
+    "slow": 1800,           # minutes are what the mark means
+    "netns": 300,           # processes start, protocols have their intervals, and all tests share few cores
+}
+"""Seconds by mark that a test may take; those without any of these marks have what pyproject.toml says."""
+THOROUGHLY = 1200           # a test of hypothesis that tries ten times as much as usual
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--strict-skips", action="store_true", help="a skip is a failure but for what the kernel lacks")
-
-
-settings.load_profile("always")  # --hypothesis-profile comes later and wins
 
 
 def pytest_configure() -> None:
@@ -37,8 +33,9 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(trylast=True)      # when tests/netns/conftest.py has set its mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    longest = LONGEST | ({"hypothesis": THOROUGHLY} if is_thorough() else {})
     for item in items:
-        limit = next((seconds for mark, seconds in LONGEST.items() if item.get_closest_marker(mark)), None)
+        limit = max((seconds for mark, seconds in longest.items() if item.get_closest_marker(mark)), default=None)
         if limit and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(limit))
 

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hypothesis import settings
-
 from igmp.filter import Filter, Mode
 from igmp.host import Host
 from igmp.messages import (
@@ -32,9 +30,6 @@ from igmp.outputs import Output, Role, Route, Send
 from igmp.packet import Link, Network, Rejected, Rules, encode, format_address, parse_address, receive
 from igmp.parameters import PortOptions
 from igmp.proxy import Proxy
-
-settings.register_profile("shared machine", deadline=None)
-settings.load_profile("shared machine")
 
 ADDRESSES = {
     **{letter: parse_address(f"10.99.0.{number}") for number, letter in enumerate("abcdef", 1)},

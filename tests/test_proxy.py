@@ -6,7 +6,8 @@ import time
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from link import (
@@ -204,7 +205,7 @@ RECORD = st.tuples(st.sampled_from(["D1", "D2", "D3"]), st.sampled_from(["G", "G
                    st.frozensets(st.sampled_from("abcd"), max_size=3), st.sampled_from([0.0, 0.5, 1.0, 100.0, 270.0]))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(0.6)
 @given(st.lists(RECORD, max_size=25))
 def test_routes_and_reports_always_say_what_the_ports_want(records):
     """Whatever is reported, rows and upstream state equal what the groups say; no row is put out twice."""
@@ -376,7 +377,6 @@ def test_messages_are_counted_both_ways():
     assert counters.keys() == set(COUNTERS)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.sampled_from([UP, D1]), st.one_of(
     st.binary(max_size=80),
     st.binary(max_size=60).map(lambda data: encode(parse_address("192.168.10.11"), V3_ROUTERS, data))))
@@ -1022,7 +1022,7 @@ class Membership(RuleBasedStateMachine):
 
 
 TestMembership = Membership.TestCase
-TestMembership.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestMembership.settings = examples(0.25, stateful_step_count=20)
 
 
 # Networks
@@ -1070,7 +1070,7 @@ class Model:
 WANTS = st.builds(Filter, st.sampled_from(Mode), st.frozensets(st.sampled_from([address(x) for x in "abc"])))
 
 
-@settings(max_examples=25, deadline=None)
+@examples(0.25)
 @given(st.integers(0, 10**6), st.lists(st.tuples(st.integers(0, 3), WANTS, st.floats(0, 20)), max_size=8))
 def test_without_loss_a_router_two_hops_away_knows_what_members_want(seed, changes):
     """With duplication and delays: once quiet, everything wanted is known, and after timers nothing else."""
