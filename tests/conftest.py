@@ -1,5 +1,7 @@
 """What holds for every test: a time limit, signals as a shell sets them, no skip without an excuse.
 
+The limit is pytest-timeout's alarm, made to hold where it would not: in tests of hypothesis and in clearing up.
+
 `--strict-skips` (./scripts/test gives it, CI=... does the same) makes a failure of every skip but those in `lacks`.
 """
 
@@ -17,6 +19,12 @@ LONGEST = {
 }
 """Seconds by mark that a test may take; those without any of these marks have what pyproject.toml says."""
 THOROUGHLY = 1200           # a test of hypothesis that tries ten times as much as usual
+
+LIMIT = pytest.StashKey()
+
+
+class Overdue(BaseException):
+    """A test takes too long. Neither an Exception nor pytest's failure: hypothesis would try what hangs again."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,6 +46,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         limit = max((seconds for mark, seconds in longest.items() if item.get_closest_marker(mark)), default=None)
         if limit and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(limit))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: object) -> Iterator[None]:
+    """The alarm rings again and again until the test has ended, and as what hypothesis lets pass."""
+    done = yield
+    item.stash[LIMIT] = settings
+    ring = signal.getsignal(signal.SIGALRM)
+
+    def overdue(number: int, frame: object) -> None:
+        try:
+            ring(number, frame)
+        except pytest.fail.Exception as failure:
+            raise Overdue(failure.msg) from None
+
+    signal.signal(signal.SIGALRM, overdue)
+    signal.setitimer(signal.ITIMER_REAL, settings.timeout, settings.timeout)
+    return done
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Sets the alarm again where a failure has ended it (for debuggers): what clears up may hang as well."""
+    if LIMIT in item.stash and not any(signal.getitimer(signal.ITIMER_REAL)):
+        item.ihook.pytest_timeout_set_timer(item=item, settings=item.stash[LIMIT])
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

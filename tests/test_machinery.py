@@ -46,10 +46,28 @@ def test_a_child_ends_with_ctrl_c():
 """
 HANGS = """
 import threading, pytest
+from hypothesis import given, strategies
 
-@pytest.mark.timeout(0.2)
-def test_hangs():
-    threading.Event().wait(60)
+pytestmark = pytest.mark.timeout(0.2)
+wait = threading.Event().wait
+
+@pytest.fixture
+def dirty():
+    yield
+    try:
+        wait(60)
+    finally:
+        wait(60)
+
+def test_alone():
+    wait(60)
+
+@given(strategies.integers())
+def test_by_hypothesis(number):
+    wait(60)
+
+def test_clearing_up_after_a_failure(dirty):
+    assert False
 """
 
 
@@ -96,16 +114,22 @@ def test_signals_are_as_a_shell_sets_them(run, ignored):
     assert "1 passed" in run(SIGNALS.replace("SIGINT", ignored.name), preexec_fn=start)
 
 
-def test_a_test_that_hangs_fails(run):
+def test_a_test_that_hangs_fails_wherever_it_does(run):
     out = run(HANGS)
-    assert "1 failed" in out
-    assert "Timeout" in out
+    assert "3 failed, 1 error" in out
+    assert out.count("Overdue: Timeout") > 3
 
 
 def test_every_test_has_a_time_limit(request):
     for item in request.session.items:
         mark = item.get_closest_marker("timeout")
         assert 0 < (mark.args[0] if mark else float(request.config.getini("timeout"))) <= 1800
+
+
+def test_no_test_has_a_time_limit_of_its_own():
+    """What needs longer has a mark, and conftest.py the reason."""
+    others = [path for path in TESTS.rglob("test_*.py") if path != Path(__file__)]
+    assert [path.name for path in others if "mark.timeout" in path.read_text()] == []
 
 
 def test_who_is_not_root_may_lack_programs():
