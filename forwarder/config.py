@@ -6,8 +6,12 @@ at once, one line each: where, key, what is wrong.
 """
 
 import difflib
+import errno
 import json
+import os
 import re
+import select
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
@@ -28,6 +32,10 @@ UNITS = {
 }  # fmt: skip
 RATE = re.compile(r"(\d+)\s*(bit|kbit|Mbit|Gbit)?(/s)?", re.IGNORECASE)
 BITS = {"": 1, "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
+
+PATIENCE = 2.0          # seconds: less than a supervisor may be away before it is missed
+MOST_OCTETS = 16 << 20  # several times what a snapshot holds
+CHUNK = 1 << 20
 
 SETTINGS: TypeAdapter[Settings] = TypeAdapter(Settings)
 Entry = tuple[str, InterfaceSettings]   # where it was said, what was said
@@ -101,7 +109,7 @@ def _from_file(path: Path) -> Settings:
 def _read(path: Path) -> dict[str, Any]:
     text = ""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = _octets(path).decode("utf-8-sig")
         return tomllib.loads(text)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from error
@@ -111,6 +119,23 @@ def _read(path: Path) -> dict[str, Any]:
         last = text.rstrip().splitlines() or [""]
         end = f"at line {len(last)}, column {len(last[-1])}, the end"
         raise ConfigurationError(f"{path}: is not TOML: {error}".replace("at end of document", end)) from error
+
+
+def _octets(path: Path, patience: float = PATIENCE) -> bytes:
+    """What a file holds, or what comes by a pipe until its writer ends it; OSError where that has no end.
+
+    A reload must not wait for somebody who writes nothing, nor read /dev/zero.
+    """
+    poll, octets, until = select.poll(), b"", time.monotonic() + patience
+    with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        poll.register(file, select.POLLIN)
+        while poll.poll(max(0.0, until - time.monotonic()) * 1000):
+            octets += (more := file.read(CHUNK) or b"")
+            if not more:
+                return octets
+            if len(octets) > MOST_OCTETS:
+                raise OSError(errno.EFBIG, f"is larger than {MOST_OCTETS} octets")
+    raise OSError(errno.ETIMEDOUT, f"nobody has written it to its end within {patience:g} s")
 
 
 def _convert_texts(plain: dict[str, Any]) -> Iterator[Problem]:

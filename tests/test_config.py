@@ -1,3 +1,5 @@
+import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -6,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.config import ConfigurationError, load, parse_rate, parse_size
+from forwarder.config import ConfigurationError, _octets, load, parse_rate, parse_size
 from forwarder.state.settings import Settings
 
 ROLES = '[[interface]]\nname = "eth0"\nrole = "upstream"\n[[interface]]\nname = "eth1"\n'
@@ -157,7 +159,8 @@ def test_files_that_are_no_configuration_at_all(tmp_path, content):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    for path, words in ((tmp_path / "absent", "No such file or directory"), (tmp_path, "Is a directory")):
+    for path, words in ((tmp_path / "absent", "No such file or directory"), (tmp_path, "Is a directory"),
+                        (Path("/dev/zero"), "is larger than 16777216 octets")):  # fmt: skip
         with pytest.raises(ConfigurationError, match=words):
             load(path, [], [], None)
 
@@ -293,3 +296,13 @@ def test_any_name_is_taken_or_refused(name):
     with suppress(ConfigurationError):
         settings = load(None, [name], ["downstream0"], None)
         assert settings.interface[0].name == name
+
+
+def test_a_pipe_is_read_to_its_end_and_waited_for_in_vain_no_longer_than_it_may_be(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(TimeoutError, match="nobody has written it to its end within"):
+        _octets(pipe, 0.01)
+    with ThreadPoolExecutor() as pool:
+        pool.submit(pipe.write_text, ROLES)     # waits for a reader
+        assert _octets(pipe, 60.0) == ROLES.encode()

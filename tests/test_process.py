@@ -290,6 +290,18 @@ def test_capabilities_are_told_as_the_kernel_tells_them():
     ]
 
 
+def test_children_find_our_packages_when_the_directory_that_we_were_started_in_is_gone(tmp_path):
+    """PYTHONPATH may name places relative to it."""
+    place = tmp_path / "place"
+    place.mkdir()
+    code = ("import os, sys; sys.path.insert(0, sys.argv[1]); "
+            "from forwarder.supervisor.children import environment; before = environment(); "
+            "os.rmdir(os.getcwd()); print(environment() == before, before['PYTHONPATH'].split(os.pathsep)[-1])")
+    options = {"cwd": place, "env": {**os.environ, "PYTHONPATH": os.curdir}}
+    result = subprocess.run([sys.executable, "-c", code, os.getcwd()], capture_output=True, text=True, **options)
+    assert result.stdout == f"True {place}\n"
+
+
 def test_a_channel_with_a_high_number_gets_a_low_one():
     """A worker that is started beside a thousand sockets of the supervisor's waits by select(2) all the same."""
     code = ("import fcntl, os, resource, select, socket; from forwarder.process.child import lowest; "

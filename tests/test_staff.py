@@ -1,5 +1,6 @@
 """Children over a starter and a clock of the test's: who is started when, adopted, put off, killed, and told what."""
 
+import errno
 import os
 import selectors
 import signal
@@ -47,6 +48,38 @@ class Popen:
         return self.status
 
 
+class Channel(socket.socket):
+    """Our end of a child's channel; the kernel refuses what it is told to, as often as it says."""
+
+    def __init__(self, *given: object) -> None:
+        super().__init__(*given)
+        self.refused: dict[str, list[int]] = {"sendmsg": [], "recvmsg": []}
+
+    def sendmsg(self, *given: object) -> int:
+        self._refuse("sendmsg")
+        return super().sendmsg(*given)
+
+    def recvmsg(self, *given: object) -> tuple:
+        self._refuse("recvmsg")
+        return super().recvmsg(*given)
+
+    def _refuse(self, call: str) -> None:
+        if self.refused[call]:
+            raise OSError(number := self.refused[call].pop(0), os.strerror(number))
+
+
+class Selector(selectors.DefaultSelector):
+    """One that the kernel may have no memory for."""
+
+    refusals = 0
+
+    def register(self, *given: object) -> selectors.SelectorKey:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return super().register(*given)
+
+
 class Ports:
     """What there is to be lent."""
 
@@ -66,9 +99,11 @@ class Office:
 
     def __init__(self) -> None:
         self.now, self.refusal = 1000.0, None
+        self.refused_at_start: dict[str, list[int]] = {}
+        self.channels: list[Channel] = []
         self.started: list[tuple[str, Popen, socket.socket]] = []
         self.shared = Shared(DataplaneSettings(max_ports=4, max_flows=64, max_routes=64))
-        self.selector = selectors.DefaultSelector()
+        self.selector = Selector()
         self.guard = Guard(self.clock)
         self.answer = lambda request: {"type": "answer", "id": request.get("id")}
         self.open = (0, 1)
@@ -86,9 +121,12 @@ class Office:
         assert parent == os.getpid()
         if self.refusal:
             raise self.refusal
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours = Channel(end.family, end.type, 0, end.detach())
+        ours.refused |= self.refused_at_start
         theirs.setblocking(False)
         popen = Popen()
+        self.channels.append(ours)
         self.started.append((module, popen, theirs))
         return Process(popen, ours)
 
@@ -380,6 +418,72 @@ def test_what_is_no_message_is_a_fault_and_the_channel_stays(office):
     office.heard(2)
     office.turn()
     assert office.heard(2) == ["answer"]
+
+
+NO_MEMORY = [errno.ENOBUFS, errno.ENOMEM, errno.EPERM]
+
+
+def test_a_child_that_could_not_be_told_what_it_is_is_told_later_and_before_anything_else(office):
+    office.all_ready()
+    office.refused_at_start = {"sendmsg": list(NO_MEMORY)}
+    office.started[1][1].status = -9
+    office.turn()
+    for _ in NO_MEMORY[1:]:
+        assert office.heard(3) == []
+        office.turn()
+    office.turn()
+    assert office.heard(3) == ["start", "port", "port", "ports_sent"]
+    assert office.guard.faults == 1     # a queue that takes nothing now is none, but who may not send at all is
+
+
+def test_an_api_that_could_not_be_told_what_it_is_is_told_later(office):
+    office.channels[2].refused["sendmsg"] = [errno.ENOBUFS]
+    for _ in range(3):
+        office.staff.open_doors()
+        office.turn()
+    assert office.heard(2) == ["start"]
+
+
+def test_a_child_that_could_not_be_listened_to_is_heard_later(office):
+    office.all_ready()
+    office.selector.refusals = 2
+    office.started[2][1].status = -9
+    office.turn()
+    office.staff.open_doors()
+    control.send(office.started[3][2], {"type": "ready"})
+    office.turn()
+    assert (office.guard.faults, office.staff.complete) == (2, False)
+    for _ in range(2):
+        office.turn()
+    assert office.staff.complete
+    assert office.heard(3) == ["start"]
+    control.send(office.started[3][2], {"type": "reload", "id": 3})
+    office.turn()
+    assert office.heard(3) == ["answer"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN])
+def test_what_a_child_says_while_there_is_no_memory_for_it_is_heard_later(office, number):
+    office.channels[1].refused["recvmsg"] = [number] * 3
+    office.all_ready()
+    assert (office.guard.faults, office.staff.complete) == (1, False)
+    for _ in range(3):
+        office.turn()
+    assert office.staff.complete
+
+
+def test_a_port_that_could_not_be_lent_to_one_is_lent_to_the_others_and_later_to_it(office):
+    office.all_ready()
+    for at in range(3):
+        office.heard(at)
+    office.channels[0].refused["sendmsg"] = [errno.EPERM, errno.EPERM]
+    office.staff.owe(2)
+    office.staff.owe(3)
+    office.turn()
+    assert (office.heard(0), office.heard(1)) == ([], ["port", "port"])
+    for _ in range(2):
+        office.turn()
+    assert (office.heard(0), office.heard(1), office.guard.faults) == (["port", "port"], [], 2)
 
 
 def test_faults_are_published(office):

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,12 @@ REAP = 1.0      # seconds
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}     # numpy is used without linear algebra: no threads, no buffers for them
 
 
+@cache
 def environment() -> dict[str, str]:
-    """That of a child: it finds our packages where we did, also in a checkout that is not installed."""
+    """That of a child: it finds our packages where we did, also in a checkout that is not installed.
+
+    As of the first child: the directory that relative places are relative to may be gone by the time of the next.
+    """
     ours, path = Path(__file__).parents[2], os.environ.get("PYTHONPATH", "")
     places = [place and os.path.abspath(place) for place in path.split(os.pathsep)] if path else []
     if ours.name not in ("site-packages", "dist-packages"):     # found anyhow, and behind the standard library
@@ -77,8 +82,9 @@ class Process:
 class Child:
     """One role that must always be filled, and the process that fills it now.
 
-    `owed` are the ports that it has still to be lent; `told`: it knows that it has got all there were at its start;
-    `waited`: its process was a spare; `here`: that has heard what it is.
+    `heard`: what it says is listened to; `begun`: it was told what it is; `owed` are the ports that it has still to be
+    lent; `told`: it knows that it has got all there were at its start; `waited`: its process was a spare; `here`: that
+    has heard what it is.
     """
 
     name: str
@@ -88,6 +94,7 @@ class Child:
     heartbeat: Callable[[], float]
     nice: int = 0
     process: Process | None = None
+    heard: bool = False
     begun: bool = False
     told: bool = False
     waited: bool = False
@@ -103,15 +110,15 @@ class Child:
     def adopt(self, process: Process, now: float, waited: bool = False) -> None:
         """Let `process` fill this role."""
         self.process, self.started, self.waited = process, now, waited
-        self.begun = self.told = self.here = self.ready = self.killed = False
+        self.heard = self.begun = self.told = self.here = self.ready = self.killed = False
         self.owed = []
 
     def begin(self, log_level: str) -> bool:
-        """Tell the process what it is; False when it is already gone."""
-        self.begun = True
-        return self.send(
+        """Tell the process what it is; False when it is gone, or there is no memory for messages now."""
+        self.begun = self.send(
             {**self.arguments, "type": "start", "name": self.name, "log_level": log_level}, dict(self.descriptors)
         )
+        return self.begun
 
     def send(self, message: dict[str, Any], descriptors: dict[str, int] | None = None) -> bool:
         """Send a message; False when there is nobody or its queue is full."""

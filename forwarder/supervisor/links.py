@@ -4,8 +4,10 @@ Notifications are only a bell: whatever rang, the whole picture is read again, s
 nothing and there is one way to learn of a link. rtnetlink(7).
 """
 
+import gc
 import ipaddress
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -39,10 +41,10 @@ class Link:
 class LinkWatch:
     """The bell and the picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, opener: Callable[[], Any] = IPRoute) -> None:
         self._bell = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_ROUTE)
         self._bell.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR))
-        self._route = IPRoute()
+        self._opener, self._route = opener, opener()
 
     def fileno(self) -> int:
         """Readable when something about links or addresses changed."""
@@ -66,6 +68,21 @@ class LinkWatch:
         return self._read()
 
     def _read(self) -> dict[str, Link]:
+        """By a socket that never failed: one that did does so for ever (pyroute2 keeps the error), or is behind."""
+        if self._route is None:
+            gc.collect()    # closing what failed fails too, halfway, and what that leaves open lies in cycles
+            self._route = self._opener()
+        try:
+            return self._dumped()
+        except NetlinkDumpInterrupted:
+            raise
+        except BaseException:
+            failed, self._route = self._route, None
+            with suppress(Exception):
+                failed.close()
+            raise
+
+    def _dumped(self) -> dict[str, Link]:
         addresses: dict[int, list[Any]] = {}
         for message in self._route.get_addr(family=socket.AF_INET):
             addresses.setdefault(message["index"], []).append(message)
@@ -75,7 +92,8 @@ class LinkWatch:
     def close(self) -> None:
         """Close both netlink sockets."""
         self._bell.close()
-        self._route.close()
+        if self._route is not None:
+            self._route.close()
 
 
 def obstacle(link: Link) -> str | None:

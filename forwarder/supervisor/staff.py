@@ -68,6 +68,7 @@ class Staff:
         """Fill every role."""
         for child in self._children.values():
             self._fill(child, self._clock())
+            self._settle(child)
 
     def keep(self, now: float) -> None:
         """Replace who ended or stalls, lend what is owed."""
@@ -79,7 +80,7 @@ class Staff:
 
     def _look_after(self, child: Child, now: float) -> None:
         self._keep_alive(child, now)
-        self._pay(child)
+        self._settle(child)
 
     def open_doors(self) -> None:
         """Let the API begin, if it has not yet."""
@@ -91,12 +92,10 @@ class Staff:
         return all(child.ready for child in self._borrowers())
 
     def owe(self, index: int, worker: int | None = None) -> None:
-        """A port has got its sockets, or one worker's other ones: lend them."""
+        """A port has got its sockets, or one worker's other ones: `keep` lends them."""
         for child in self._borrowers():
-            if worker is not None and child.arguments.get("index") != worker:
-                continue
-            child.owed.append(index)
-            self._pay(child)
+            if worker is None or child.arguments.get("index") == worker:
+                child.owed.append(index)
 
     def keep_spare(self, now: float) -> None:
         """One more worker with its imports done, once the others have had the processor."""
@@ -153,24 +152,29 @@ class Staff:
             child.refused(now, error)
             return
         child.adopt(process, now, waited=spare is not None)
-        if child.name != API:
-            self._begin(child)
-        turn = f"hearing {child.name}", partial(self._hear, child, process)
-        self._selector.register(process.channel, selectors.EVENT_READ, turn)
         self._publish()
 
-    def _begin(self, child: Child) -> None:
-        """Tell a child what it is, and lend it the ports it needs."""
-        child.begin(self._log_level)
-        child.owed = self._ports.open
+    def _settle(self, child: Child) -> None:
+        """What makes a new process the child. Each step is taken once: one that the system refuses, in a later turn."""
+        if child.process is not None and not child.heard:
+            turn = f"hearing {child.name}", partial(self._hear, child, child.process)
+            self._selector.register(child.process.channel, selectors.EVENT_READ, turn)
+            child.heard = True
+        if child.process is not None and not child.begun and child.name != API:
+            self._begin(child)
         self._pay(child)
 
+    def _begin(self, child: Child) -> None:
+        """Tell a child what it is; it is owed all ports there are."""
+        if child.begin(self._log_level):
+            child.owed = self._ports.open
+
     def _hear(self, child: Child, process: Process) -> None:
-        """A child says that it is ready or asks for something, or its end of the channel is gone."""
-        try:
-            received = control.receive(process.channel)
-        except OSError:     # gone
-            received = None
+        """A child says that it is ready or asks for something, or its end of the channel is gone.
+
+        What is refused here (no memory for a message) is a fault, and what the child said is there in the next turn.
+        """
+        received = control.receive(process.channel)
         if received is None:
             self._selector.unregister(process.channel)
         elif received[0].get("type") == "here":

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 EXIT_UNAVAILABLE, EXIT_CANNOT_CREATE, EXIT_NO_PERMISSION = 69, 73, 77
 TICK, BUSY_TICK = 1.0, 0.2
+BREATH = 0.05   # seconds: what failed with something that is readable finds it readable again
+WAKING = 4096   # octets: more than such a socket holds of single ones
 REFRESH_RETRY, LONGEST_REFRESH_RETRY = 1.0, 30.0   # seconds until the links are looked at again after that failed
 LONGEST_WORDS = 4096    # characters of a refusal: six octets each at most, so that an answer fits its message
 READY_TIME = 5.0
@@ -123,6 +125,7 @@ class Supervisor:
         self._started = time.monotonic()
         self._announced = False
         self._stopping = False
+        self._came: set[int] = set()
 
     def run(self) -> int:
         """Until a signal says stop."""
@@ -135,43 +138,56 @@ class Supervisor:
         self._staff.start()
         self._refresh(time.monotonic())
         while not self._stopping:
-            for key, _ in self._selector.select(TICK if self._staff.has_spare else BUSY_TICK):
-                self._guard.take(*key.data)
-            self._tick(time.monotonic())
+            self._turn()
         notify("STOPPING=1")
         self._guard.take("ending the children", self._staff.stop)
         self._guard.take("closing sockets", self._ports.close)
         return 0
+
+    def _turn(self) -> None:
+        """What has come since the last one, and what time brings; after a fault no sooner again than in BREATH."""
+        faults = self._guard.faults
+        for key, _ in self._selector.select(TICK if self._staff.has_spare else BUSY_TICK):
+            self._guard.take(*key.data)
+        self._tick(time.monotonic())
+        if self._guard.faults != faults:
+            time.sleep(BREATH)
 
     def _links_changed(self) -> None:
         self._watch.drain()
         self._refresh(time.monotonic())
 
     def _refresh(self, now: float) -> None:
-        """Look at the links; where that fails, what was published stays, and we look again, less and less often."""
+        """Look at the links; where that fails, what was published stays, and we look again, less and less often.
+
+        The bell asks beside that: what fails then puts nothing off, or a bell that rings on would put it off for long.
+        """
         faults = self._guard.faults
         self._guard.take("looking at the links", self._ports.refresh)
         if faults == self._guard.faults:
             self._refresh_at, self._refresh_retry = 0.0, REFRESH_RETRY
             return
-        self._refresh_at = now + self._refresh_retry
-        self._refresh_retry = min(2 * self._refresh_retry, LONGEST_REFRESH_RETRY)
+        if now >= self._refresh_at:
+            self._refresh_at = now + self._refresh_retry
+            self._refresh_retry = min(2 * self._refresh_retry, LONGEST_REFRESH_RETRY)
 
     def _catch_signals(self) -> socket.socket:
+        """Which signals came is kept here; the socket only wakes, and may be full after a thousand of them."""
         self._signals, self._wakeup_end = socket.socketpair()
         for end in (self._signals, self._wakeup_end):
             end.setblocking(False)
         signal.set_wakeup_fd(self._wakeup_end.fileno(), warn_on_full_buffer=False)
         for number in HANDLED:
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, lambda number, _: self._came.add(number))
         return self._signals
 
     def _signalled(self) -> None:
-        for number in self._signals.recv(4096):
-            if number in (signal.SIGTERM, signal.SIGINT):
-                self._stopping = True
-            elif number == signal.SIGHUP:
-                self._reload()
+        """Signals that came meanwhile count as one of each kind, as they do for the kernel."""
+        self._signals.recv(WAKING)
+        came, self._came = self._came, set()
+        self._stopping = self._stopping or not came.isdisjoint((signal.SIGTERM, signal.SIGINT))
+        if signal.SIGHUP in came and not self._stopping:
+            self._reload()
 
     def _ports_opened(self) -> None:
         for index in self._ports.opened():

@@ -1,0 +1,95 @@
+"""The supervisor's loop without its children: signals by the thousand, links that cannot be looked at, faults."""
+
+import os
+import signal
+import socket
+import time
+
+import pytest
+
+from forwarder.state.settings import DataplaneSettings, Settings
+from forwarder.supervisor.supervisor import BREATH, HANDLED, LONGEST_REFRESH_RETRY, REFRESH_RETRY, Supervisor
+
+SETTINGS = Settings(dataplane=DataplaneSettings(max_ports=4, max_flows=64, max_routes=64))
+
+
+class Watch:
+    """Links of which there are none, and which cannot be looked at while `refusal` is set."""
+
+    def __init__(self) -> None:
+        self.looks, self.refusal = 0, None
+
+    def drain(self) -> None:
+        pass
+
+    def snapshot(self) -> dict:
+        self.looks += 1
+        if self.refusal:
+            raise self.refusal
+        return {}
+
+
+class Office:
+    def __init__(self, listening: socket.socket) -> None:
+        self.watch, self.loads = Watch(), 0
+        self.supervisor = Supervisor(SETTINGS, self.load, self.watch, listening, "info")
+
+    def load(self) -> Settings:
+        self.loads += 1
+        return SETTINGS
+
+
+@pytest.fixture
+def office(tmp_path):
+    before = {number: signal.getsignal(number) for number in HANDLED}
+    with socket.socket(socket.AF_UNIX) as listening:
+        made = Office(listening)
+        yield made
+        made.supervisor._ports.close()
+    signal.set_wakeup_fd(-1)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_storm_of_signals_is_one_reload_and_hides_no_other_signal(office):
+    """The socket that wakes the loop holds some hundred octets; what comes then must not be lost."""
+    supervisor = office.supervisor
+    supervisor._catch_signals()
+    for _ in range(2000):
+        os.kill(os.getpid(), signal.SIGHUP)
+    supervisor._signalled()
+    assert (office.loads, supervisor._stopping) == (1, False)
+    os.kill(os.getpid(), signal.SIGHUP)
+    supervisor._signalled()
+    assert office.loads == 2
+    for _ in range(2000):
+        os.kill(os.getpid(), signal.SIGCHLD)
+    os.kill(os.getpid(), signal.SIGTERM)
+    supervisor._signalled()
+    assert supervisor._stopping
+
+
+def test_a_bell_that_rings_on_puts_the_next_look_at_the_links_no_further_off(office):
+    supervisor, watch = office.supervisor, office.watch
+    watch.refusal = OSError(105, "No buffer space available")
+    supervisor._refresh(100.0)
+    for at in range(50):
+        supervisor._refresh(100.0 + at / 100)
+    assert (watch.looks, supervisor._refresh_at) == (51, 100.0 + REFRESH_RETRY)
+    for _ in range(10):
+        supervisor._refresh(supervisor._refresh_at)
+    assert supervisor._refresh_retry == LONGEST_REFRESH_RETRY
+    watch.refusal = None
+    supervisor._refresh(100.5)
+    assert (supervisor._refresh_at, supervisor._refresh_retry) == (0.0, REFRESH_RETRY)
+
+
+def test_what_fails_and_is_readable_again_at_once_is_not_taken_again_at_once(office):
+    supervisor = office.supervisor
+    bell = os.eventfd(1)
+    supervisor._selector.register(bell, 1, ("failing", lambda: 1 / 0))
+    before = time.monotonic()
+    supervisor._turn()
+    assert supervisor._guard.faults == 1
+    assert time.monotonic() - before >= BREATH
+    os.close(bell)
