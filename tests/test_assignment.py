@@ -1,7 +1,7 @@
 """Which interface is which port."""
 
 from forwarder.state.settings import InterfaceSettings, Settings
-from forwarder.supervisor.assignment import Assignment
+from forwarder.supervisor.assignment import Assignment, Entries
 from forwarder.supervisor.links import Link
 
 
@@ -51,6 +51,18 @@ def test_a_wildcard_takes_what_it_matches_but_not_what_has_a_name_of_its_own():
     settings = configured(("tap*", "downstream"), ("tap9", "upstream"), ("tap5", "disabled"))
     ports = Life(8).ports(settings, links("tap1", "tap5", "tap9", "eth0"))
     assert {port.name: port.role for port in ports} == {"tap1": "downstream", "tap9": "upstream"}
+
+
+def test_the_entry_of_a_name_is_the_one_that_has_it_or_the_first_that_matches():
+    settings = configured(
+        ("tap*", "downstream"), ("tap1", "upstream"), ("t*", "upstream"), ("tap5", "disabled"),
+        ("tap1", "downstream"), ("[", "upstream"), ("*9", "disabled"), ("*", "downstream"),
+    )  # fmt: skip
+    entries = Entries(settings)
+    found = {name: entries.of(name) for name in ("tap1", "tap2", "tun", "tap5", "tap9", "x9", "x", "[")}
+    places = {name: entry and settings.interface.index(entry) for name, entry in found.items()}
+    assert places == {"tap1": 1, "tap2": 0, "tun": 2, "tap5": None, "tap9": 0, "x9": None, "x": 7, "[": 5}
+    assert Entries(configured(("tap*", "downstream"))).of("x") is None
 
 
 def test_a_wildcard_never_takes_the_loopback():

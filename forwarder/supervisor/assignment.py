@@ -23,7 +23,7 @@ class Assignment:
         self, settings: Settings, links: Mapping[str, Link], generation: int
     ) -> tuple["Assignment", tuple[Port, ...]]:
         """What lasts from this moment on, and its ports in index order; names that find no free index are left out."""
-        wanted, entries = wanting(settings, links), _Entries(settings)
+        wanted, entries = wanting(settings, links), Entries(settings)
         names = {name: kept for name, kept in self.names.items() if name in wanted or entries.of(name)}
         taken = {index for index, _ in names.values()}
         free = iter([index for index in range(self.max_ports) if index not in taken])
@@ -42,14 +42,14 @@ class Assignment:
 
 def wanting(settings: Settings, links: Mapping[str, Link]) -> dict[str, InterfaceSettings]:
     """Every name that should have a port, in the order in which they get them, with the entry that says so."""
-    find = _Entries(settings).of
+    find = Entries(settings).of
     plain = [each.name for each in settings.interface if not is_wildcard(each.name)]
     existing = [name for name, link in sorted(links.items()) if not link.loopback]
     chosen = {name: find(name) for name in [*plain, *existing]}
     return {name: each for name, each in chosen.items() if each is not None}
 
 
-class _Entries:
+class Entries:
     """Which entry speaks of a name: the one that has it, or else the first wildcard that matches it."""
 
     def __init__(self, settings: Settings) -> None:
