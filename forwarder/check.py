@@ -15,21 +15,12 @@ from forwarder.process import privileges
 from forwarder.state.ports import Port
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings, is_wildcard
 from forwarder.supervisor.assignment import Assignment, wanting
-from forwarder.supervisor.links import Link, LinkWatch, obstacle
+from forwarder.supervisor.links import Link, obstacle
 from forwarder.supervisor.sockets import DOWNSTREAM_BLOCKS, UPSTREAM_BLOCKS
 from forwarder.units import count, listed, rate, size
 from igmp.link import format_address
 
 Links = Mapping[str, Link]
-
-
-def current_links() -> dict[str, Link]:
-    """The interfaces of this network namespace by name; raises OSError."""
-    watch = LinkWatch()
-    try:
-        return watch.snapshot()
-    finally:
-        watch.close()
 
 
 def default_interface() -> str | None:

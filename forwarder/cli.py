@@ -150,7 +150,8 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
     from forwarder.config import load
 
     settings = _configured(lambda: load(file, [], [], None))
-    from forwarder.check import current_links, default_interface, explain, obstacles
+    from forwarder.check import default_interface, explain, obstacles
+    from forwarder.supervisor.link_watch import current_links
 
     with _plain_errors():
         links = current_links()

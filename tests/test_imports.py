@@ -50,6 +50,7 @@ PURE = {
     "forwarder.dataplane.pair_index": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.dataplane.forwarding": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.packet.rtnetlink": {"socket", "time", "random", "asyncio", "logging", "os"},
+    "forwarder.supervisor.links": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.dataplane.fragmentation": {"socket", "time", "random", "asyncio", "logging"},
 }
 IMPURE_FOR_IGMP = {"socket", "time", "random", "asyncio", "logging", "threading", "numpy", "os", "select", "datetime"}

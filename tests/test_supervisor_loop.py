@@ -1,4 +1,4 @@
-"""The supervisor's loop without its children: signals by the thousand, links that cannot be looked at, faults."""
+"""The supervisor's loop without its children: signals by the thousand, faults."""
 
 import os
 import signal
@@ -8,24 +8,18 @@ import time
 import pytest
 
 from forwarder.state.settings import DataplaneSettings, Settings
-from forwarder.supervisor.supervisor import BREATH, HANDLED, LONGEST_REFRESH_RETRY, REFRESH_RETRY, Supervisor
+from forwarder.supervisor.supervisor import BREATH, HANDLED, Supervisor
 
 SETTINGS = Settings(dataplane=DataplaneSettings(max_ports=4, max_flows=64, max_routes=64))
 
 
 class Watch:
-    """Links of which there are none, and which cannot be looked at while `refusal` is set."""
+    """Links of which there are none."""
 
-    def __init__(self) -> None:
-        self.looks, self.refusal = 0, None
-
-    def drain(self) -> None:
-        pass
+    def rang(self) -> bool:
+        return False
 
     def snapshot(self) -> dict:
-        self.looks += 1
-        if self.refusal:
-            raise self.refusal
         return {}
 
 
@@ -67,21 +61,6 @@ def test_a_storm_of_signals_is_one_reload_and_hides_no_other_signal(office):
     os.kill(os.getpid(), signal.SIGTERM)
     supervisor._signalled()
     assert supervisor._stopping
-
-
-def test_a_bell_that_rings_on_puts_the_next_look_at_the_links_no_further_off(office):
-    supervisor, watch = office.supervisor, office.watch
-    watch.refusal = OSError(105, "No buffer space available")
-    supervisor._refresh(100.0)
-    for at in range(50):
-        supervisor._refresh(100.0 + at / 100)
-    assert (watch.looks, supervisor._refresh_at) == (51, 100.0 + REFRESH_RETRY)
-    for _ in range(10):
-        supervisor._refresh(supervisor._refresh_at)
-    assert supervisor._refresh_retry == LONGEST_REFRESH_RETRY
-    watch.refusal = None
-    supervisor._refresh(100.5)
-    assert (supervisor._refresh_at, supervisor._refresh_retry) == (0.0, REFRESH_RETRY)
 
 
 def test_what_fails_and_is_readable_again_at_once_is_not_taken_again_at_once(office):

@@ -7,6 +7,7 @@ import pytest
 from test_assignment import link
 
 from forwarder.packet.packet_socket import PortError
+from forwarder.packet.rtnetlink import Notice
 from forwarder.packet.tpacket import RingLayout
 from forwarder.state.ports import Added, Configuration
 from forwarder.state.settings import DataplaneSettings, InterfaceSettings, RouteSettings, Settings
@@ -27,6 +28,10 @@ class Sockets:
         self.port, self.key = port, key_of(port)
         self.rings = [Number(100 + port.index)]
         self.transmit, self.igmp = Number(200 + port.index), Number(300 + port.index)
+        self.bound = True
+
+    def outlived(self) -> bool:
+        return not self.bound
 
     def fit(self, port) -> bool:
         return (self.key, self.port.role) == (key_of(port), port.role)
@@ -44,7 +49,7 @@ class Opener:
     """Opens when it is told to (`finish`), or fails as it is told to (`refusals`, by name)."""
 
     def __init__(self) -> None:
-        self.asked, self.closed, self.refusals = [], [], {}
+        self.asked, self.closed, self.refusals, self.opened = [], [], {}, {}
         self.bell = -1
 
     def __call__(self, sizes, bell, super_frames) -> "Opener":
@@ -67,7 +72,9 @@ class Opener:
         for port in asked:
             if port.name in self.refusals:
                 failed(key_of(port), self.refusals[port.name])
-        return [Sockets(port) for port in asked if port.name not in self.refusals]
+        opened = [Sockets(port) for port in asked if port.name not in self.refusals]
+        self.opened |= {sockets.port.name: sockets for sockets in opened}
+        return opened
 
     def replaced(self) -> list:
         return []
@@ -138,6 +145,23 @@ def test_sockets_that_come_too_late_are_closed():
     office.ports.refresh()
     assert office.opened() == [0]
     assert office.opener.closed == ["eth1"]
+
+
+def test_what_concerns_the_ports_follows_links_and_settings():
+    office = Office()
+
+    def concerned(*links: Notice) -> list[bool]:
+        return [office.watch.concerns(each) for each in links]
+
+    tap, down = Notice(12, (b"tap0",)), Notice(11, ())
+    assert concerned(tap, down) == [False, True]
+    taps = replace(office.settings, interface=(UP, InterfaceSettings(name="tap*")))
+    office.ports.configure(taps, Added())
+    assert concerned(tap, down) == [True, False]
+    assert concerned(Notice(12, ())) == [False]
+    office.watch.links["tap0"] = link("tap0", 12)
+    office.ports.refresh()
+    assert concerned(Notice(12, ()), down) == [True, False]
 
 
 def test_another_role_has_other_sockets():

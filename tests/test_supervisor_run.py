@@ -58,15 +58,20 @@ class Watch:
 
     def __init__(self) -> None:
         self.links, self.fault, self.looks = {"eth0": link("eth0", 10), "eth1": link("eth1", 11)}, None, 0
+        self.matters, self.heard = True, 0
         self._bell = os.eventfd(0, os.EFD_NONBLOCK)
 
     def fileno(self) -> int:
         return self._bell
 
-    def drain(self) -> None:
+    def rang(self) -> bool:
+        """As the kernel would tell of something; whether it matters is the test's to say."""
+        self.heard += 1
         os.eventfd_read(self._bell)
+        return self.matters
 
-    def ring(self) -> None:
+    def ring(self, matters: bool = True) -> None:
+        self.matters = matters
         os.eventfd_write(self._bell, 1)
 
     def snapshot(self) -> dict:
@@ -105,8 +110,8 @@ class Life:
         self.silent: set[str] = set()       # those who do not say that they are ready
         self.log: list[tuple[str, str]] = []
         self.over = threading.Event()
-        listening = socket.socket(socket.AF_UNIX)
-        self.supervisor = Supervisor(SETTINGS, self.load, self.watch, listening, "info", self.opener, self.start)
+        self.listening = socket.socket(socket.AF_UNIX)      # open for as long as it is lent
+        self.supervisor = Supervisor(SETTINGS, self.load, self.watch, self.listening, "info", self.opener, self.start)
 
     def load(self) -> Settings:
         if isinstance(self.file, Exception):
@@ -335,6 +340,36 @@ def test_a_reload_that_cannot_run_leaves_everything_as_it_was(caplog):
         life.file = replace(SETTINGS, interface=(*SETTINGS.interface, InterfaceSettings(name="lo", role="disabled")))
         assert life.ask({"type": "reload"})["refusal"] is None
         assert LONGEST_WORDS == 4096
+
+    live(script)
+
+
+def test_what_does_not_matter_leads_to_no_look():
+    def script(life: Life) -> None:
+        life.until_complete()
+        looks = life.watch.looks
+        for count in range(16):
+            life.watch.ring(matters=False)
+            life.until(lambda count=count: life.watch.heard > count)
+        assert life.ask({"type": "odd"})["refusal"] == "invalid"    # some turns later
+        assert life.watch.looks == looks
+        del life.watch.links["eth1"]
+        life.watch.ring()
+        life.until(lambda: life.published().ports[1].state == "missing")
+        assert life.watch.looks == looks + 1
+
+    live(script)
+
+
+def test_a_reload_sees_links_of_which_nobody_told():
+    def script(life: Life) -> None:
+        life.until_complete()
+        life.watch.links |= {"tap0": link("tap0", 12), "lo": link("lo", 1, loopback=True)}
+        life.file = replace(SETTINGS, interface=(*SETTINGS.interface, InterfaceSettings(name="tap*")))
+        assert life.ask({"type": "reload"}) == {"refusal": None, "words": ""}
+        assert [port.ifindex for port in life.published().ports] == [10, 11, 12]
+        life.file = replace(SETTINGS, interface=(*SETTINGS.interface, InterfaceSettings(name="lo")))
+        assert "lo is a loopback interface" in life.ask({"type": "reload"})["words"]
 
     live(script)
 

@@ -1,25 +1,16 @@
-"""Interfaces as the kernel has them now: netlink says when to look, a snapshot says what is there.
+"""Interfaces as the kernel has them at one moment: what a link is to us, and how that follows from rtnetlink messages.
 
-Notifications are only a bell: whatever rang, the whole picture is read again, so a lost notification (ENOBUFS) costs
-nothing and there is one way to learn of a link. rtnetlink(7).
+Pure; `link_watch` asks and listens.
 """
 
-import gc
-import ipaddress
-import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-from pyroute2 import IPRoute, NetlinkDumpInterrupted
 
 from forwarder.packet.packet_socket import UnsupportedLink, link_header_length
+from forwarder.packet.rtnetlink import AddressMessage, LinkMessage
 
-NETLINK_ROUTE = 0
-RTMGRP_LINK, RTMGRP_IPV4_IFADDR = 0x1, 0x10
-DUMPS = 100
 IFF_UP, IFF_LOOPBACK, IFF_RUNNING = 0x1, 0x8, 0x40
+NO_MAC = bytes(6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,62 +29,14 @@ class Link:
     peers: tuple[int, ...]
 
 
-class LinkWatch:
-    """The bell and the picture."""
-
-    def __init__(self, opener: Callable[[], Any] = IPRoute) -> None:
-        self._bell = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_ROUTE)
-        self._bell.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR))
-        self._opener, self._route = opener, opener()
-
-    def fileno(self) -> int:
-        """Readable when something about links or addresses changed."""
-        return self._bell.fileno()
-
-    def drain(self) -> None:
-        """Quiet the bell; an overrun rings like any other change."""
-        for _ in range(1000):
-            try:
-                self._bell.recv(65536)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue
-
-    def snapshot(self) -> dict[str, Link]:
-        """All interfaces of this network namespace by name, as of one moment; NetlinkDumpInterrupted if never still."""
-        for _ in range(DUMPS - 1):
-            with suppress(NetlinkDumpInterrupted):
-                return self._read()
-        return self._read()
-
-    def _read(self) -> dict[str, Link]:
-        """By a socket that never failed: one that did does so for ever (pyroute2 keeps the error), or is behind."""
-        if self._route is None:
-            gc.collect()    # closing what failed fails too, halfway, and what that leaves open lies in cycles
-            self._route = self._opener()
-        try:
-            return self._dumped()
-        except NetlinkDumpInterrupted:
-            raise
-        except BaseException:
-            failed, self._route = self._route, None
-            with suppress(Exception):
-                failed.close()
-            raise
-
-    def _dumped(self) -> dict[str, Link]:
-        addresses: dict[int, list[Any]] = {}
-        for message in self._route.get_addr(family=socket.AF_INET):
-            addresses.setdefault(message["index"], []).append(message)
-        links = (_link(message, addresses.get(message["index"], [])) for message in self._route.get_links())
-        return {link.name: link for link in links}
-
-    def close(self) -> None:
-        """Close both netlink sockets."""
-        self._bell.close()
-        if self._route is not None:
-            self._route.close()
+def links_of(links: Iterable[LinkMessage], addresses: Iterable[AddressMessage]) -> dict[str, Link]:
+    """All interfaces by name, of what two dumps say."""
+    by_index: dict[int, list[AddressMessage]] = {}
+    for each in addresses:
+        if each.local or each.address:      # neither is said of 0.0.0.0, which is none
+            by_index.setdefault(each.ifindex, []).append(each)
+    found = (_link(each, by_index.get(each.ifindex, [])) for each in links)
+    return {link.name: link for link in found}
 
 
 def obstacle(link: Link) -> str | None:
@@ -119,32 +62,27 @@ def printable(name: bytes | str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def _link(message: Any, addresses: list[Any]) -> Link:
-    flags = message["flags"]
+def _link(said: LinkMessage, addresses: list[AddressMessage]) -> Link:
+    mac = said.address if len(said.address) == len(NO_MAC) else NO_MAC     # tunnels have an IPv4 address there, or none
     return Link(
-        name=printable(message.get("ifname")),
-        ifindex=message["index"],
-        up=bool(flags & IFF_UP and flags & IFF_RUNNING),
-        mac=message.get("address") or "00:00:00:00:00:00",
-        mtu=message.get("mtu") or 1500,
-        link_type=message["ifi_type"],
-        loopback=bool(flags & IFF_LOOPBACK),
-        kind=message.get(("linkinfo", "kind")),
+        name=printable(said.name),
+        ifindex=said.ifindex,
+        up=bool(said.flags & IFF_UP and said.flags & IFF_RUNNING),
+        mac=mac.hex(":"),
+        mtu=said.mtu or 1500,
+        link_type=said.link_type,
+        loopback=bool(said.flags & IFF_LOOPBACK),
+        kind=None if said.kind is None else printable(said.kind),
         addresses=tuple(_network(each) for each in addresses),
-        peers=tuple(_number(each.get("address")) for each in addresses if _has_peer(each)),
+        peers=tuple(each.address for each in addresses if _has_peer(each) and each.address),
     )
 
 
-def _network(message: Any) -> tuple[int, int]:
+def _network(said: AddressMessage) -> tuple[int, int]:
     """Our address and how many of its bits are on the link: all of them where there is a peer instead."""
-    own = message.get("local") or message.get("address")
-    return _number(own), 32 if _has_peer(message) else message["prefixlen"]
+    return said.local or said.address, 32 if _has_peer(said) else said.prefix
 
 
-def _has_peer(message: Any) -> bool:
+def _has_peer(said: AddressMessage) -> bool:
     """IFA_ADDRESS is the other end of a point-to-point link, where it differs from IFA_LOCAL (linux/if_addr.h)."""
-    return message.get("local") not in (None, message.get("address"))
-
-
-def _number(address: str) -> int:
-    return int(ipaddress.IPv4Address(address))
+    return said.local not in (0, said.address)

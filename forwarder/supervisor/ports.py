@@ -16,9 +16,11 @@ from forwarder.packet.super_frames import super_frames_taken
 from forwarder.state.ports import Added, Configuration, Port
 from forwarder.state.settings import DataplaneSettings, Settings
 from forwarder.state.snapshot import SnapshotWriter
-from forwarder.supervisor.assignment import Assignment
+from forwarder.supervisor.assignment import Assignment, Entries
 from forwarder.supervisor.deafness import DeafRings
-from forwarder.supervisor.links import Link, LinkWatch
+from forwarder.supervisor.link_watch import LinkWatch
+from forwarder.supervisor.links import Link
+from forwarder.supervisor.looks import Interest
 from forwarder.supervisor.shared import Shared
 from forwarder.supervisor.sockets import Key, PortOpener, PortSockets, key_of
 
@@ -71,8 +73,9 @@ class Ports:
         return list(self._sockets)
 
     def refresh(self) -> None:
-        """Look at the links again; publish ports that differ."""
+        """Look at the links again; publish ports that differ. OSError, ValueError: what was published stays."""
         self.links = self._watch.snapshot()
+        self._mind()
         generation = self._snapshot.sequence + 1
         assignment, ports = self._assignment.updated(self.settings, self.links, generation)
         if ports != self.ports or generation == 1:
@@ -83,6 +86,11 @@ class Ports:
         generation = self._snapshot.sequence + 1
         assignment, ports = self._assignment.updated(settings, self.links, generation)
         self._publish(Configuration(generation, settings, ports, added), assignment)
+        self._mind()
+
+    def _mind(self) -> None:
+        """Say which links matter from now on."""
+        self._watch.concerns = Interest(Entries(self.settings), self.links.values()).concerns
 
     def _publish(self, configuration: Configuration, assignment: Assignment) -> None:
         """Say to all what has changed, and open or close sockets; ValueError before anything when it is too much."""

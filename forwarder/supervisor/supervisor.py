@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pyroute2.netlink.exceptions import NetlinkError
 from setproctitle import setproctitle
 
 from forwarder.process import logs, privileges
@@ -24,7 +23,9 @@ from forwarder.state.settings import Settings
 from forwarder.supervisor import changes, listener
 from forwarder.supervisor.children import Process
 from forwarder.supervisor.guard import Guard
-from forwarder.supervisor.links import Link, LinkWatch, obstacle
+from forwarder.supervisor.link_watch import LinkWatch, open_bell
+from forwarder.supervisor.links import Link, obstacle
+from forwarder.supervisor.looks import Looks
 from forwarder.supervisor.notify import notify
 from forwarder.supervisor.ports import MakeOpener, Ports
 from forwarder.supervisor.shared import Shared
@@ -37,7 +38,6 @@ EXIT_UNAVAILABLE, EXIT_CANNOT_CREATE, EXIT_NO_PERMISSION = 69, 73, 77
 TICK, BUSY_TICK = 1.0, 0.2
 BREATH = 0.05   # seconds: what failed with something that is readable finds it readable again
 WAKING = 4096   # octets: more than such a socket holds of single ones
-REFRESH_RETRY, LONGEST_REFRESH_RETRY = 1.0, 30.0   # seconds until the links are looked at again after that failed
 LONGEST_WORDS = 4096    # characters of a refusal: six octets each at most, so that an answer fits its message
 READY_TIME = 5.0
 NAMED = 64              # ports in a line of the log
@@ -53,9 +53,9 @@ def run(settings: Settings, load: Callable[[], Settings], socket_path: str, log_
                   "`AmbientCapabilities=CAP_NET_RAW`, or `setpriv --ambient-caps +net_raw --inh-caps +net_raw`")
         return EXIT_NO_PERMISSION
     try:
-        watch = LinkWatch()
+        watch = LinkWatch(open_bell())
         links = watch.snapshot()
-    except (OSError, NetlinkError) as error:
+    except OSError as error:
         log.error("cannot see the links of this system: %s", error)
         return EXIT_UNAVAILABLE
     if problem := _never_works(settings, links):
@@ -121,7 +121,7 @@ class Supervisor:
         self._staff = Staff(
             shared, self._ports, listening.fileno(), self._selector, log_level, self._answer, self._guard, starter
         )
-        self._refresh_at, self._refresh_retry = 0.0, REFRESH_RETRY      # 0.0: when the bell rings
+        self._looks = Looks(self._guard, watch.rang, self._ports.refresh)
         self._started = time.monotonic()
         self._announced = False
         self._stopping = False
@@ -130,13 +130,13 @@ class Supervisor:
     def run(self) -> int:
         """Until a signal says stop."""
         signals = self._catch_signals()
-        turns = ((self._watch, "looking at the links", self._links_changed),
+        turns = ((self._watch, "hearing of links", lambda: self._looks.hear(time.monotonic())),
                  (self._ports, "taking opened sockets", self._ports_opened),
                  (signals, "following a signal", self._signalled))  # fmt: skip
         for source, doing, turn in turns:
             self._selector.register(source, selectors.EVENT_READ, (doing, turn))
         self._staff.start()
-        self._refresh(time.monotonic())
+        self._looks.look(time.monotonic())
         while not self._stopping:
             self._turn()
         notify("STOPPING=1")
@@ -147,29 +147,12 @@ class Supervisor:
     def _turn(self) -> None:
         """What has come since the last one, and what time brings; after a fault no sooner again than in BREATH."""
         faults = self._guard.faults
-        for key, _ in self._selector.select(TICK if self._staff.has_spare else BUSY_TICK):
+        longest = TICK if self._staff.has_spare else BUSY_TICK
+        for key, _ in self._selector.select(self._looks.wait(time.monotonic(), longest)):
             self._guard.take(*key.data)
         self._tick(time.monotonic())
         if self._guard.faults != faults:
             time.sleep(BREATH)
-
-    def _links_changed(self) -> None:
-        self._watch.drain()
-        self._refresh(time.monotonic())
-
-    def _refresh(self, now: float) -> None:
-        """Look at the links; where that fails, what was published stays, and we look again, less and less often.
-
-        The bell asks beside that: what fails then puts nothing off, or a bell that rings on would put it off for long.
-        """
-        faults = self._guard.faults
-        self._guard.take("looking at the links", self._ports.refresh)
-        if faults == self._guard.faults:
-            self._refresh_at, self._refresh_retry = 0.0, REFRESH_RETRY
-            return
-        if now >= self._refresh_at:
-            self._refresh_at = now + self._refresh_retry
-            self._refresh_retry = min(2 * self._refresh_retry, LONGEST_REFRESH_RETRY)
 
     def _catch_signals(self) -> socket.socket:
         """Which signals came is kept here; the socket only wakes, and may be full after a thousand of them."""
@@ -197,8 +180,7 @@ class Supervisor:
 
     def _tick(self, now: float) -> None:
         take = self._guard.take
-        if self._refresh_at and now >= self._refresh_at:
-            self._refresh(now)
+        self._looks.turn(now)
         self._staff.keep(now)
         take("opening sockets again", lambda: self._ports.retry(now))
         take("replacing deaf rings", lambda: self._ports.replace_deaf(now))
@@ -252,6 +234,7 @@ class Supervisor:
         former = self._ports.settings
         try:
             settings = self._load()
+            self._looks.look(time.monotonic())  # nobody told us of links that did not matter until now
             problem = _never_works(settings, self._ports.links)
         except Exception as error:  # whatever is wrong with the file, the running configuration stays
             problem = str(error)

@@ -403,6 +403,30 @@ def test_a_link_whose_name_is_not_text_is_served_under_one_that_is(lab, start_mc
     assert mcfwd.show("stats")["faults"] == 0, mcfwd.read_log()
 
 
+def test_a_reload_knows_links_that_nobody_has_told_of(lab, tmp_path):
+    """Changes of links that no entry named were heard and passed over."""
+    file = tmp_path / "mcfwd.toml"
+
+    def write(name: str) -> None:
+        tables = [f'[[interface]]\nname = "{each}"\nrole = "{role}"\n' for each, role in
+                  (("up0", "upstream"), (name, "downstream"))]  # fmt: skip
+        file.write_text("\n".join(tables))
+
+    write("down1")
+    with Mcfwd(lab.router, "-c", str(file)) as mcfwd:
+        links.delete(lab.router, "down0")
+        lab.connect(0)
+        links.configure(lab.router, "down0", mtu=1400)
+        write("down0")
+        assert mcfwd.request("POST", "/v1/reload") == (201, {})
+        row = mcfwd.interface("down0")
+        assert (row["state"], row["mtu"], row["address"]) == ("up", 1400, "192.168.10.1")
+        write("lo")
+        status, answer = mcfwd.request("POST", "/v1/reload")
+        assert status >= 400, answer
+        mcfwd.wait_for(lambda _: list(indexes(mcfwd)) == ["up0", "down0"], SOON)
+
+
 def test_ports_that_swap_their_roles_swap_their_rings(lab, tmp_path):
     """Upstream rings are blocks, downstream ones slots; what is forwarded the other way round is carried by them."""
     file = tmp_path / "mcfwd.toml"
