@@ -164,13 +164,26 @@ def test_what_cannot_be_sent_is_counted_and_without_a_socket_there_is_nothing_to
     assert MembershipReader(wired.membership).port(1).counters["tx_failed"] == 1
 
 
-def test_another_socket_takes_the_place_of_the_one_its_port_had(wired):
+def test_another_socket_takes_the_place_of_the_one_its_port_had_and_the_port_starts_over(wired):
+    """Its link went and came back under its name and index: who was there may be elsewhere now."""
+    wired.join()
     former, other = wired.wires[1], wired.wires[0]
-    assert wired.lend(PORTS[1]) == []
-    assert held(other)
-    assert held(former)     # listened to until the port is another; the agent's own copy is
-    wired.configure(PORTS[0], port(1, 1, 12))
+    assert OURS in wired.lend(PORTS[1])
     assert not held(former)
+    assert held(other)
+    assert wired.joined() == []
+    wired.wires[1].send(bytes(14) + b"packet")
+    assert wired.heard() == [(1, b"packet")]
+
+
+def test_the_same_socket_again_changes_nothing(wired):
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    again = os.dup(near.fileno())
+    wired.ports.lend((1, 1, 11), near.detach(), wired.generation)
+    wired.join()
+    wired.ports.lend((1, 1, 11), again, wired.generation)
+    assert wired.joined() == [(1, G, False)]
+    far.close()
 
 
 def test_a_port_whose_interface_is_another_starts_over(wired):

@@ -147,6 +147,31 @@ def test_sockets_that_come_too_late_are_closed():
     assert office.opener.closed == ["eth1"]
 
 
+def test_a_link_that_came_back_under_its_name_and_index_has_other_sockets():
+    """Moved to another namespace and back between two looks: nothing is different but that its sockets are dead."""
+    office = Office()
+    office.opened()
+    office.ports.refresh()
+    assert office.opener.closed == []
+    office.opener.opened["eth1"].bound = False
+    office.ports.refresh()
+    assert (office.opener.closed, office.ports.open) == (["eth1"], [0])
+    assert office.opened() == [1]
+    assert office.opener.opened["eth1"].bound
+    office.ports.refresh()
+    assert office.opener.closed == ["eth1"]
+
+
+def test_sockets_whose_link_went_before_they_came_are_closed_and_others_opened():
+    office = Office()
+    late = office.opener.done(None)
+    late[1].bound = False
+    office.opener.done = lambda failed: late
+    assert office.opened() == [0]
+    assert office.opener.closed == ["eth1"]
+    assert [port.name for port in office.opener.asked] == ["eth1"]
+
+
 def test_what_concerns_the_ports_follows_links_and_settings():
     office = Office()
 

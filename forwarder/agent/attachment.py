@@ -3,6 +3,7 @@
 Frames are received and sent with their link header; whether there is one depends on the link type.
 """
 
+import os
 import socket
 
 from forwarder.packet.packet_socket import link_header_length, take_drops, take_error
@@ -26,6 +27,10 @@ class Attachment:
     def fileno(self) -> int:
         """The socket's number, for the loop."""
         return self._socket.fileno()
+
+    def uses(self, descriptor: int) -> bool:
+        """Whether a descriptor is of the same socket as ours."""
+        return os.path.sameopenfile(self._socket.fileno(), descriptor)
 
     def refresh(self, port: Port) -> None:
         """Take over a changed MAC address."""

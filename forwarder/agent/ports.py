@@ -58,6 +58,9 @@ class Ports:
         for former in [each for each in self._lent if each[0] == key[0]]:
             self._forget(former)
         self._lent[key] = descriptor, generation
+        attached = self._attached.get(key[0])
+        if attached is not None and attached[0] == key and not attached[1].uses(descriptor):
+            self._detach(key[0])    # its link went, and came back under its name and index
         if key[0] in self._ports:
             self._attach(self._ports[key[0]])
 

@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from forwarder.packet import bpf
 from forwarder.packet.tpacket import (
@@ -134,6 +134,11 @@ def open_igmp(ifindex: int, name: str, promiscuous: bool) -> socket.socket:
         return sock
 
 
+def is_bound(sock: socket.socket) -> bool:
+    """Whether a socket's interface is still there; one that has its index by now is another to the kernel. OSError."""
+    return int(_address(sock)[2]) > 0
+
+
 class Statistics(NamedTuple):
     """What became of frames that passed a socket's filter."""
 
@@ -214,11 +219,15 @@ def _bind(sock: socket.socket, ifindex: int, protocol: int) -> None:
 
 
 def _link_type(sock: socket.socket) -> int:
-    """ARPHRD_* of the interface a socket is bound to; socket.getsockname() fails where its name is not UTF-8."""
+    """ARPHRD_* of the interface a socket is bound to."""
+    return int(_address(sock)[3])
+
+
+def _address(sock: socket.socket) -> tuple[Any, ...]:
+    """The fields of its sockaddr_ll; socket.getsockname() fails where the name of the interface is not UTF-8."""
     address, length = ctypes.create_string_buffer(SOCKADDR_LL.size), ctypes.c_uint32(SOCKADDR_LL.size)
     _check(_libc.getsockname(sock.fileno(), address, ctypes.byref(length)))
-    hatype: int = SOCKADDR_LL.unpack(address.raw)[3]
-    return hatype
+    return SOCKADDR_LL.unpack(address.raw)
 
 
 def _check(result: int) -> None:

@@ -80,6 +80,8 @@ class Ports:
         assignment, ports = self._assignment.updated(self.settings, self.links, generation)
         if ports != self.ports or generation == 1:
             self._publish(Configuration(generation, self.settings, ports, self.added), assignment)
+        elif self._close_sockets():
+            self._open_sockets()
 
     def configure(self, settings: Settings, added: Added) -> None:
         """The settings, or what was added to them, are others now; ValueError (nothing changed) when it is too much."""
@@ -112,7 +114,7 @@ class Ports:
         opened = []
         for sockets in self._opener.done(self._failed):
             port = current.get(sockets.key[0])
-            if port is None or not sockets.fit(port):
+            if port is None or not sockets.fit(port) or sockets.outlived():
                 self._opener.close(sockets)
                 continue
             self._failures.pop(sockets.key, None)
@@ -171,13 +173,16 @@ class Ports:
             self._opener.close(sockets)
         self._opener.shutdown()
 
-    def _close_sockets(self) -> None:
+    def _close_sockets(self) -> bool:
+        """Close those that no port wants any more, or whose link has gone; whether there were any."""
         current = {port.index: port for port in self.ports}
-        for index in [index for index, each in self._sockets.items()
-                      if index not in current or not each.fit(current[index])]:  # fmt: skip
+        unfit = [index for index, each in self._sockets.items()
+                 if index not in current or not each.fit(current[index]) or each.outlived()]  # fmt: skip
+        for index in unfit:
             self._opener.close(self._sockets.pop(index))
         there = {key_of(port) for port in self.ports}
         self._failures = {key: words for key, words in self._failures.items() if key in there}
+        return bool(unfit)
 
     def _open_sockets(self) -> None:
         for port in self.ports:

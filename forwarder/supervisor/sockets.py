@@ -16,7 +16,7 @@ from threading import Barrier
 from typing import NamedTuple, TypeAlias
 
 from forwarder.packet.bpf import Share
-from forwarder.packet.packet_socket import RingLayout, open_igmp, open_receive_ring, open_transmit
+from forwarder.packet.packet_socket import RingLayout, is_bound, open_igmp, open_receive_ring, open_transmit
 from forwarder.packet.tpacket import TPACKET_V2, TPACKET_V3
 from forwarder.state.ports import Port
 from forwarder.state.settings import DataplaneSettings, ProfileName
@@ -46,6 +46,10 @@ class PortSockets:
     def fit(self, port: Port) -> bool:
         """Whether this port is what they were opened for; another role has another ring."""
         return (self.key, self.role) == (key_of(port), port.role)
+
+    def outlived(self) -> bool:
+        """Whether their interface has gone, even if one of its name and index is there: it came back from elsewhere."""
+        return not all(map(is_bound, (*self.rings, self.transmit, self.igmp)))
 
     def ring_number(self, worker: int) -> int:
         """What tells a worker's ring from all others: its inode."""

@@ -290,6 +290,28 @@ def test_an_interface_that_takes_a_deleted_ones_ifindex_is_not_taken_for_it(runn
     assert indexes(mcfwd) == before
 
 
+def test_a_link_that_was_elsewhere_and_is_back_before_anybody_looked_resumes(running, stack, stream):
+    """Its name and its index are what they were, but the sockets that were bound to it are dead."""
+    lab, mcfwd = running
+    elsewhere = stack.enter_context(Namespace("elsewhere"))
+    former = links.index(lab.router, "down0")
+    with Receiver(lab.receivers[0], GROUP) as receiver:
+        assert_flows(receiver)
+        mcfwd.process.send_signal(signal.SIGSTOP)
+        try:
+            links.configure(lab.router, "down0", net_ns_fd=elsewhere.fd)
+            links.configure(elsewhere, "down0", net_ns_fd=lab.router.fd)
+            links.add_address(lab.router, "down0", "192.168.10.1/24")
+            links.up(lab.router, "down0")
+            assert links.index(lab.router, "down0") == former
+        finally:
+            mcfwd.process.send_signal(signal.SIGCONT)
+        assert_flows(receiver)
+        mcfwd.wait_member("down0", GROUP, SOON)
+        receiver.leave(GROUP)
+        mcfwd.wait_for(lambda _: mcfwd.group("down0", GROUP) is None, SOON, "leave heard by the other socket")
+
+
 def test_two_links_that_swap_their_names_swap_their_ports(running, stream):
     lab, mcfwd = running
     before = indexes(mcfwd)

@@ -383,6 +383,20 @@ def test_link_loss_shows_once_as_a_pending_error(pair: Pair, reader: Reader) -> 
     assert [frame[42:] for _, frame in reader.take(1)] == [b"again"]
 
 
+def test_a_socket_whose_link_was_elsewhere_is_bound_to_none_though_the_link_is_back(pair: Pair) -> None:
+    index = links.index(pair.left, "left")
+    sock = pair.transmit()
+    assert packet_socket.is_bound(sock)
+    links.down(pair.left, "left")
+    assert packet_socket.is_bound(sock)
+    with Namespace("elsewhere") as elsewhere:
+        links.configure(pair.left, "left", net_ns_fd=elsewhere.fd)
+        links.configure(elsewhere, "left", net_ns_fd=pair.left.fd)
+    assert links.index(pair.left, "left") == index
+    assert not packet_socket.is_bound(sock)
+    sock.close()
+
+
 def test_links_without_ethernet_header_use_the_same_offsets_and_filters(pair: Pair) -> None:
     tun = make_tun(pair.right)
     links.up(pair.right, "tun0")
