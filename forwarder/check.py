@@ -10,13 +10,13 @@ import netifaces
 
 from forwarder.agent.options import options_of
 from forwarder.client import default_socket_path
-from forwarder.packet.packet_socket import RingLayout
 from forwarder.process import privileges
 from forwarder.state.ports import Port
+from forwarder.state.ring_memory import full, least_memory, octets
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings, is_wildcard
 from forwarder.supervisor.assignment import Assignment, wanting
 from forwarder.supervisor.links import Link, obstacle
-from forwarder.supervisor.sockets import DOWNSTREAM_BLOCKS, UPSTREAM_BLOCKS
+from forwarder.supervisor.ring_lending import RingLending, ports_that_may_come
 from forwarder.units import count, listed, rate, size
 from igmp.link import format_address
 
@@ -137,14 +137,19 @@ def _timers(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
     yield f"another querier is given up {timers.other_querier_present_interval:g} s after its last query"
 
 
-def _wanted_memory(port: Port) -> int:
-    return RingLayout(block_nr=UPSTREAM_BLOCKS if port.role == "upstream" else DOWNSTREAM_BLOCKS).size
+def _rings(settings: Settings, ports: tuple[Port, ...]) -> dict[int, int]:
+    """Bytes of all rings of each port, by index, as they are given when `mcfwd run` starts."""
+    sizes = settings.dataplane
+    lending = RingLending(sizes.ring_memory, sizes.workers)
+    parts = lending.parts(ports, ports_that_may_come(settings, len(ports)), 0.0)
+    return {index: octets(blocks * sizes.workers) for index, blocks in parts.items()}
 
 
 def _memory(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
-    sizes = settings.dataplane
-    wanted = sum(map(_wanted_memory, ports))
-    yield f"{size(min(wanted, sizes.ring_memory))} of at most {size(sizes.ring_memory)} for receive rings now"
+    sizes, rings = settings.dataplane, _rings(settings, ports)
+    least = size(least_memory(len(ports), sizes.workers))
+    total = size(sum(rings.values()))
+    yield f"{total} of at most {size(sizes.ring_memory)} for receive rings, which need {least} at least"
     yield f"{count(sizes.max_ports)} ports, {count(sizes.max_flows)} flows, {count(sizes.max_routes)} routes at most"
 
 
@@ -158,14 +163,24 @@ def _warnings(settings: Settings, ports: tuple[Port, ...], links: Links, privile
             yield f"{port.name} is down"
         elif not port.addresses:
             yield f"{port.name} has no IPv4 address"
-    wanted = sum(map(_wanted_memory, ports))
-    if wanted > settings.dataplane.ring_memory:
-        yield f"receive rings will be smaller than they should: {size(wanted)} wanted"
+    yield from _short_of_memory(settings, ports)
     served = {port.name for port in ports}
     for interface in settings.interface:
         left = [name for name, by in wanting(settings, links).items() if by is interface and name not in served]
         if left:
             yield f"{listed(left)} of {interface.name} find no port: raise max_ports in [dataplane]"
+
+
+def _short_of_memory(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
+    sizes, rings = settings.dataplane, _rings(settings, ports)
+    wanted = sum(octets(full(port.role)) for port in ports) * sizes.workers
+    if sum(rings.values()) < wanted:
+        yield f"receive rings will be smaller than they should: {size(wanted)} of ring_memory wanted"
+    if without := [port.name for port in ports if not rings[port.index]]:
+        yield f"{listed(without)} will be degraded: nothing of ring_memory is left for a receive ring there"
+    needed = least_memory(sizes.max_ports, sizes.workers)
+    if any(is_wildcard(each.name) for each in settings.interface) and needed > sizes.ring_memory:
+        yield f"max_ports interfaces would need {size(needed)} of ring_memory; the last to come will be degraded"
 
 
 def _direction(ports: tuple[Port, ...], default: str | None) -> Iterator[str]:

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:       # pydantic takes longer to import than `show` to answer
-    from forwarder.state.settings import Settings
+    from forwarder.state.settings import ProfileName, Settings
 
 EXIT_FAILED, EXIT_CONFIGURATION, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 78, 130, 141
 UNPROCESSABLE = 422     # the answer to a reload of a configuration that cannot run
@@ -108,11 +107,8 @@ def run(
         from forwarder.config import load as load_settings
 
         socket_path = socket or os.environ.get("MCFWD_SOCKET")
-        settings = load_settings(config, upstream or [], downstream or [], socket_path)
-        sizes = settings.dataplane
-        if profile is not None:
-            sizes = replace(sizes, profile=profile.value)
-        return replace(settings, dataplane=replace(sizes, workers=workers or sizes.workers))
+        manner: ProfileName | None = None if profile is None else profile.value
+        return load_settings(config, upstream or [], downstream or [], socket_path, manner, workers)
 
     settings = _configured(load)
     from forwarder.client import default_socket_path

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from forwarder import rules
 from forwarder.rules import Problem, quote
-from forwarder.state.settings import InterfaceSettings, Role, Settings
+from forwarder.state.settings import InterfaceSettings, ProfileName, Role, Settings
 
 COMMAND_LINE = "command line"
 SIZE = re.compile(r"(\d+)\s*(B|kB|MB|GB|KiB|MiB|GiB|K|M|G)?")
@@ -45,18 +45,23 @@ class ConfigurationError(Exception):
     """A configuration that cannot run; its text has one line a problem."""
 
 
-def load(path: Path | None, upstream: list[str], downstream: list[str], socket: str | None) -> Settings:
-    """The settings of `path` (None: defaults) with the command line's interfaces and socket added.
+def load(
+    path: Path | None, upstream: list[str], downstream: list[str], socket: str | None,
+    profile: ProfileName | None = None, workers: int | None = None,
+) -> Settings:
+    """The settings of `path` (None: defaults) with what the command line says instead or besides.
 
     Raises ConfigurationError.
     """
     settings = Settings() if path is None else _from_file(path)
+    sizes = settings.dataplane
+    sizes = replace(sizes, profile=profile or sizes.profile, workers=workers or sizes.workers)
     where = COMMAND_LINE if path is None else str(path)
     entries = [(f"{where}: interface[{at}]", each) for at, each in enumerate(settings.interface)]
     entries, ambiguous = _merge(entries, _command_line(upstream, downstream))
     problems = list(ambiguous)
     control = settings.control if socket is None else replace(settings.control, socket=socket)
-    settings = replace(settings, interface=tuple(each for _, each in entries), control=control)
+    settings = replace(settings, interface=tuple(each for _, each in entries), dataplane=sizes, control=control)
     for place, interface in entries:
         problems += [(_within(place, key), text) for key, text in rules.of_interface(interface)]
     if not ambiguous:

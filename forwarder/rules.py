@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address
 
+from forwarder.state.ring_memory import least_memory
 from forwarder.state.settings import (
     InterfaceSettings,
     RouteSettings,
@@ -16,6 +17,7 @@ from forwarder.state.settings import (
     interface_to_json,
     is_wildcard,
 )
+from forwarder.units import size
 from igmp.link import Network
 from igmp.parameters import LONGEST_V2_RESPONSE
 
@@ -58,6 +60,7 @@ def of_settings(settings: Settings) -> Iterator[Problem]:
     yield from _roles(settings)
     yield from _timers(settings)
     yield from _tables(settings)
+    yield from of_memory(settings)
     yield from _static(settings)
     yield from _size(settings)
 
@@ -140,18 +143,28 @@ def _tables(settings: Settings) -> Iterator[Problem]:
         yield "control.socket", f"a socket path has 1 to {LONGEST_SOCKET_PATH} bytes, this one {len(os.fsencode(path))}"
 
 
+def of_memory(settings: Settings) -> Iterator[Problem]:
+    """What is wrong where not every interface that is named could have a receive ring."""
+    named = sum(each.role != "disabled" and not is_wildcard(each.name) for each in settings.interface)
+    sizes = settings.dataplane
+    needed = least_memory(named, sizes.workers)
+    if needed > sizes.ring_memory:
+        rings = f"receive rings of {named} interfaces for {sizes.workers} worker{'s'[: sizes.workers > 1]}"
+        yield "dataplane.ring_memory", f"{size(sizes.ring_memory)} is less than the {size(needed)} that {rings} need"
+
+
 # --- lists, static groups and static routes ---
 
 
 def _size(settings: Settings) -> Iterator[Problem]:
     """What all processes are told at once has to fit: settings, and ports beside them."""
-    size = len(json.dumps(settings.to_json()))
-    if size <= LARGEST_SETTINGS:
+    taken = len(json.dumps(settings.to_json()))
+    if taken <= LARGEST_SETTINGS:
         return
     lists = [(len(json.dumps(value)), f"interface {quote(entry.name)}: {key}")
              for entry in settings.interface for key, value in interface_to_json(entry).items()]  # fmt: skip
     longest = max(lists, default=(0, "route"))[1]
-    yield longest, f"is too long: all settings together take {size} bytes, of which {LARGEST_SETTINGS} have room"
+    yield longest, f"is too long: all settings together take {taken} bytes, of which {LARGEST_SETTINGS} have room"
 
 
 def groups_problem(text: str) -> str | None:

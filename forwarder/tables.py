@@ -32,7 +32,9 @@ class Column:
 
 
 WARNING = "yellow"
-ALARMING = frozenset(("down", "missing", "wrong_interface", "source_not_allowed", "ttl_expired", "ttl_threshold"))
+ALARMING = frozenset(
+    ("down", "missing", "degraded", "wrong_interface", "source_not_allowed", "ttl_expired", "ttl_threshold")
+)
 
 
 def _text(key: str, none: str = "-") -> Callable[[Row], str]:
@@ -43,6 +45,11 @@ def _querier(row: Row) -> str:
     if row["querier"] is None:
         return "-"
     return "we are" if row["querier"] else row["querier_address"] or "nobody"
+
+
+def _state(row: Row) -> str:
+    """An interface that is there and not served is neither up nor down for people."""
+    return "degraded" if row.get("degraded") else str(row["state"])
 
 
 def _drops(row: Row) -> str:
@@ -66,7 +73,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "interfaces": (
         Column("interface", _text("name"), style="bold"),
         Column("role", _text("role")),
-        Column("state", _text("state")),
+        Column("state", _state),
         Column("address", _text("address"), 2),
         Column("querier", _querier, 6),
         Column("igmp", lambda row: f"v{row['igmp_version']}" if row["igmp_version"] else "-", 7),
@@ -151,7 +158,16 @@ def render(noun: str, answer: Any, width: int) -> RenderableType:
         return _stats(answer, width)
     if not answer:
         return Text("nothing is reported upstream" if noun == "upstream" else f"no {noun}")
-    return _table(COLUMNS[noun], sorted(answer, key=ORDER[noun]), width)
+    table = _table(COLUMNS[noun], sorted(answer, key=ORDER[noun]), width)
+    if noun != "interfaces":
+        return table
+    return _with_notes([(row["name"], row["degraded"]) for row in answer if row.get("degraded")], table)
+
+
+def _with_notes(degraded: Sequence[tuple[str, str]], table: Table) -> RenderableType:
+    """A table under which stands which interfaces are not served, and why."""
+    notes = [Text(f"{name} is degraded: {reason}", style=WARNING) for name, reason in degraded]
+    return Group(table, *notes) if notes else table
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Row], width: int) -> Table:
@@ -184,8 +200,14 @@ def _stats(stats: Row, width: int) -> RenderableType:
     faults = stats.get("faults", 0)
     lines = (
         f"mcfwd {stats['version']}, up {duration(stats['uptime'])}",
-        f"{count(stats['flows'])} of {count(stats['max_flows'])} flows, {size(stats['ring_memory'])} ring memory",
+        f"{count(stats['flows'])} of {count(stats['max_flows'])} flows, {_ring_memory(stats)} ring memory",
         f"{count(stats['batches'])} batches of {'-' if frames is None else f'{frames:.1f}'} frames",
         *([f"{count(faults)} faults of the supervisor; its log says which"] if faults else []),
     )
-    return Group(*map(Text, lines), _table(COLUMNS["processes"], stats["processes"], width))
+    degraded = [(row["interface"], row["reason"]) for row in stats.get("degraded", ())]
+    return Group(*map(Text, lines), _with_notes(degraded, _table(COLUMNS["processes"], stats["processes"], width)))
+
+
+def _ring_memory(stats: Row) -> str:
+    used = stats.get("ring_memory_used")
+    return size(stats["ring_memory"]) if used is None else f"{size(used)} of {size(stats['ring_memory'])}"

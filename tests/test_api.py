@@ -27,7 +27,7 @@ from forwarder.client import Client, NoAnswerError, RequestError
 from forwarder.lab.wait import wait_for
 from forwarder.process import control
 from forwarder.process.child import Start
-from forwarder.state import membership, routes, segment, snapshot, worker_segment
+from forwarder.state import membership, routes, segment, snapshot, standing, worker_segment
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.membership import MembershipWriter, PortMembership
 from forwarder.state.ports import Added, Configuration, Port
@@ -45,7 +45,7 @@ SECOND = 1_000_000_000
 INTERFACE_KEYS = (
     "name index role state address mac mtu link_type querier querier_address igmp_version"
     " rx_packets rx_bytes tx_packets tx_bytes groups segmentation segmentation_reason ring ring_reason"
-    " ring_replacements drops igmp"
+    " ring_memory ring_replacements degraded drops igmp"
 )
 KEYS = {
     "interfaces": INTERFACE_KEYS,
@@ -54,7 +54,10 @@ KEYS = {
     "routes": "group source upstream interfaces kind",
     "flows": "group source upstream downstreams packets bytes wrong_packets idle verdict hint",
     "upstream": "interface group mode sources version",
-    "stats": "version uptime processes flows max_flows ring_memory batches frames_per_batch faults",
+    "stats": (
+        "version uptime processes flows max_flows ring_memory ring_memory_used ready degraded batches"
+        " frames_per_batch faults"
+    ),
 }
 
 
@@ -142,6 +145,22 @@ def test_a_worker_that_has_no_ring_yet_takes_it_from_nobody():
     assert views.total([], 1) == none
 
 
+def test_interfaces_say_what_the_supervisor_says_of_their_sockets():
+    rows = (0, 1, 64 << 20, "why", None), (1, 1, 0, None, "no"), (2, 0, 7, "old", "old")
+    said = {row[0]: standing.Standing(*row) for row in rows}
+    upstream, downstream, missing = views.interfaces(PORTS, {}, {}, standings=said)
+    assert (upstream["ring_memory"], upstream["degraded"]) == (64 << 20, None)
+    assert upstream["ring_reason"].endswith("; smaller than it should be: why")
+    assert (downstream["ring_memory"], downstream["degraded"], downstream["state"]) == (0, "no", "up")
+    assert (missing["ring_memory"], missing["degraded"]) == (0, None)    # said of the index's former owner
+    assert views.degraded(PORTS, said) == [{"interface": "eth1", "reason": "no"}]
+
+
+def test_standings_survive_json():
+    said = [standing.Standing(0, 1, 64 << 20, "why"), standing.Standing(1, 1, degraded="no")]
+    assert standing.from_json(json.loads(json.dumps(standing.to_json(said)))) == said
+
+
 def test_querier_is_null_upstream_and_known_downstream():
     said = PortMembership(1, False, parse_address("10.0.1.9"), 3, 7, dict.fromkeys(COUNTERS, 1))
     upstream, downstream, _ = views.interfaces(PORTS, {0: said, 1: said}, {})
@@ -215,9 +234,17 @@ def test_stats_measure_heartbeats_and_batches():
     stats = views.stats(processes, {"mcfwd-agent": 19.5}, DataplaneSettings(), views.Load(3, 4, 10), 20.0)
     assert set(stats) == set(KEYS["stats"].split())
     assert (stats["uptime"], stats["flows"], stats["batches"], stats["frames_per_batch"]) == (10.0, 3, 4, 2.5)
+    assert (stats["ready"], stats["ring_memory_used"], stats["degraded"]) == (False, 0, [])
     own, agent = stats["processes"]
     assert own["heartbeat"] is None
     assert agent == {"name": "mcfwd-agent", "pid": 2, "uptime": 5.0, "restarts": 3, "heartbeat": 0.5}
+
+
+def test_stats_say_whether_ports_are_served_and_which_are_not():
+    processes = {"version": "1.0", "started": 10.0, "processes": [], "ready": True, "ring_memory": 4 << 20}
+    degraded = [{"interface": "eth1", "reason": "no"}]
+    stats = views.stats(processes, {}, DataplaneSettings(), views.Load(0, 0, 0), 20.0, degraded)
+    assert (stats["ready"], stats["ring_memory_used"], stats["degraded"]) == (True, 4 << 20, degraded)
 
 
 def test_stats_before_anything_was_published():

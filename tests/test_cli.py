@@ -1,6 +1,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -345,6 +346,26 @@ def test_units():
     assert units.listed([str(at) for at in range(10)]) == "0, 1, 2, 3, 4, 5, 6, 7 +2"
 
 
+def test_tables_say_what_is_degraded_and_why():
+    [down, up] = ANSWERS["interfaces"]
+    rows = [{**down, "degraded": "receive ring: [no]"}, {**up, "degraded": None}]
+    shown = drawn("interfaces", rows)
+    assert "eth1 is degraded: receive ring: [no]" in shown
+    assert len(re.findall(r"eth1 +downstream +degraded", shown)) == 1
+    assert "degraded" not in drawn("interfaces", ANSWERS["interfaces"])
+    said = {"degraded": [{"interface": "eth1", "reason": "no"}], "ring_memory_used": 68 << 20}
+    shown = drawn("stats", {**ANSWERS["stats"], **said})
+    assert "68 MiB of 160 MiB ring memory" in shown
+    assert "eth1 is degraded: no" in shown
+
+
+def drawn(noun: str, answer: Any) -> str:
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(render(noun, answer, 200))
+    return captured.get()
+
+
 # --- check ---
 
 
@@ -405,6 +426,31 @@ def test_check_explains_lists_limits_and_what_is_static(tmp_path):
         "239.9.0.0/16 from source 10.0.0.7 by eth0 goes to eth1", "239.8.8.8 is blocked",
     ):  # fmt: skip
         assert words in told
+
+
+def test_check_says_what_memory_rings_get_and_who_gets_less(tmp_path):
+    told = explained(configured("eth1"), link("eth0"), link("eth1"))
+    assert "68 MiB of at most 160 MiB for receive rings, which need 1 MiB at least" in told
+    file = tmp_path / "mcfwd.toml"
+    file.write_text('[dataplane]\nring_memory = "2MiB"\nmax_ports = 8\n')
+    settings = config.load(file, ["eth0"], ["tap*"], None)
+    told = explained(settings, link("eth0"), *(link(f"tap{number}") for number in range(5)))
+    for words in (
+        "2 MiB of at most 2 MiB for receive rings, which need 3 MiB at least",
+        "receive rings will be smaller than they should: 84 MiB of ring_memory wanted",
+        "tap3, tap4 will be degraded: nothing of ring_memory is left for a receive ring there",
+        "max_ports interfaces would need 4 MiB of ring_memory; the last to come will be degraded",
+    ):
+        assert words in told
+
+
+def test_check_refuses_less_memory_than_rings_need(tmp_path):
+    file = tmp_path / "mcfwd.toml"
+    file.write_text(ROLES + '[dataplane]\nring_memory = "1MiB"\nworkers = 2\n')
+    done = mcfwd("check", str(file))
+    words = "1 MiB is less than the 2 MiB that receive rings of 2 interfaces for 2 workers need"
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == f"mcfwd: {file}: dataplane.ring_memory: {words}\n"
 
 
 def test_check_says_what_a_wildcard_matches():

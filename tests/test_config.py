@@ -306,3 +306,15 @@ def test_a_pipe_is_read_to_its_end_and_waited_for_in_vain_no_longer_than_it_may_
     with ThreadPoolExecutor() as pool:
         pool.submit(pipe.write_text, ROLES)     # waits for a reader
         assert _octets(pipe, 60.0) == ROLES.encode()
+
+
+def test_the_command_line_has_the_last_word_on_profile_and_workers_and_memory_must_do_for_these(tmp_path):
+    path = written(tmp_path, ROLES + '[dataplane]\nring_memory = "2MiB"\nworkers = 2\nprofile = "latency"\n')
+    settings = load(path, [], [], None)
+    assert (settings.dataplane.workers, settings.dataplane.profile) == (2, "latency")
+    settings = load(path, [], [], None, "throughput", 1)
+    assert (settings.dataplane.workers, settings.dataplane.profile) == (1, "throughput")
+    with pytest.raises(ConfigurationError) as caught:
+        load(path, [], ["eth2", "tap*"], None, workers=3)
+    words = "2 MiB is less than the 4.5 MiB that receive rings of 3 interfaces for 3 workers need"
+    assert str(caught.value) == f"{path}: dataplane.ring_memory: {words}"

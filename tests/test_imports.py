@@ -13,6 +13,7 @@ MODULES = sorted(path for package in ("forwarder", "igmp") for path in (ROOT / p
 # Package -> the packages of ours that it may import (itself always).
 ALLOWED = {
     "igmp.link": set(),     # addresses and networks, of use everywhere
+    "forwarder.units": set(),   # numbers in words
     "igmp.checksum": set(),
     "igmp.access": {"igmp.link"},
     "igmp": {"igmp.link", "igmp.checksum", "igmp.access"},
@@ -24,8 +25,10 @@ ALLOWED = {
     },
     "forwarder.agent": {"igmp", "igmp.link", "igmp.access", "forwarder.state", "forwarder.packet", "forwarder.process"},
     "forwarder.api": {"igmp", "igmp.link", "igmp.access", "forwarder.state", "forwarder.process"},
-    "forwarder.supervisor": {"forwarder.rules", "forwarder.state", "forwarder.packet", "forwarder.process"},
-    "forwarder.rules": {"igmp", "igmp.link", "igmp.access", "forwarder.state"},
+    "forwarder.supervisor": {
+        "forwarder.rules", "forwarder.units", "forwarder.state", "forwarder.packet", "forwarder.process",
+    },
+    "forwarder.rules": {"igmp", "igmp.link", "igmp.access", "forwarder.units", "forwarder.state"},
     "forwarder.lab": {"igmp", "igmp.link", "igmp.access", "forwarder.packet"},
 }
 PURE = {
@@ -52,6 +55,9 @@ PURE = {
     "forwarder.packet.rtnetlink": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.supervisor.links": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.dataplane.fragmentation": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.state.ring_memory": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.supervisor.ring_lending": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.supervisor.refusals": {"socket", "time", "random", "asyncio", "logging"},
 }
 IMPURE_FOR_IGMP = {"socket", "time", "random", "asyncio", "logging", "threading", "numpy", "os", "select", "datetime"}
 

@@ -14,6 +14,7 @@ from forwarder.state.membership import MembershipWriter
 from forwarder.state.segment import Segment
 from forwarder.state.settings import DataplaneSettings
 from forwarder.state.snapshot import SnapshotReader
+from forwarder.state.standing import Standing
 from forwarder.state.worker_segment import HEARTBEAT, WorkerSegment
 from forwarder.supervisor.children import LONGEST_BACKOFF, SHORT_LIFE, START, Child, Process, describe
 from forwarder.supervisor.guard import Guard
@@ -90,6 +91,12 @@ class Ports:
     def open(self) -> list[int]:
         return list(self._office.open)
 
+    changed, ring_memory, waiting, said = 0, 0, None, ()
+
+    def standings(self, waiting) -> list:
+        self.waiting = waiting
+        return list(self.said)
+
     def loan(self, worker: int | None, index: int) -> tuple[dict, dict]:
         return {"type": "port", "port": index, "worker": worker}, {}
 
@@ -111,7 +118,8 @@ class Office:
         self.hearts = {WORKER: WorkerSegment(self.shared.workers[0], writable=True),
                        AGENT: MembershipWriter(self.shared.membership), API: Segment(self.shared.api, writable=True)}
         listening = os.open(os.devnull, os.O_RDONLY)
-        self.staff = Staff(self.shared, Ports(self), listening, self.selector, "info",
+        self.ports = Ports(self)
+        self.staff = Staff(self.shared, self.ports, listening, self.selector, "info",
                            lambda request: self.answer(request), self.guard, self.start, self.clock)
 
     def clock(self) -> float:
@@ -207,10 +215,13 @@ def test_a_port_that_is_opened_later_is_lent_to_all_who_borrow_and_a_ring_to_its
     for at in range(3):
         office.heard(at)
     office.staff.owe(2)
+    office.turn()
     assert [office.heard(at) for at in range(3)] == [["port"], ["port"], []]
     office.staff.owe(2, worker=0)
+    office.turn()
     assert [office.heard(at) for at in range(3)] == [["port"], [], []]
     office.staff.owe(2, worker=1)
+    office.turn()
     assert [office.heard(at) for at in range(3)] == [[], [], []]
 
 
@@ -219,6 +230,7 @@ def test_what_a_queue_does_not_take_is_lent_later_and_in_order(office):
     office.heard(1)
     for index in range(2000):
         office.staff.owe(index)
+    office.turn()
     said = office.heard(1)
     assert 0 < len(said) < 2000
     while len(said) < 2000:
@@ -492,6 +504,34 @@ def test_faults_are_published(office):
     office.guard.failed("trying", ValueError())
     office.turn()
     assert reader.poll()["faults"] == 1
+
+
+def test_it_is_published_whether_ports_are_served_and_what_is_said_of_them(office):
+    reader = SnapshotReader(office.shared.processes)
+    said = reader.poll()
+    assert (said["ready"], said["ring_memory"], said["ports"]) == (False, 0, [])
+    office.all_ready()
+    assert reader.poll()["ready"] is True
+    office.turn()
+    assert reader.poll() is None
+    office.ports.changed, office.ports.ring_memory = 1, 1 << 20
+    office.ports.said = [Standing(0, 1, 1 << 20)]
+    office.turn()
+    said = reader.poll()
+    assert (said["ring_memory"], said["ports"]) == (1 << 20, [[0, 1, 1 << 20, None, None]])
+
+
+def test_who_has_not_been_lent_a_port_is_known(office):
+    office.all_ready()
+    assert office.ports.waiting == {WORKER: frozenset(), AGENT: frozenset()}
+    office.started[0][1].status = 1
+    office.refusal = OSError(11, "no process")
+    office.turn()
+    assert office.ports.waiting == {WORKER: frozenset((0, 1)), AGENT: frozenset()}
+    office.refusal = None
+    office.turn(60.0)
+    office.turn()
+    assert office.ports.waiting == {WORKER: frozenset(), AGENT: frozenset()}
 
 
 def test_a_fault_with_one_child_leaves_the_others_looked_after(office):

@@ -4,40 +4,35 @@ import os
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_assignment import link
 
 from forwarder.packet.packet_socket import PortError
 from forwarder.packet.rtnetlink import Notice
 from forwarder.packet.tpacket import RingLayout
 from forwarder.state.ports import Added, Configuration
+from forwarder.state.ring_memory import BLOCK, DOWNSTREAM, LEAST, UPSTREAM
 from forwarder.state.settings import DataplaneSettings, InterfaceSettings, RouteSettings, Settings
 from forwarder.state.snapshot import SnapshotReader
-from forwarder.supervisor.ports import PORT_RETRY, Ports
+from forwarder.state.worker_segment import DEAF, WorkerSegment
+from forwarder.supervisor.deafness import APART
+from forwarder.supervisor.equipment import OPENING
+from forwarder.supervisor.ports import Ports
+from forwarder.supervisor.refusals import LONGEST_RETRY, NO_ROOM, PORT_RETRY, words_of
+from forwarder.supervisor.replacements import SHARED
+from forwarder.supervisor.ring_lending import LET_GO
 from forwarder.supervisor.shared import Shared
-from forwarder.supervisor.sockets import key_of
+from forwarder.supervisor.sockets import NewRing, PortSockets, Replacing, Ring, key_of
 
 SIZES = DataplaneSettings(max_ports=4, max_flows=64, max_routes=64)
 
 
-class Sockets:
-    """What was opened for a port; its descriptors are numbers."""
-
-    layout = RingLayout(block_nr=4)
-
-    def __init__(self, port) -> None:
-        self.port, self.key = port, key_of(port)
-        self.rings = [Number(100 + port.index)]
-        self.transmit, self.igmp = Number(200 + port.index), Number(300 + port.index)
-        self.bound = True
-
-    def outlived(self) -> bool:
-        return not self.bound
-
-    def fit(self, port) -> bool:
-        return (self.key, self.port.role) == (key_of(port), port.role)
-
-
 class Number:
+    """A socket, as far as it is its number."""
+
+    bound = True
+
     def __init__(self, number: int) -> None:
         self._number = number
 
@@ -45,45 +40,96 @@ class Number:
         return self._number
 
 
+class Sockets(PortSockets):
+    """Those of a port; the interface of its transmit socket may have gone."""
+
+    def outlived(self) -> bool:
+        return not self.transmit.bound
+
+
 class Opener:
-    """Opens when it is told to (`finish`), or fails as it is told to (`refusals`, by name)."""
+    """Opens when it is told to (`finish`), or fails as it is told to (`refusals`, by name).
+
+    `most`: the largest ring that the kernel gives; `rings`: sizes in blocks of those that are open, by name.
+    """
 
     def __init__(self) -> None:
-        self.asked, self.closed, self.refusals, self.opened = [], [], {}, {}
-        self.bell = -1
+        self.asked, self.replacing, self.closed, self.refusals = [], [], [], {}
+        self.bell, self.workers, self.most = -1, 1, UPSTREAM
+        self.rings: dict[object, int] = {}
+        self.opened: dict[str, Sockets] = {}
+        self.kept: list[Ring] = []      # or what tells their sockets apart would be used again
+        self.descriptor: int | None = None  # that of all sockets, where they need a real one
 
     def __call__(self, sizes, bell, super_frames) -> "Opener":
-        self.bell = bell
+        self.bell, self.workers = bell, sizes.workers
         return self
 
     @property
     def busy(self) -> bool:
         return bool(self.asked)
 
-    def open(self, port, promiscuous) -> None:
-        if port.index not in [each.index for each in self.asked]:
-            self.asked.append(port)
+    @property
+    def names(self) -> list[str]:
+        """Of the ports that are being opened."""
+        return [port.name for port, _ in self.asked]
+
+    def open(self, port, promiscuous, blocks) -> None:
+        assert key_of(port) not in [key_of(each) for each, _ in self.asked]
+        self.asked.append((port, blocks))
+
+    def replace_ring(self, port, promiscuous, worker, blocks, least, former) -> None:
+        self.replacing.append((port, worker, blocks, least))
 
     def finish(self) -> None:
         os.eventfd_write(self.bell, 1)
 
-    def done(self, failed) -> list[Sockets]:
+    def done(self, failed) -> list[PortSockets]:
         asked, self.asked = self.asked, []
-        for port in asked:
+        for port, _ in asked:
             if port.name in self.refusals:
                 failed(key_of(port), self.refusals[port.name])
-        opened = [Sockets(port) for port in asked if port.name not in self.refusals]
-        self.opened |= {sockets.port.name: sockets for sockets in opened}
-        return opened
+        return [self._opened(port, blocks) for port, blocks in asked if port.name not in self.refusals]
 
-    def replaced(self) -> list:
-        return []
+    def replaced(self, failed) -> list[NewRing]:
+        asked, self.replacing = self.replacing, []
+        made = []
+        for port, worker, blocks, least in asked:
+            place, given = Replacing(key_of(port), port.role, worker), min(blocks, self.most)
+            if given < least:
+                failed(place, OUT_OF_MEMORY)
+                continue
+            refused = None if given == blocks else OUT_OF_MEMORY
+            made.append(NewRing(place, self._ring(port, worker, given), refused))
+        return made
+
+    def _opened(self, port, blocks) -> PortSockets:
+        given = min(blocks, self.most)
+        rings = tuple(self._ring(port, worker, given) for worker in range(self.workers))
+        transmit, igmp = (Number(self.descriptor or number + port.index) for number in (200, 300))
+        refused = None if given == blocks else OUT_OF_MEMORY
+        made = self.opened[port.name] = Sockets(key_of(port), port.role, rings, transmit, igmp, refused)
+        return made
+
+    def _ring(self, port, worker, blocks) -> Ring:
+        ring = Ring(Number(self.descriptor or 100 + port.index), RingLayout(block_nr=blocks))
+        self.rings[id(ring.socket)] = blocks
+        self.kept.append(ring)
+        return ring
+
+    def close_ring(self, ring) -> None:
+        del self.rings[id(ring.socket)]
 
     def close(self, sockets) -> None:
-        self.closed.append(sockets.port.name)
+        self.closed.append(sockets.key[0])
+        for ring in sockets.rings:
+            self.close_ring(ring)
 
     def shutdown(self) -> None:
         self.asked.clear()
+
+
+OUT_OF_MEMORY = PortError("receive ring", "PACKET_RX_RING", "eth0", 12)
 
 
 class Watch:
@@ -95,13 +141,50 @@ class Watch:
 
 
 class Office:
-    def __init__(self, *interfaces: InterfaceSettings) -> None:
+    def __init__(self, *interfaces: InterfaceSettings, **sizes: int) -> None:
         self.now, self.opener = 100.0, Opener()
         self.watch = Watch(link("eth0", 10), link("eth1", 11))
-        self.shared = Shared(SIZES)
-        self.settings = Settings(interface=interfaces or (UP, DOWN), dataplane=SIZES)
+        self.sizes = replace(SIZES, **sizes)
+        self.shared = Shared(self.sizes)
+        self.settings = Settings(interface=interfaces or (UP, DOWN), dataplane=self.sizes)
         self.ports = Ports(self.settings, self.shared, self.watch, self.opener, lambda: self.now)
         self.ports.refresh()
+
+    def standings(self) -> dict[str, object]:
+        """By name."""
+        names = {port.index: port.name for port in self.ports.ports}
+        return {names[each.index]: each for each in self.ports.standings({})}
+
+    def degraded(self) -> dict[str, str]:
+        return {name: each.degraded for name, each in self.standings().items() if each.degraded}
+
+    def blocks(self) -> dict[str, int]:
+        """Of all rings of each port, by name."""
+        return {name: each.rings // BLOCK for name, each in self.standings().items()}
+
+    def plug(self, *names: str) -> None:
+        """Interfaces come."""
+        for name in names:
+            self.watch.links[name] = link(name, 100 + len(self.watch.links))
+        self.ports.refresh()
+
+    def unplug(self, *names: str) -> None:
+        for name in names:
+            del self.watch.links[name]
+        self.ports.refresh()
+
+    def close(self) -> None:
+        shared = self.shared
+        snapshots = shared.configuration, shared.processes, shared.routes, shared.membership, shared.api
+        for descriptor in (self.ports.fileno(), *snapshots, *shared.workers, *shared.wake.values()):
+            os.close(descriptor)
+
+    def later(self, seconds: float) -> None:
+        """Tries again after so long, and takes what was opened."""
+        self.now += seconds
+        self.ports.retry(self.now)
+        self.opened()
+        self.ports.replaced()
 
     def opened(self) -> list[int]:
         self.opener.finish()
@@ -116,7 +199,7 @@ UP, DOWN = InterfaceSettings(name="eth0", role="upstream"), InterfaceSettings(na
 
 def test_ports_that_exist_are_opened_and_lent_with_whose_they_are():
     office = Office()
-    assert [port.name for port in office.opener.asked] == ["eth0", "eth1"]
+    assert office.opener.names == ["eth0", "eth1"]
     assert office.ports.loan(0, 1) is None
     assert office.opened() == [0, 1]
     assert office.ports.open == [0, 1]
@@ -132,7 +215,7 @@ def test_a_link_that_goes_takes_its_sockets_along_and_has_others_when_it_comes_b
     office.opened()
     del office.watch.links["eth1"]
     office.ports.refresh()
-    assert (office.opener.closed, office.ports.open) == (["eth1"], [0])
+    assert (office.opener.closed, office.ports.open) == ([1], [0])
     office.watch.links["eth1"] = link("eth1", 99)
     office.ports.refresh()
     assert office.opened() == [1]
@@ -144,7 +227,7 @@ def test_sockets_that_come_too_late_are_closed():
     del office.watch.links["eth1"]
     office.ports.refresh()
     assert office.opened() == [0]
-    assert office.opener.closed == ["eth1"]
+    assert office.opener.closed == [1]
 
 
 def test_a_link_that_came_back_under_its_name_and_index_has_other_sockets():
@@ -153,23 +236,23 @@ def test_a_link_that_came_back_under_its_name_and_index_has_other_sockets():
     office.opened()
     office.ports.refresh()
     assert office.opener.closed == []
-    office.opener.opened["eth1"].bound = False
+    office.opener.opened["eth1"].transmit.bound = False
     office.ports.refresh()
-    assert (office.opener.closed, office.ports.open) == (["eth1"], [0])
+    assert (office.opener.closed, office.ports.open) == ([1], [0])
     assert office.opened() == [1]
-    assert office.opener.opened["eth1"].bound
+    assert office.opener.opened["eth1"].transmit.bound
     office.ports.refresh()
-    assert office.opener.closed == ["eth1"]
+    assert office.opener.closed == [1]
 
 
 def test_sockets_whose_link_went_before_they_came_are_closed_and_others_opened():
     office = Office()
     late = office.opener.done(None)
-    late[1].bound = False
+    late[1].transmit.bound = False
     office.opener.done = lambda failed: late
     assert office.opened() == [0]
-    assert office.opener.closed == ["eth1"]
-    assert [port.name for port in office.opener.asked] == ["eth1"]
+    assert office.opener.closed == [1]
+    assert [port.name for port, _ in office.opener.asked] == ["eth1"]
 
 
 def test_what_concerns_the_ports_follows_links_and_settings():
@@ -194,31 +277,256 @@ def test_another_role_has_other_sockets():
     office.opened()
     swapped = replace(office.settings, interface=(replace(UP, role="downstream"), replace(DOWN, role="upstream")))
     office.ports.configure(swapped, Added())
-    assert office.opener.closed == ["eth0", "eth1"]
+    assert office.opener.closed == [0, 1]
     assert office.ports.open == []
     assert office.opened() == [0, 1]
     office.ports.configure(swapped, Added(groups=(("eth0", "239.1.1.1"),)))
-    assert office.opener.closed == ["eth0", "eth1"]
+    assert office.opener.closed == [0, 1]
 
 
-@pytest.mark.parametrize("refusal", [PortError("ring", "eth1", 12), OSError(24, "Too many open files"), MemoryError(),
-                                     RuntimeError("odd")])  # fmt: skip
-def test_what_cannot_be_opened_is_tried_again_and_said_once(refusal, caplog):
+REFUSALS = [
+    (PortError("receive ring", "PACKET_RX_RING", "eth1", 12),
+     "receive ring: PACKET_RX_RING: ENOMEM, Cannot allocate memory; what helps: free memory, or lower ring_memory in "
+     "[dataplane]"),
+    (PortError("receive ring", "SO_ATTACH_FILTER", "eth1", 12),
+     "receive ring: SO_ATTACH_FILTER: ENOMEM, Cannot allocate memory; what helps: raise net.core.optmem_max"),
+    (PortError("IGMP socket", "socket", "eth1", 24),
+     "IGMP socket: socket: EMFILE, Too many open files; what helps: raise the limit of open files (ulimit -n, "
+     "LimitNOFILE= in a unit)"),
+    (PortError("transmit socket", "socket", "eth1", 1),
+     "transmit socket: socket: EPERM, Operation not permitted; what helps: grant CAP_NET_RAW"),
+    (PortError("transmit socket", "bind", "eth1", 19), "transmit socket: bind: ENODEV, No such device"),
+    (MemoryError(), "could not be opened: MemoryError()"),
+    (RuntimeError("odd"), "could not be opened: RuntimeError('odd')"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("refusal", "words"), REFUSALS)
+def test_a_port_that_cannot_be_opened_is_degraded_and_says_why_once_and_when_it_is_over(refusal, words, caplog):
+    caplog.set_level("INFO")
     office = Office()
+    assert office.degraded() == {"eth0": OPENING, "eth1": OPENING}
     office.opener.refusals["eth1"] = refusal
     assert office.opened() == [0]
     for _ in range(4):
-        office.ports.retry(office.now)
-        assert office.opener.asked == []        # not before its time
-        office.now += PORT_RETRY
-        office.ports.retry(office.now)
-        assert [port.name for port in office.opener.asked] == ["eth1"]
-        assert office.opened() == []
-    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+        assert office.degraded() == {"eth1": words}
+        assert office.ports.summary() == "1 of 2 interfaces served, degraded: eth1"
+        office.later(LONGEST_RETRY)
+    assert [record.message for record in caplog.records] == [f"eth1 is degraded: {words}"]
     del office.opener.refusals["eth1"]
-    office.now += PORT_RETRY
+    office.later(LONGEST_RETRY)
+    assert (office.ports.open, office.degraded()) == ([0, 1], {})
+    assert office.ports.summary() == "2 of 2 interfaces served"
+    assert [record.message for record in caplog.records[1:]] == ["eth1: its sockets are open, it is degraded no more"]
+
+
+def test_another_reason_is_said_again(caplog):
+    office = Office()
+    for refusal, words in REFUSALS:
+        office.opener.refusals["eth1"] = refusal
+        office.later(LONGEST_RETRY)
+        assert caplog.records[-1].message == f"eth1 is degraded: {words}"
+    assert len(caplog.records) == len(REFUSALS)
+
+
+def test_what_is_refused_is_tried_again_soon_and_then_later_and_later():
+    office = Office()
+    office.opener.refusals["eth1"] = OUT_OF_MEMORY
+    office.opened()
+    for pause in (1, 2, 4, 8, 16, 30, 30):
+        office.now += pause * PORT_RETRY - 0.01
+        office.ports.retry(office.now)
+        assert office.opener.names == []
+        office.now += 0.02
+        office.ports.retry(office.now)
+        assert office.opener.names == ["eth1"]
+        office.opened()
+
+
+def test_ports_that_are_not_lent_yet_are_degraded_and_missing_ones_are_not():
+    office = Office(UP, DOWN, InterfaceSettings(name="eth2"))
+    office.opened()
+    waiting = {"mcfwd-worker-0": {1}, "mcfwd-agent": {0, 1}}
+    said = {each.index: each.degraded for each in office.ports.standings(waiting)}
+    assert said == {0: "not lent yet to mcfwd-agent", 1: "not lent yet to mcfwd-worker-0, mcfwd-agent", 2: None}
+
+
+# --- memory of rings ---
+
+
+def test_by_default_rings_are_as_large_as_they_should_be():
+    office = Office()
+    office.opened()
+    assert office.blocks() == {"eth0": UPSTREAM, "eth1": DOWNSTREAM}
+    assert [each.short for each in office.standings().values()] == [None, None]
+    assert office.ports.ring_memory == (UPSTREAM + DOWNSTREAM) * BLOCK
+
+
+@pytest.mark.parametrize("order", [("eth2", "eth3"), ("eth3", "eth2")])
+def test_named_interfaces_have_their_part_in_whatever_order_they_come(order):
+    office = Office(UP, DOWN, InterfaceSettings(name="eth2"), InterfaceSettings(name="eth3"), ring_memory=8 << 20)
+    for name in order:
+        office.opened()
+        office.plug(name)
+    office.opened()
+    assert office.blocks() == {"eth0": 64 - 4 * LEAST, "eth1": LEAST, "eth2": LEAST, "eth3": LEAST}
+    assert {each.short for each in office.standings().values()} == {SHARED}
+
+
+TAPS = InterfaceSettings(name="tap*")
+
+
+def test_later_interfaces_of_a_wildcard_get_what_is_left_and_then_none_and_are_degraded(caplog):
+    office = Office(UP, TAPS, ring_memory=5 << 20, max_ports=40)
+    office.opened()
+    office.plug(*(f"tap{number:02}" for number in range(3)))
+    office.opened()
+    assert office.degraded() == {}
+    office.plug(*(f"tap{number:02}" for number in range(3, 10)))
+    office.opened()
+    without = [name for name, blocks in office.blocks().items() if not blocks]
+    assert without
+    assert office.degraded() == dict.fromkeys(without, NO_ROOM)
+    assert office.ports.ring_memory <= 5 << 20
+    assert [record.message for record in caplog.records] == [f"{name} is degraded: {NO_ROOM}" for name in without]
+    served = [name for name, blocks in office.blocks().items() if blocks and name != "eth0"]
+    office.unplug(served[0])
+    office.later(LET_GO - 0.1)      # a worker may not have let go of it yet
+    assert office.degraded() == dict.fromkeys(without, NO_ROOM)
+    office.later(0.2)
+    assert office.degraded() == dict.fromkeys(without[1:], NO_ROOM)
+
+
+def test_what_the_kernel_refuses_is_smaller_says_so_once_and_becomes_whole(caplog):
+    caplog.set_level("INFO")
+    office = Office()
+    office.opener.most = 64
+    office.opened()
+    assert (office.blocks(), office.degraded()) == ({"eth0": 64, "eth1": DOWNSTREAM}, {})
+    assert office.standings()["eth0"].short == words_of(OUT_OF_MEMORY)
+    [record] = caplog.records
+    assert record.message == f"eth0: rings of 8 MiB only: {words_of(OUT_OF_MEMORY)}"
+    for _ in range(3):
+        office.later(LONGEST_RETRY)
+    assert office.blocks()["eth0"] == 64
+    office.opener.most = 256
+    office.later(LONGEST_RETRY)
+    assert office.blocks()["eth0"] == 256
+    assert office.standings()["eth0"].short == words_of(OUT_OF_MEMORY)
+    office.opener.most = UPSTREAM
+    office.later(LONGEST_RETRY)
+    office.later(LONGEST_RETRY)
+    assert (office.blocks()["eth0"], office.standings()["eth0"].short) == (UPSTREAM, None)
+    assert caplog.records[-1].message == "eth0: the ring of worker 0 has 64 MiB now, after 32 MiB"
+    assert sum(office.opener.rings.values()) == UPSTREAM + DOWNSTREAM
+
+
+def test_rings_grow_when_other_ports_have_given_theirs_back():
+    office = Office(UP, DOWN, InterfaceSettings(name="eth2"), InterfaceSettings(name="eth3"), ring_memory=72 << 20)
+    office.plug("eth2", "eth3")
+    office.opened()
+    small = office.blocks()["eth1"]
+    assert (office.blocks()["eth0"], small < DOWNSTREAM) == (UPSTREAM, True)
+    office.ports.configure(replace(office.settings, interface=(UP, DOWN)), Added())
+    office.later(LET_GO)
+    assert office.blocks() == {"eth0": UPSTREAM, "eth1": DOWNSTREAM}
+    assert office.ports.loan(0, 1).message["block_nr"] == DOWNSTREAM
+
+
+def test_a_port_whose_role_changes_has_a_smaller_ring_where_the_former_is_still_mapped_and_then_a_whole_one():
+    office = Office(ring_memory=72 << 20)
+    office.opened()
+    assert office.blocks() == {"eth0": UPSTREAM, "eth1": DOWNSTREAM}
+    swapped = replace(UP, role="downstream"), replace(DOWN, role="upstream")
+    office.ports.configure(replace(office.settings, interface=swapped), Added())
+    assert office.opened() == [0, 1]
+    assert office.blocks()["eth1"] < UPSTREAM
+    office.later(LET_GO)
+    assert office.blocks() == {"eth0": DOWNSTREAM, "eth1": UPSTREAM}
+    assert [each.short for each in office.standings().values()] == [None, None]
+
+
+def test_a_ring_that_comes_for_a_port_that_is_gone_is_closed():
+    office = Office()
+    office.opener.most = 8
+    office.opened()
+    office.opener.most = UPSTREAM
+    office.now += LONGEST_RETRY
     office.ports.retry(office.now)
-    assert office.opened() == [1]
+    office.unplug("eth0")
+    assert office.ports.replaced() == [(1, 0)]
+    assert sum(office.opener.rings.values()) == DOWNSTREAM
+    office.plug("eth0")
+    office.later(LET_GO)
+    assert office.blocks() == {"eth0": UPSTREAM, "eth1": DOWNSTREAM}
+
+
+def deaf(office: Office, index: int, descriptor: int) -> None:
+    """The worker says that the kernel fills a ring no more."""
+    rows = WorkerSegment(office.shared.workers[0], writable=True).ports
+    rows[index, DEAF] = os.fstat(descriptor).st_ino
+
+
+def test_a_deaf_ring_is_replaced_by_one_of_its_size(caplog):
+    office = Office()
+    with open(os.devnull) as file:
+        office.opener.descriptor = file.fileno()
+        office.opened()
+        deaf(office, 1, file.fileno())
+        office.ports.replace_deaf(office.now)
+        assert [(port.name, worker, blocks) for port, worker, blocks, _ in office.opener.replacing] == [
+            ("eth1", 0, DOWNSTREAM),
+        ]  # fmt: skip
+        office.ports.replace_deaf(office.now + APART)   # once at a time
+        assert office.ports.replaced() == [(1, 0)]
+    assert "replacing the ring" in caplog.text
+
+
+def test_a_deaf_ring_for_whose_successor_there_is_no_memory_says_so_once(caplog):
+    office = Office(ring_memory=1 << 20)
+    with open(os.devnull) as file:
+        office.opener.descriptor = file.fileno()
+        office.opened()
+        deaf(office, 1, file.fileno())
+        for turn in range(3):
+            office.ports.replace_deaf(office.now + turn * APART)
+    assert office.opener.replacing == []
+    assert office.standings()["eth1"].short == NO_ROOM
+    assert [record.message for record in caplog.records] == [
+        f"eth1: the ring of worker 0 cannot be replaced: {NO_ROOM}",
+    ]  # fmt: skip
+
+
+NAMES = [f"tap{number}" for number in range(6)]
+EVENTS = st.lists(st.tuples(st.sampled_from(["plug", "unplug", "finish", "later", "swap", "most"]),
+                            st.sampled_from(NAMES), st.integers(1, UPSTREAM)), max_size=40)  # fmt: skip
+
+
+@given(EVENTS, st.integers(1, 3), st.integers(8, 700), st.integers(3, 8))
+def test_whatever_happens_rings_are_within_the_bound(events, workers, blocks, max_ports):
+    office = Office(UP, DOWN, TAPS, ring_memory=blocks * BLOCK, workers=workers, max_ports=max_ports)
+    roles = False
+    for event, name, number in events:
+        if event == "plug" and name not in office.watch.links:
+            office.plug(name)
+        elif event == "unplug" and name in office.watch.links:
+            office.unplug(name)
+        elif event == "finish":
+            office.opened()
+            office.ports.replaced()
+        elif event == "later":
+            office.later(number / 16)
+        elif event == "swap":
+            roles = not roles
+            taps = replace(TAPS, role="upstream" if roles else "downstream")
+            office.ports.configure(replace(office.settings, interface=(UP, DOWN, taps)), Added())
+        elif event == "most":
+            office.opener.most = max(number, LEAST)
+        under_way = sum(each[1] for each in office.opener.asked) * workers
+        under_way += sum(each[2] for each in office.opener.replacing)
+        assert sum(office.opener.rings.values()) + under_way <= blocks
+        assert sum(office.blocks().values()) == sum(office.opener.rings.values())
+    office.close()
 
 
 def test_a_configuration_that_is_too_much_changes_nothing():
@@ -232,4 +540,4 @@ def test_a_configuration_that_is_too_much_changes_nothing():
     assert (office.published(), office.ports.ports, office.ports.settings, office.ports.added) == before
     assert office.opener.closed == []
     office.ports.configure(replace(office.settings, interface=(UP,)), Added())
-    assert office.opener.closed == ["eth1"]
+    assert office.opener.closed == [1]

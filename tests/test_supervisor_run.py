@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from test_assignment import link
 from test_staff import Popen
-from test_supervisor_ports import Number, Opener
+from test_supervisor_ports import Opener
 
 from forwarder.process import control
 from forwarder.state.ports import Configuration
@@ -39,18 +39,17 @@ class AtOnce(Opener):
 
     fault: Exception | None = None
 
-    def open(self, port, promiscuous) -> None:
+    def open(self, port, promiscuous, blocks) -> None:
         if self.fault:
             raise self.fault
-        super().open(port, promiscuous)
+        super().open(port, promiscuous, blocks)
         self.finish()
 
-    def done(self, failed) -> list:
+    def __call__(self, sizes, bell, super_frames) -> "AtOnce":
         """Their descriptors are all the bell's, which can be lent."""
-        opened = super().done(failed)
-        for sockets in opened:
-            sockets.rings, sockets.transmit, sockets.igmp = [Number(self.bell)], Number(self.bell), Number(self.bell)
-        return opened
+        super().__call__(sizes, bell, super_frames)
+        self.descriptor = bell
+        return self
 
 
 class Watch:
@@ -252,7 +251,7 @@ def test_at_its_end_the_agent_leaves_and_nobody_is_left(end):
     life = live(Life.until_complete, end)
     assert [message["type"] for message in life.role(AGENT).heard][-1] == "stop"
     assert all(role.popen.killed for role in life.roles)
-    assert life.opener.closed == ["eth0", "eth1"]
+    assert life.opener.closed == [0, 1]
 
 
 def test_changes_are_made_or_refused_in_words():

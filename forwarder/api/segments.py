@@ -9,12 +9,14 @@ from typing import Any
 
 from forwarder.api import flows, views
 from forwarder.api.views import Row
+from forwarder.state import standing
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration
 from forwarder.state.route_reader import RouteReader
 from forwarder.state.segment import Segment
 from forwarder.state.settings import Settings
 from forwarder.state.snapshot import SnapshotReader
+from forwarder.state.standing import Standing
 from forwarder.state.worker_segment import WorkerReader
 
 
@@ -51,7 +53,8 @@ class Segments:
             for port in ports
         }
         answers = {worker.gso for worker in self._workers.values()} - {None}
-        return views.interfaces(ports, memberships, counters, all(answers) if answers else None, profile)
+        segmentation = all(answers) if answers else None
+        return views.interfaces(ports, memberships, counters, segmentation, profile, self._standings())
 
     def routes(self) -> list[Row]:
         """Who wants what."""
@@ -64,7 +67,7 @@ class Segments:
 
     def stats(self) -> Row:
         """The instance as a whole."""
-        self._processes = self._processes_reader.poll() or self._processes
+        configuration, standings = self.configuration, self._standings()
         workers = self._workers.values()
         load = views.Load(
             flows=sum(flows.live(worker.flows) for worker in workers),
@@ -72,7 +75,14 @@ class Segments:
             frames=sum(worker.frames for worker in workers),
         )
         now = self._clock() / 1e9
-        return views.stats(self._processes, self._heartbeats(), self.configuration.settings.dataplane, load, now)
+        degraded = views.degraded(configuration.ports, standings)
+        sizes = configuration.settings.dataplane
+        return views.stats(self._processes, self._heartbeats(), sizes, load, now, degraded)
+
+    def _standings(self) -> dict[int, Standing]:
+        """What the supervisor says of ports, by index."""
+        self._processes = self._processes_reader.poll() or self._processes
+        return {each.index: each for each in standing.from_json(self._processes.get("ports", ()))}
 
     def _heartbeats(self) -> dict[str, float]:
         """By process name; the supervisor beats for nobody."""

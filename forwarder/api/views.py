@@ -12,6 +12,7 @@ from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import REASONS
 from forwarder.state.routes import RouteRow
 from forwarder.state.settings import DataplaneSettings, RouteSettings, covers, is_wildcard
+from forwarder.state.standing import Standing
 from forwarder.state.worker_segment import PortCounters
 from igmp.counters import COUNTERS
 from igmp.link import format_address
@@ -35,19 +36,23 @@ def interfaces(
     counters: Mapping[int, PortCounters],
     segmentation: bool | None = None,
     profile: str = DataplaneSettings().profile,
+    standings: Mapping[int, Standing] | None = None,
 ) -> list[Row]:
-    """One row a port; `memberships` and `counters` by port index, a port without them counts zero.
+    """One row a port; `memberships`, `counters` and `standings` by port index, a port without them counts zero.
 
     `segmentation`: whether the kernel takes UDP segmentation offload; None before it was asked.
     """
     offload = _segmentation(segmentation)
 
     def row(port: Port) -> Row:
-        counted = counters.get(port.index)
+        counted, standing = counters.get(port.index), (standings or {}).get(port.index)
+        if standing is None or standing.assigned != port.assigned:
+            standing = Standing(port.index, port.assigned)
         return {
             **_interface(port, memberships.get(port.index), counted),
             **offload,
-            **_ring(port, counted, profile, segmentation),
+            **_ring(port, counted, profile, segmentation, standing),
+            "degraded": standing.degraded,
         }
 
     return [row(port) for port in ports]
@@ -64,8 +69,10 @@ def _segmentation(taken: bool | None) -> Row:
     return {"segmentation": how, "segmentation_reason": why}
 
 
-def _ring(port: Port, counters: PortCounters | None, profile: str, segmentation: bool | None) -> Row:
-    """How frames come in, and why so; how often a ring that the kernel filled no more was replaced."""
+def _ring(
+    port: Port, counters: PortCounters | None, profile: str, segmentation: bool | None, standing: Standing
+) -> Row:
+    """How frames come in, why so, and in how many bytes; how often a ring that was filled no more was replaced."""
     kind = RINGS.get(counters.ring or 0) if counters and port.ifindex else None
     inward = port.role == "upstream" and profile != "latency"
     why = "opened when the interface had another role"
@@ -75,7 +82,10 @@ def _ring(port: Port, counters: PortCounters | None, profile: str, segmentation:
         why = RING_REASONS["latency" if profile == "latency" else port.role]
     elif kind == "blocks" and segmentation is False:
         why = RING_REASONS["refused"]
-    return {"ring": kind, "ring_reason": why, "ring_replacements": counters.ring_replacements if counters else 0}
+    if standing.short is not None:
+        why = f"{why}; smaller than it should be: {standing.short}"
+    replacements = counters.ring_replacements if counters else 0
+    return {"ring": kind, "ring_reason": why, "ring_memory": standing.rings, "ring_replacements": replacements}
 
 
 def _interface(port: Port, membership: PortMembership | None, counters: PortCounters | None) -> Row:
@@ -251,9 +261,13 @@ class Load:
 
 
 def stats(
-    processes: Row, heartbeats: Mapping[str, float], sizes: DataplaneSettings, load: Load, now: float
+    processes: Row, heartbeats: Mapping[str, float], sizes: DataplaneSettings, load: Load, now: float,
+    degraded: Sequence[Row] = (),
 ) -> Row:
-    """The instance as a whole; `heartbeats` are monotonic seconds by process name, 0.0 for none yet."""
+    """The instance as a whole; `heartbeats` are monotonic seconds by process name, 0.0 for none yet.
+
+    `degraded`: ports that are not served, and why. `ready`: those that have their sockets are.
+    """
     return {
         "version": processes.get("version"),
         "uptime": _seconds(now - processes["started"]) if processes else None,
@@ -261,10 +275,23 @@ def stats(
         "flows": load.flows,
         "max_flows": sizes.max_flows,
         "ring_memory": sizes.ring_memory,
+        "ring_memory_used": processes.get("ring_memory", 0),
+        "ready": processes.get("ready", False),
+        "degraded": list(degraded),
         "batches": load.batches,
         "frames_per_batch": round(load.frames / load.batches, 1) if load.batches else None,
         "faults": processes.get("faults", 0),
     }
+
+
+def degraded(ports: Iterable[Port], standings: Mapping[int, Standing]) -> list[Row]:
+    """The ports that are not served although their interfaces exist, and why."""
+    said = [(port, standings.get(port.index)) for port in ports]
+    return [
+        {"interface": port.name, "reason": standing.degraded}
+        for port, standing in said
+        if standing is not None and standing.assigned == port.assigned and standing.degraded
+    ]
 
 
 def _process(process: Row, heartbeat: float | None, now: float) -> Row:

@@ -25,6 +25,7 @@ from forwarder.packet.tpacket import (
     ARPHRD_RAWIP,
     ARPHRD_TUNNEL,
     ETH_P_IP,
+    ETH_P_RESERVED,
     PACKET_ADD_MEMBERSHIP,
     PACKET_COPY_THRESH,
     PACKET_MR_ALLMULTI,
@@ -56,21 +57,29 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class PortError(OSError):
-    """What failed on which port: `operation`, `port` (interface name) and the kernel's `errno`."""
+    """What failed on which port: `socket` (of those that it has), `operation` (the call or option that was refused),
+    `port` (interface name) and the kernel's `errno`.
+    """
 
-    def __init__(self, operation: str, port: str, number: int) -> None:
+    def __init__(self, socket: str, operation: str, port: str, number: int) -> None:
         super().__init__(number, os.strerror(number))
-        self.operation, self.port = operation, port
+        self.socket, self.operation, self.port = socket, operation, port
+
+    @property
+    def words(self) -> str:
+        """What was refused, without the port."""
+        name = errno.errorcode.get(self.errno or 0, self.errno)
+        return f"{self.socket}: {self.operation}: {name}, {self.strerror}"
 
     def __str__(self) -> str:
-        return f"{self.port}: {self.operation}: {self.strerror}"
+        return f"{self.port}: {self.words}"
 
 
 class UnsupportedLink(PortError):
     """The interface's link type (ARPHRD_*) carries neither Ethernet nor bare IP frames."""
 
     def __init__(self, port: str, arphrd: int) -> None:
-        super().__init__(f"link type {arphrd}", port, errno.EAFNOSUPPORT)
+        super().__init__("interface", f"link type {arphrd}", port, errno.EAFNOSUPPORT)
         self.arphrd = arphrd
 
 
@@ -91,16 +100,16 @@ def open_receive_ring(
 
     In a V2 ring frames longer than their slot are also queued whole, to be read from the socket.
     """
-    with _opened(name) as (sock, step):
-        step("version").setsockopt(SOL_PACKET, PACKET_VERSION, layout.version)
+    with _opened(name, "receive ring") as (sock, step):
+        step("PACKET_VERSION").setsockopt(SOL_PACKET, PACKET_VERSION, layout.version)
         if layout.version == TPACKET_V2:
-            step("copies").setsockopt(SOL_PACKET, PACKET_COPY_THRESH, 1)
+            step("PACKET_COPY_THRESH").setsockopt(SOL_PACKET, PACKET_COPY_THRESH, 1)
             _raise_buffer(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, COPY_BUFFER)
-        step("vnet header").setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
-        step("reserve").setsockopt(SOL_PACKET, PACKET_RESERVE, RESERVE)
-        _lock_filter(step("filter"), bpf.data_filter(ifindex, share))
-        step("ring").setsockopt(SOL_PACKET, PACKET_RX_RING, layout.request())
-        _join(step("membership"), ifindex, promiscuous)
+        step("PACKET_VNET_HDR").setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        step("PACKET_RESERVE").setsockopt(SOL_PACKET, PACKET_RESERVE, RESERVE)
+        _lock_filter(step("SO_ATTACH_FILTER"), bpf.data_filter(ifindex, share))
+        step("PACKET_RX_RING").setsockopt(SOL_PACKET, PACKET_RX_RING, layout.request())
+        _join(step("PACKET_ADD_MEMBERSHIP"), ifindex, promiscuous)
         _bind(step("bind"), ifindex, ETH_P_IP)
         link_header_length(_link_type(sock), name)
         return sock
@@ -111,11 +120,19 @@ def map_ring(sock: socket.socket, layout: RingLayout) -> mmap.mmap:
     return mmap.mmap(sock.fileno(), layout.size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
 
 
+def stop_receiving(sock: socket.socket, ifindex: int) -> None:
+    """Let a ring take no more frames; what it has can still be read. OSError where the interface is gone.
+
+    It is bound to a protocol that nobody has: 0 would leave it as it is (packet_do_bind, net/packet/af_packet.c).
+    """
+    _bind(sock, ifindex, ETH_P_RESERVED)
+
+
 def open_transmit(ifindex: int, name: str) -> socket.socket:
     """A socket that sends frames behind vnet headers on one interface and receives nothing."""
-    with _opened(name) as (sock, step):
-        step("vnet header").setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
-        _lock_filter(step("filter"), bpf.reject_filter())
+    with _opened(name, "transmit socket") as (sock, step):
+        step("PACKET_VNET_HDR").setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        _lock_filter(step("SO_ATTACH_FILTER"), bpf.reject_filter())
         _raise_buffer(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF, SEND_BUFFER)
         _bind(step("bind"), ifindex, 0)
         if link_header_length(_link_type(sock), name) == 0:
@@ -125,10 +142,10 @@ def open_transmit(ifindex: int, name: str) -> socket.socket:
 
 def open_igmp(ifindex: int, name: str, promiscuous: bool) -> socket.socket:
     """A bound socket that receives IGMP with its link header and sends frames likewise, without vnet headers."""
-    with _opened(name) as (sock, step):
-        _lock_filter(step("filter"), bpf.igmp_filter(ifindex))
+    with _opened(name, "IGMP socket") as (sock, step):
+        _lock_filter(step("SO_ATTACH_FILTER"), bpf.igmp_filter(ifindex))
         _raise_buffer(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, IGMP_BUFFER)
-        _join(step("membership"), ifindex, promiscuous)
+        _join(step("PACKET_ADD_MEMBERSHIP"), ifindex, promiscuous)
         _bind(step("bind"), ifindex, ETH_P_IP)
         link_header_length(_link_type(sock), name)
         return sock
@@ -166,7 +183,7 @@ class _Steps:
     """Names the operation in progress, for the error that may come of it."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.operation, self._sock = "open", sock
+        self.operation, self._sock = "socket", sock
 
     def __call__(self, operation: str) -> socket.socket:
         self.operation = operation
@@ -174,12 +191,12 @@ class _Steps:
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[tuple[socket.socket, _Steps]]:
+def _opened(name: str, what: str) -> Iterator[tuple[socket.socket, _Steps]]:
     """A fresh non-blocking packet socket, closed if the body fails; OSError becomes PortError."""
     try:
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     except OSError as error:
-        raise PortError("open", name, error.errno or 0) from error
+        raise PortError(what, "socket", name, error.errno or 0) from error
     step = _Steps(sock)
     try:
         yield sock, step
@@ -188,7 +205,7 @@ def _opened(name: str) -> Iterator[tuple[socket.socket, _Steps]]:
         raise
     except OSError as error:
         sock.close()
-        raise PortError(step.operation, name, error.errno or 0) from error
+        raise PortError(what, step.operation, name, error.errno or 0) from error
 
 
 def _lock_filter(sock: socket.socket, program: bpf.Filter) -> None:

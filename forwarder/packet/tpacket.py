@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 ETH_P_IP = 0x0800
+ETH_P_RESERVED = 0xFFFF  # RFC 1701: assigned to nobody
 LONGEST_PACKET = 65535
 """Octets of an IPv4 packet, whose length field has 16 bits (RFC 791)."""
 

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 MAX_MESSAGE = 64 * 1024
@@ -22,7 +23,7 @@ class MessageError(ValueError):
     """What is to be sent is too large for a message, or what came is none."""
 
 
-def send(channel: socket.socket, message: dict[str, Any], descriptors: dict[str, int] | None = None) -> bool:
+def send(channel: socket.socket, message: Mapping[str, Any], descriptors: Mapping[str, int] | None = None) -> bool:
     """Send `message` with `descriptors`; False when the other side cannot take it now, or is gone; MessageError.
 
     It cannot take it while its queue is full, or while too many descriptors are on their way (ETOOMANYREFS, unix(7)).

@@ -120,7 +120,7 @@ class Child:
         )
         return self.begun
 
-    def send(self, message: dict[str, Any], descriptors: dict[str, int] | None = None) -> bool:
+    def send(self, message: Mapping[str, Any], descriptors: Mapping[str, int] | None = None) -> bool:
         """Send a message; False when there is nobody or its queue is full."""
         return self.process is not None and control.send(self.process.channel, message, descriptors)
 

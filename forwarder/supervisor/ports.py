@@ -7,35 +7,29 @@ agree. What matters is published; our own memory of a port is its sockets.
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict
-from typing import Any, NamedTuple, TypeAlias
 
-from forwarder.packet.packet_socket import PortError
 from forwarder.packet.super_frames import super_frames_taken
+from forwarder.process.lending import Loan, loan
 from forwarder.state.ports import Added, Configuration, Port
-from forwarder.state.settings import DataplaneSettings, Settings
+from forwarder.state.ring_memory import octets
+from forwarder.state.settings import Settings
 from forwarder.state.snapshot import SnapshotWriter
+from forwarder.state.standing import Standing
 from forwarder.supervisor.assignment import Assignment, Entries
 from forwarder.supervisor.deafness import DeafRings
+from forwarder.supervisor.equipment import Equipment, MakeOpener
 from forwarder.supervisor.link_watch import LinkWatch
 from forwarder.supervisor.links import Link
 from forwarder.supervisor.looks import Interest
+from forwarder.supervisor.opener import PortOpener
+from forwarder.supervisor.ring_lending import ports_that_may_come
 from forwarder.supervisor.shared import Shared
-from forwarder.supervisor.sockets import Key, PortOpener, PortSockets, key_of
+from forwarder.supervisor.sockets import Demand
+from forwarder.units import count, listed
 
 log = logging.getLogger(__name__)
-
-PORT_RETRY = 1.0        # seconds
-
-MakeOpener: TypeAlias = Callable[[DataplaneSettings, int, bool], PortOpener]
-
-
-class Loan(NamedTuple):
-    """What a child is told when it is lent a port, and the descriptors that come with it."""
-
-    message: dict[str, Any]
-    descriptors: dict[str, int]
 
 
 class Ports:
@@ -46,15 +40,14 @@ class Ports:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings, self.added = settings, Added()
-        self._shared, self._watch, self._clock = shared, watch, clock
+        self._shared, self._watch = shared, watch
         self._snapshot = SnapshotWriter(shared.configuration)
         self._assignment = Assignment(settings.dataplane.max_ports)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._opener = opener(settings.dataplane, self._bell, super_frames_taken())
+        self._equipment = Equipment(
+            opener(settings.dataplane, self._bell, super_frames_taken()), settings.dataplane, clock
+        )
         self._deaf = DeafRings(shared.workers)
-        self._sockets: dict[int, PortSockets] = {}
-        self._failures: dict[Key, str] = {}
-        self._retry = 0.0
         self.links: dict[str, Link] = {}
         self.ports: tuple[Port, ...] = ()
 
@@ -65,12 +58,12 @@ class Ports:
     @property
     def opening(self) -> bool:
         """Whether sockets are being opened."""
-        return self._opener.busy
+        return self._equipment.opening
 
     @property
     def open(self) -> list[int]:
         """Indexes of the ports that have their sockets."""
-        return list(self._sockets)
+        return list(self._equipment.sockets)
 
     def refresh(self) -> None:
         """Look at the links again; publish ports that differ. OSError, ValueError: what was published stays."""
@@ -80,8 +73,8 @@ class Ports:
         assignment, ports = self._assignment.updated(self.settings, self.links, generation)
         if ports != self.ports or generation == 1:
             self._publish(Configuration(generation, self.settings, ports, self.added), assignment)
-        elif self._close_sockets():
-            self._open_sockets()
+        elif self._equipment.outlived():
+            self._provide()
 
     def configure(self, settings: Settings, added: Added) -> None:
         """The settings, or what was added to them, are others now; ValueError (nothing changed) when it is too much."""
@@ -101,109 +94,98 @@ class Ports:
         former, self.ports = {port.name: port for port in self.ports}, configuration.ports
         for port in self.ports:
             _tell(former.get(port.name), port)
-        self._close_sockets()
         self._shared.ring()
-        self._open_sockets()
+        self._provide()
+
+    def _provide(self) -> None:
+        """See that ports have the sockets they need, and no others."""
+        ports = {port.index: port for port in self.ports}
+        bridges = frozenset(port.index for port in self.ports if self._is_bridge(port))
+        self._equipment.provide(Demand(ports, bridges, ports_that_may_come(self.settings, len(ports))))
 
     # sockets
 
     def opened(self) -> list[int]:
         """Indexes of the ports whose sockets were opened since the last call."""
         os.eventfd_read(self._bell)
-        current = {port.index: port for port in self.ports}
-        opened = []
-        for sockets in self._opener.done(self._failed):
-            port = current.get(sockets.key[0])
-            if port is None or not sockets.fit(port) or sockets.outlived():
-                self._opener.close(sockets)
-                continue
-            self._failures.pop(sockets.key, None)
-            self._sockets[sockets.key[0]] = sockets
-            opened.append(sockets.key[0])
-        if not self._retry:
-            self._open_sockets()
-        return opened
+        return self._equipment.opened()
 
     def replaced(self) -> list[tuple[int, int]]:
         """Index and worker of the rings that were replaced since the last call."""
-        taken = []
-        for key, worker, ring in self._opener.replaced():
-            sockets = self._sockets.get(key[0])
-            if sockets is None or sockets.key != key:
-                self._opener.close_ring(ring)
-                continue
-            self._opener.close_ring(sockets.rings[worker])
-            self._sockets[key[0]] = sockets.with_ring(worker, ring)
-            taken.append((key[0], worker))
-        return taken
+        return self._equipment.replacements.replaced()
 
     def replace_deaf(self, now: float) -> None:
         """Begin to replace the rings that are deaf, each port's when it is time."""
-        for index, worker in self._deaf.due(now, self._ring_number):
-            sockets = self._sockets[index]
-            port = next(port for port in self.ports if key_of(port) == sockets.key)
-            log.warning(
-                "%s: the kernel fills the ring of worker %d no more, after a frame that it cannot describe there "
-                "(such as one of a tap's user with UDP fragmentation offload); replacing the ring", port.name, worker,
-            )
-            self._opener.replace_ring(port, sockets.layout, self._promiscuous(port), worker)
+        names = {port.index: port.name for port in self.ports}
+        for index, worker in self._deaf.due(now, self._equipment.ring_number):
+            if self._equipment.replacements.replace(index, worker, now):
+                log.warning(
+                    "%s: the kernel fills the ring of worker %d no more, after a frame that it cannot describe there "
+                    "(such as one of a tap's user with UDP fragmentation offload); replacing the ring",
+                    names[index], worker,
+                )  # fmt: skip
 
     def retry(self, now: float) -> None:
-        """Try again what could not be opened, when it is time."""
-        if self._retry and now >= self._retry:
-            self._retry = 0.0
-            self._open_sockets()
+        """Try again what could not be opened, or not as large as it should be, when it is time."""
+        self._equipment.retry(now)
+
+    # what is said of them
+
+    @property
+    def changed(self) -> int:
+        """Another number when something else is to be said of some."""
+        return self._equipment.changed
+
+    @property
+    def ring_memory(self) -> int:
+        """Bytes of all receive rings."""
+        return self._equipment.lent
+
+    def describe(self, port: Port) -> str:
+        """A port in a few words."""
+        degraded = ", degraded" if self._equipment.degraded(port.index) else ""
+        return f"{port.name} ({port.role}, {port.state}{degraded})"
+
+    def summary(self) -> str:
+        """All ports in a few words."""
+        degraded = [port.name for port in self.ports if self._equipment.degraded(port.index)]
+        there = sum(port.ifindex > 0 for port in self.ports)
+        served = f"{count(there - len(degraded))} of {count(there)} interfaces served"
+        return f"{served}, degraded: {listed(degraded)}" if degraded else served
+
+    def standings(self, waiting: Mapping[str, Container[int]]) -> list[Standing]:
+        """What is to be said of each; `waiting`: by the names of children, the ports that they have not been lent."""
+        return [self._standing(port, waiting) for port in self.ports]
+
+    def _standing(self, port: Port, waiting: Mapping[str, Container[int]]) -> Standing:
+        sockets, degraded = self._equipment.sockets.get(port.index), self._equipment.degraded(port.index)
+        if sockets is not None and (names := [name for name, ports in waiting.items() if port.index in ports]):
+            degraded = f"not lent yet to {listed(names)}"
+        rings = 0 if sockets is None else octets(sockets.blocks)
+        return Standing(port.index, port.assigned, rings, self._equipment.replacements.short(port.index), degraded)
+
+    # what is lent
 
     def loan(self, worker: int | None, index: int) -> Loan | None:
         """What a worker, or else the agent (None), is lent of a port; None when the port has no sockets."""
-        sockets = self._sockets.get(index)
+        sockets = self._equipment.sockets.get(index)
         if sockets is None:
             return None
-        _, assigned, ifindex = sockets.key
         generation = self._snapshot.sequence
-        message = {"type": "port", "port": index, "assigned": assigned, "ifindex": ifindex, "generation": generation}
         if worker is None:
-            return Loan(message, {"igmp": sockets.igmp.fileno()})
-        descriptors = {"ring": sockets.rings[worker].fileno(), "transmit": sockets.transmit.fileno()}
-        return Loan({**message, **asdict(sockets.layout)}, descriptors)
+            return loan(sockets.key, generation, {"igmp": sockets.igmp.fileno()})
+        ring = sockets.rings[worker]
+        descriptors = {"ring": ring.socket.fileno(), "transmit": sockets.transmit.fileno()}
+        return loan(sockets.key, generation, descriptors, **asdict(ring.layout))
 
     def close(self) -> None:
         """Close all sockets; waits for what is being opened."""
-        for sockets in self._sockets.values():
-            self._opener.close(sockets)
-        self._opener.shutdown()
+        self._equipment.close()
 
-    def _close_sockets(self) -> bool:
-        """Close those that no port wants any more, or whose link has gone; whether there were any."""
-        current = {port.index: port for port in self.ports}
-        unfit = [index for index, each in self._sockets.items()
-                 if index not in current or not each.fit(current[index]) or each.outlived()]  # fmt: skip
-        for index in unfit:
-            self._opener.close(self._sockets.pop(index))
-        there = {key_of(port) for port in self.ports}
-        self._failures = {key: words for key, words in self._failures.items() if key in there}
-        return bool(unfit)
-
-    def _open_sockets(self) -> None:
-        for port in self.ports:
-            if port.name in self.links and port.ifindex and port.index not in self._sockets:
-                self._opener.open(port, self._promiscuous(port))
-
-    def _promiscuous(self, port: Port) -> bool:
+    def _is_bridge(self, port: Port) -> bool:
         """Whether a port has to ask for everything to get all multicast."""
         link = self.links.get(port.name)
         return link is not None and link.kind == "bridge"
-
-    def _ring_number(self, index: int, worker: int) -> int | None:
-        sockets = self._sockets.get(index)
-        return None if sockets is None else sockets.ring_number(worker)
-
-    def _failed(self, key: Key, error: Exception) -> None:
-        """Try again soon, but say only once what is wrong with a port."""
-        self._retry = self._clock() + PORT_RETRY
-        if self._failures.get(key) != str(error):
-            self._failures[key] = str(error)
-            log.error("%s", error if isinstance(error, PortError) else f"a port could not be opened: {error!r}")
 
 
 def _tell(former: Port | None, port: Port) -> None:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 from forwarder.process import control
+from forwarder.state import standing
 from forwarder.state.membership import MembershipReader
 from forwarder.state.segment import Segment
 from forwarder.state.snapshot import SnapshotWriter
@@ -52,7 +53,7 @@ class Staff:
         self._spare_not_before = 0.0
         self._last_turn = self._awake_since = 0.0
         self._started = clock()
-        self._shown_faults = 0
+        self._shown: object = None
 
     @property
     def complete(self) -> bool:
@@ -75,8 +76,17 @@ class Staff:
         self._notice_own_absence(now)
         for child in self._children.values():
             self._guard.take(f"looking after {child.name}", partial(self._look_after, child, now))
-        if self._guard.faults != self._shown_faults:
+        if self._to_be_shown() != self._shown:
             self._guard.take("saying who runs", self._publish)
+
+    def _to_be_shown(self) -> object:
+        """Whatever is said besides who runs: another value when it is something else."""
+        return self._guard.faults, self._ports.changed, self.serves(), self._waiting()
+
+    def _waiting(self) -> dict[str, frozenset[int]]:
+        """The ports that borrowers have not been lent yet."""
+        return {child.name: frozenset(child.owed if child.begun and child.process else self._ports.open)
+                for child in self._borrowers()}  # fmt: skip
 
     def _look_after(self, child: Child, now: float) -> None:
         self._keep_alive(child, now)
@@ -209,8 +219,10 @@ class Staff:
         ]
         own = {"name": "mcfwd", "pid": os.getpid(), "started": self._started, "restarts": 0}
         value = {"version": self._version, "started": self._started, "faults": self._guard.faults}
-        self._processes.publish({**value, "processes": [own, *rows]})
-        self._shown_faults = self._guard.faults
+        shown, ports = self._to_be_shown(), standing.to_json(self._ports.standings(self._waiting()))
+        sockets = {"ready": self.serves(), "ring_memory": self._ports.ring_memory, "ports": ports}
+        self._processes.publish({**value, **sockets, "processes": [own, *rows]})
+        self._shown = shown
         os.eventfd_write(self._shared.wake[API], 1)
 
 

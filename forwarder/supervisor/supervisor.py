@@ -17,19 +17,21 @@ from typing import Any
 
 from setproctitle import setproctitle
 
+from forwarder import rules
 from forwarder.process import logs, privileges
-from forwarder.state.ports import Added, Port
+from forwarder.state.ports import Added
 from forwarder.state.settings import Settings
 from forwarder.supervisor import changes, listener
 from forwarder.supervisor.children import Process
+from forwarder.supervisor.equipment import MakeOpener
 from forwarder.supervisor.guard import Guard
 from forwarder.supervisor.link_watch import LinkWatch, open_bell
 from forwarder.supervisor.links import Link, obstacle
 from forwarder.supervisor.looks import Looks
 from forwarder.supervisor.notify import notify
-from forwarder.supervisor.ports import MakeOpener, Ports
+from forwarder.supervisor.opener import PortOpener
+from forwarder.supervisor.ports import Ports
 from forwarder.supervisor.shared import Shared
-from forwarder.supervisor.sockets import PortOpener
 from forwarder.supervisor.staff import Staff, Starter
 
 log = logging.getLogger(__name__)
@@ -100,10 +102,15 @@ def _never_works(settings: Settings, links: dict[str, Link]) -> str | None:
     return next((problem for link in named if link and (problem := obstacle(link))), None)
 
 
-def named(ports: Sequence[Port]) -> str:
+def named(ports: Sequence[str]) -> str:
     """Ports in a line of the log; the rest of many is counted."""
     more = [f"{len(ports) - NAMED} more"] if len(ports) > NAMED else []
-    return ", ".join([*(f"{port.name} ({port.role}, {port.state})" for port in ports[:NAMED]), *more])
+    return ", ".join([*ports[:NAMED], *more])
+
+
+def _never_fits(settings: Settings) -> str | None:
+    """Why not every interface could have a ring in the memory that is fixed at start."""
+    return next((f"{key}, fixed at start: {problem}" for key, problem in rules.of_memory(settings)), None)
 
 
 class Supervisor:
@@ -124,6 +131,7 @@ class Supervisor:
         self._looks = Looks(self._guard, watch.rang, self._ports.refresh)
         self._started = time.monotonic()
         self._announced = False
+        self._told = 0
         self._stopping = False
         self._came: set[int] = set()
 
@@ -188,10 +196,17 @@ class Supervisor:
             take("starting the API", self._staff.open_doors)
         if not self._announced and self._staff.complete:
             self._announced = True
-            log.info("ready: %s", named(self._ports.ports))
+            log.info("ready: %s", named([*map(self._ports.describe, self._ports.ports)]))
             notify("READY=1")
         if self._announced:
             take("keeping a spare worker", lambda: self._staff.keep_spare(now))
+            self._tell_status()
+
+    def _tell_status(self) -> None:
+        """Tell the service manager which ports are served and which are not, when it changes."""
+        if self._told != self._ports.changed:
+            self._told = self._ports.changed
+            notify(f"STATUS={self._ports.summary()}")
 
     def _data_path_ready(self, now: float) -> bool:
         """The control socket answers once the ports of the first hour are served, or after READY_TIME anyway."""
@@ -235,12 +250,12 @@ class Supervisor:
         try:
             settings = self._load()
             self._looks.look(time.monotonic())  # nobody told us of links that did not matter until now
-            problem = _never_works(settings, self._ports.links)
+            taken = replace(settings, dataplane=former.dataplane, control=former.control)
+            problem = _never_works(settings, self._ports.links) or _never_fits(taken)
         except Exception as error:  # whatever is wrong with the file, the running configuration stays
             problem = str(error)
         if problem:
             raise changes.RefusedError(changes.Reason.CONFIGURATION, problem)
-        taken = replace(settings, dataplane=former.dataplane, control=former.control)
         if taken != settings:
             log.warning("[dataplane] and [control] are fixed at start; their changes need a restart")
         self._configure(taken, changes.still_added(self._ports.added, taken))

@@ -17,9 +17,10 @@ from forwarder.lab.wait import wait_for
 from forwarder.packet.super_frames import release_takes, super_frames_taken
 from forwarder.packet.tpacket import TPACKET_V2, TPACKET_V3
 from forwarder.state.ports import Port
+from forwarder.state.ring_memory import LEAST
 from forwarder.state.settings import DataplaneSettings, InterfaceSettings
 from forwarder.supervisor.deafness import APART
-from forwarder.supervisor.sockets import PortOpener
+from forwarder.supervisor.opener import PortOpener
 from netns.attacks import FAR, VNET_UFO, tap
 from netns.frames import Member, Source, ethernet, udp
 from netns.plant import NOISE, Plant, stopped_worker
@@ -192,8 +193,8 @@ def test_ports_get_rings_by_what_the_kernel_takes(pair, super_frames, version):
 
     def opened() -> list[int]:
         opener = PortOpener(DataplaneSettings(), os.eventfd(0), super_frames)
-        opener.open(port, promiscuous=False)
+        opener.open(port, promiscuous=False, blocks=LEAST)
         opener.shutdown()
-        return [sockets.layout.version for sockets in opener.done(failures.append)]
+        return [ring.layout.version for sockets in opener.done(failures.append) for ring in sockets.rings]
 
     assert (left.run(opened), failures) == ([version], [])

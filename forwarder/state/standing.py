@@ -1,0 +1,29 @@
+"""What the supervisor says of the sockets of ports, in the snapshot of the processes."""
+
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One port's; `rings`: bytes of its rings, `short`: why they are not what they should be.
+
+    `degraded`: why the port is not served, although its interface exists; None when it is.
+    """
+
+    index: int
+    assigned: int
+    rings: int = 0
+    short: str | None = None
+    degraded: str | None = None
+
+
+def to_json(standings: Iterable[Standing]) -> list[tuple[Any, ...]]:
+    """Plain values, as `from_json` takes them: of thousands of ports without the names of the fields."""
+    return [astuple(each) for each in standings]
+
+
+def from_json(plain: Iterable[Iterable[Any]]) -> list[Standing]:
+    """The standings of `to_json`."""
+    return [Standing(*each) for each in plain]

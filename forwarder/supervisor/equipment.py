@@ -1,0 +1,147 @@
+"""What ports have: their sockets, from the memory that there is for rings; and what is said of those that lack some.
+
+A port has its sockets, or they are being opened, or were refused and are asked for again.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import TypeAlias
+
+from forwarder.state.ports import Port
+from forwarder.state.settings import DataplaneSettings
+from forwarder.supervisor.opener import PortOpener
+from forwarder.supervisor.refusals import NO_ROOM, Refusals, words_of
+from forwarder.supervisor.replacements import Replacements
+from forwarder.supervisor.ring_lending import LET_GO, RingLending
+from forwarder.supervisor.sockets import Demand, Key, PortSockets, key_of
+
+log = logging.getLogger(__name__)
+
+OPENING = "its sockets are being opened"
+
+MakeOpener: TypeAlias = Callable[[DataplaneSettings, int, bool], PortOpener]
+
+
+class Equipment:
+    """Sockets by port index in `sockets`; `replacements` of single rings among them."""
+
+    def __init__(self, opener: PortOpener, sizes: DataplaneSettings, clock: Callable[[], float]) -> None:
+        self._opener, self._clock, self._workers = opener, clock, sizes.workers
+        self._memory = RingLending(sizes.ring_memory, sizes.workers)
+        self.sockets: dict[int, PortSockets] = {}
+        self.replacements = Replacements(opener, self._memory, self.sockets, clock)
+        self._demand = Demand()
+        self._refusals: Refusals[Key] = Refusals()
+        self._changed = 0
+
+    @property
+    def changed(self) -> int:
+        """Another number when something else is to be said."""
+        return self._changed + self.replacements.changed
+
+    @property
+    def opening(self) -> bool:
+        """Whether sockets of ports are being opened."""
+        return self._opener.busy
+
+    @property
+    def lent(self) -> int:
+        """Bytes of all receive rings."""
+        return self._memory.lent
+
+    def provide(self, demand: Demand) -> None:
+        """These are all ports now: close what is no longer of use, begin to open what they lack."""
+        self._demand = self.replacements.demand = demand
+        self._changed += 1
+        for index in [index for index, each in self.sockets.items() if not demand.fits(each)]:
+            self._close(self.sockets.pop(index))
+        self._refusals.keep({key_of(port) for port in demand.ports.values()})
+        self.replacements.keep()
+        self._open_missing(self._clock())
+
+    def outlived(self) -> bool:
+        """Whether sockets of ports are there whose interface has gone and come back from elsewhere."""
+        return any(each.outlived() for each in self.sockets.values())
+
+    def opened(self) -> list[int]:
+        """Indexes of the ports whose sockets were opened since the last call."""
+        opened = []
+        for sockets in self._opener.done(self._refused):
+            self._memory.lend(sockets.key, sockets.blocks)
+            if self._demand.fits(sockets):
+                self._equip(sockets)
+                opened.append(sockets.key[0])
+            else:
+                self._close(sockets)
+        self._open_missing(self._clock())
+        return opened
+
+    def retry(self, now: float) -> None:
+        """Try again what was refused, and to enlarge what is small, when it is time."""
+        if self._refusals.any_due(now):
+            self._open_missing(now)
+        self.replacements.enlarge(self._unequipped(), now)
+
+    def ring_number(self, index: int, worker: int) -> int | None:
+        """What tells a worker's ring at a port from all others."""
+        sockets = self.sockets.get(index)
+        return None if sockets is None else sockets.rings[worker].number
+
+    def degraded(self, index: int) -> str | None:
+        """Why a port is not served although its interface exists; None when it has its sockets."""
+        port = self._demand.ports[index]
+        if index in self.sockets or not port.ifindex:
+            return None
+        return self._refusals.words(key_of(port)) or OPENING
+
+    def close(self) -> None:
+        """Close all sockets; waits for what is being opened."""
+        for sockets in self.sockets.values():
+            self._opener.close(sockets)
+        self._opener.shutdown()
+
+    def _open_missing(self, now: float) -> None:
+        """Begin to open the sockets of ports that exist and have none, in the memory that there is."""
+        unequipped = self._unequipped()
+        lacking = [port for port in unequipped if port.ifindex and self._refusals.due(key_of(port), now)]
+        if not lacking:
+            return
+        parts = self._memory.parts(unequipped, self._demand.coming, now)
+        for port in lacking:
+            if blocks := parts[port.index]:
+                self._opener.open(port, self._demand.promiscuous(port), blocks)
+                self._memory.lend(key_of(port), blocks * self._workers)     # now: where that failed nothing is lent
+            else:
+                self._refuse(key_of(port), NO_ROOM)
+
+    def _unequipped(self) -> list[Port]:
+        """Ports that have no sockets, and none are being opened; interfaces that do not exist yet, too."""
+        return [port for port in self._demand.ports.values() if key_of(port) not in self._memory]
+
+    def _equip(self, sockets: PortSockets) -> None:
+        self.sockets[sockets.key[0]] = sockets
+        self._changed += 1
+        if self._refusals.granted(sockets.key):
+            name = self._demand.ports[sockets.key[0]].name
+            log.info("%s: its sockets are open, it is degraded no more", name)
+        self.replacements.opened(sockets)
+
+    def _close(self, sockets: PortSockets) -> None:
+        """Close a port's sockets; their memory is there for others once workers have let go of it."""
+        now = self._clock()
+        self._memory.take_back(sockets.key, now)
+        self._opener.close(sockets)
+        self._refusals.hurry(NO_ROOM, now + LET_GO)
+        self.replacements.hurry(now)
+
+    def _refused(self, key: Key, error: Exception) -> None:
+        """Sockets could not be opened."""
+        self._memory.drop(key)
+        self._refuse(key, words_of(error))
+
+    def _refuse(self, key: Key, words: str) -> None:
+        """A port does without sockets for now, which is said once for each reason."""
+        port = self._demand.ports.get(key[0])
+        if port is not None and key_of(port) == key and self._refusals.refused(key, words, self._clock()):
+            self._changed += 1
+            log.error("%s is degraded: %s", port.name, words)

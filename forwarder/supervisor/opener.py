@@ -1,0 +1,169 @@
+"""Opens the sockets of ports beside the supervisor's loop: setting up a ring takes the kernel about 100 ms.
+
+A ring for which the kernel has no memory is tried smaller. A single ring can be replaced: one that its worker finds
+deaf (`dataplane.slot_ring`), or one that is smaller than it should be.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from socket import socket
+from threading import Barrier
+from typing import TypeAlias, TypeVar
+
+from forwarder.packet.bpf import Share
+from forwarder.packet.packet_socket import RingLayout, open_igmp, open_receive_ring, open_transmit, stop_receiving
+from forwarder.state.ports import Port
+from forwarder.state.ring_memory import BLOCK, LEAST, smaller
+from forwarder.state.settings import DataplaneSettings
+from forwarder.supervisor.refusals import of_memory
+from forwarder.supervisor.sockets import Key, NewRing, PortSockets, Replacing, Ring, key_of, ring_version
+
+THREADS = 4     # that open ports, most of the time waiting for the kernel
+RETIRED = 0.02  # seconds until the block that was being filled is shown: a millisecond, in jiffies of up to 10 ms
+
+K = TypeVar("K")
+T = TypeVar("T")
+OpenRing: TypeAlias = Callable[[int, str, RingLayout, bool, Share], socket]
+
+
+class PortOpener:
+    """Opens ports in threads and reports them through `done`, after ringing `bell` (an eventfd)."""
+
+    def __init__(
+        self, sizes: DataplaneSettings, bell: int, super_frames: bool, open_ring: OpenRing = open_receive_ring
+    ) -> None:
+        """`super_frames`: whether the kernel takes UDP super-frames into rings."""
+        self._workers, self._profile, self._super_frames = sizes.workers, sizes.profile, super_frames
+        self._bell, self._open_ring = bell, open_ring
+        self._pool = _threads()
+        self._opening: dict[Key, Future[PortSockets]] = {}
+        self._replacing: dict[Replacing, Future[NewRing]] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether ports are being opened."""
+        return bool(self._opening)
+
+    def open(self, port: Port, promiscuous: bool, blocks: int) -> None:
+        """Begin to open `port` with rings of so many blocks, or of fewer if the kernel has no memory for these."""
+        self._opening[key_of(port)] = self._submit(lambda: self._opened(port, promiscuous, blocks))
+
+    def replace_ring(
+        self, port: Port, promiscuous: bool, worker: int, blocks: int, least: int, former: Ring
+    ) -> None:
+        """Begin to open another ring for a worker, to which frames come from then on instead of to `former`.
+
+        It has `blocks`, or fewer if the kernel has no memory for these, but `least` in any case. Some few frames may
+        come to both rings, none is lost; who is lent the new one reads the former one out. OSError when there is no
+        descriptor to be had.
+        """
+        held = former.socket.dup()  # or its number might be that of another by the time it is told to stop
+
+        def open_ring(blocks: int) -> Ring:
+            return self._ring_of(port, promiscuous, blocks, worker)
+
+        def opened() -> NewRing:
+            with held:
+                ring, refused = _with_fewer(blocks, least, open_ring)
+                with suppress(OSError):
+                    stop_receiving(held, port.ifindex)
+            time.sleep(RETIRED)
+            return NewRing(place, ring, refused)
+
+        place = Replacing(key_of(port), port.role, worker)
+        self._replacing[place] = self._submit(opened)
+
+    def done(self, failed: Callable[[Key, Exception], None]) -> list[PortSockets]:
+        """Ports that were opened since the last call; failures, whatever they are, go to `failed`."""
+        return [sockets for _, sockets in _finished(self._opening, failed)]
+
+    def replaced(self, failed: Callable[[Replacing, Exception], None]) -> list[NewRing]:
+        """Rings that were opened to take another's place since the last call; failures go to `failed`."""
+        return [ring for _, ring in _finished(self._replacing, failed)]
+
+    def close_ring(self, ring: Ring) -> None:
+        """Close a single ring beside the loop."""
+        self._pool.submit(ring.socket.close)
+
+    def close(self, sockets: PortSockets) -> None:
+        """Close a port's sockets beside the loop."""
+        self._pool.submit(sockets.close)
+
+    def shutdown(self) -> None:
+        """Wait for what is under way."""
+        self._pool.shutdown(wait=True)
+
+    def _submit(self, work: Callable[[], T]) -> "Future[T]":
+        future = self._pool.submit(work)
+        future.add_done_callback(lambda _: os.eventfd_write(self._bell, 1))
+        return future
+
+    def _opened(self, port: Port, promiscuous: bool, blocks: int) -> PortSockets:
+        with ExitStack() as opened:
+            rings, refused = _with_fewer(blocks, LEAST, lambda blocks: self._rings_of(port, promiscuous, blocks))
+            for ring in rings:
+                opened.enter_context(ring.socket)
+            transmit = opened.enter_context(open_transmit(port.ifindex, port.name))
+            igmp = open_igmp(port.ifindex, port.name, promiscuous)
+            opened.pop_all()
+        return PortSockets(key_of(port), port.role, rings, transmit, igmp, refused)
+
+    def _rings_of(self, port: Port, promiscuous: bool, blocks: int) -> tuple[Ring, ...]:
+        """One for each worker."""
+        with ExitStack() as opened:
+            rings = []
+            for worker in range(self._workers):
+                rings.append(self._ring_of(port, promiscuous, blocks, worker))
+                opened.enter_context(rings[-1].socket)
+            opened.pop_all()
+        return tuple(rings)
+
+    def _ring_of(self, port: Port, promiscuous: bool, blocks: int, worker: int) -> Ring:
+        version = ring_version(port.role, self._profile, self._super_frames)
+        layout = RingLayout(block_size=BLOCK, block_nr=blocks, version=version)
+        share = Share(worker, self._workers)
+        return Ring(self._open_ring(port.ifindex, port.name, layout, promiscuous, share), layout)
+
+
+def _with_fewer(blocks: int, least: int, open_rings: Callable[[int], T]) -> tuple[T, Exception | None]:
+    """What is opened with so many blocks, or fewer but `least` where memory for more is refused; and that refusal."""
+    refused = None
+    while True:
+        try:
+            return open_rings(blocks), refused
+        except OSError as error:
+            fewer = smaller(blocks)
+            if not of_memory(error) or fewer is None or fewer < least:
+                raise
+            blocks, refused = fewer, error
+
+
+def _finished(futures: "dict[K, Future[T]]", failed: Callable[[K, Exception], None]) -> Iterator[tuple[K, T]]:
+    """What has come of those that are done, which are taken out; failures go to `failed`."""
+    for key in [key for key, future in futures.items() if future.done()]:
+        try:
+            made = futures.pop(key).result()
+        except Exception as error:
+            failed(key, error)
+        else:
+            yield key, made
+
+
+def _threads() -> ThreadPoolExecutor:
+    """Threads that are there from now on: later there may be none to be had, and what was handed over would be lost."""
+    for count in range(THREADS, 0, -1):
+        pool, together = ThreadPoolExecutor(count, thread_name_prefix="open-port"), Barrier(count)
+        try:
+            waiting = [pool.submit(together.wait) for _ in range(count)]
+        except RuntimeError:
+            together.abort()
+            pool.shutdown(wait=False, cancel_futures=True)
+            continue
+        for each in waiting:
+            each.result()
+        return pool
+    raise OSError(errno.EAGAIN, "no thread to be had for opening sockets")
