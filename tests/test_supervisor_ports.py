@@ -230,8 +230,9 @@ def test_sockets_that_come_too_late_are_closed():
     assert office.opener.closed == [1]
 
 
-def test_a_link_that_came_back_under_its_name_and_index_has_other_sockets():
+def test_a_link_that_came_back_under_its_name_and_index_has_other_sockets(caplog):
     """Moved to another namespace and back between two looks: nothing is different but that its sockets are dead."""
+    caplog.set_level("INFO")
     office = Office()
     office.opened()
     office.ports.refresh()
@@ -239,6 +240,7 @@ def test_a_link_that_came_back_under_its_name_and_index_has_other_sockets():
     office.opener.opened["eth1"].transmit.bound = False
     office.ports.refresh()
     assert (office.opener.closed, office.ports.open) == ([1], [0])
+    assert caplog.messages[-1] == "eth1 went and came back; opening sockets again"
     assert office.opened() == [1]
     assert office.opener.opened["eth1"].transmit.bound
     office.ports.refresh()

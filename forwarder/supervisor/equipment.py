@@ -59,9 +59,9 @@ class Equipment:
         self.replacements.keep()
         self._open_missing(self._clock())
 
-    def outlived(self) -> bool:
-        """Whether sockets of ports are there whose interface has gone and come back from elsewhere."""
-        return any(each.outlived() for each in self.sockets.values())
+    def outlived(self) -> list[Port]:
+        """Ports that have sockets whose interface has gone, though it seems to be there: it came back from elsewhere."""
+        return [self._demand.ports[index] for index, each in self.sockets.items() if each.outlived()]
 
     def opened(self) -> list[int]:
         """Indexes of the ports whose sockets were opened since the last call."""

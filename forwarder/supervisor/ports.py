@@ -73,7 +73,8 @@ class Ports:
         assignment, ports = self._assignment.updated(self.settings, self.links, generation)
         if ports != self.ports or generation == 1:
             self._publish(Configuration(generation, self.settings, ports, self.added), assignment)
-        elif self._equipment.outlived():
+        elif outlived := self._equipment.outlived():
+            log.info("%s went and came back; opening sockets again", listed([port.name for port in outlived]))
             self._provide()
 
     def configure(self, settings: Settings, added: Added) -> None:
