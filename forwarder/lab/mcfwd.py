@@ -174,7 +174,7 @@ class Mcfwd:
         names: dict[int, str] = {}
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
             for pid in (task / "children").read_text().split():
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):     # it has just ended
                     names[int(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
         return names
 

@@ -60,7 +60,7 @@ class Equipment:
         self._open_missing(self._clock())
 
     def outlived(self) -> list[Port]:
-        """Ports that have sockets whose interface has gone, though it seems to be there: it came back from elsewhere."""
+        """Ports with sockets whose interface has gone, though it seems to be there: it came back from elsewhere."""
         return [self._demand.ports[index] for index, each in self.sockets.items() if each.outlived()]
 
     def opened(self) -> list[int]:
