@@ -498,6 +498,21 @@ def test_a_port_that_could_not_be_lent_to_one_is_lent_to_the_others_and_later_to
     assert (office.heard(0), office.heard(1), office.guard.faults) == (["port", "port"], [], 2)
 
 
+def test_a_full_queue_takes_the_ports_later_and_all_of_them(office):
+    office.all_ready()
+    office.heard(1)
+    for _ in range(3000):
+        office.staff.owe(1)
+    office.turn()
+    first = len(office.heard(1))
+    assert 0 < first < 3000
+    heard = first
+    for _ in range(3000 // first + 1):
+        office.turn()
+        heard += len(office.heard(1))
+    assert (heard, office.guard.faults) == (3000, 0)
+
+
 def test_faults_are_published(office):
     reader = SnapshotReader(office.shared.processes)
     assert reader.poll()["faults"] == 0
