@@ -32,6 +32,7 @@ def access(allow=(), deny=(), boundary=()) -> AccessList:
     (access(allow=["224.0.0.0/4"], deny=["0.0.0.0/0,239.1.1.1"]), None, True),
     (access(allow=["239.0.0.0/8"], boundary=["239.1.0.0/16"]), S, False),
     (access(boundary=["239.255.0.0/16"]), None, True),
+    (access(boundary=["239.255.0.0/16", "239.1.1.0/24"]), None, False),
 ])
 def test_the_last_match_wins_and_a_boundary_always(lists, source, admitted):
     assert lists.admits(source, G) == admitted

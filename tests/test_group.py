@@ -6,7 +6,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from link import Bench, address, number_text, record_of, sources
+from link import Bench, address, filter_of, number_text, record_of, sources
 
 from igmp.checking import Ask
 from igmp.filter import Mode, exclude, include
@@ -193,6 +193,25 @@ def test_a_refresh_is_what_its_row_does(state, kind, b):
         assert not slow.ask(step.ask, step.ask_group, 0.0, Parameters())
     else:
         assert (fast.filter, fast.timers, fast.timer) == (slow.filter, slow.timers, slow.timer)
+
+
+@pytest.mark.parametrize(("state", "kind", "listed", "fast"), [
+    ("IN{a,b}", IS_IN, "a,b", True),
+    ("IN{a,b}", IS_IN, "a", True),
+    ("IN{a,b}", IS_IN, "a,c", False),
+    ("IN{a,b}", IS_IN, "", False),
+    ("IN{a,b}", ALLOW, "a,b", False),
+    ("EX{a}", IS_EX, "a", True),
+    ("EX{a}", TO_EX, "a", True),
+    ("EX{a}", IS_EX, "", False),
+    ("EX{a}", IS_IN, "a", False),
+])
+def test_what_only_prolongs_is_a_refresh(state, kind, listed, fast):
+    wanted = filter_of(state)
+    including = wanted.mode is Mode.INCLUDE
+    group = group_in(wanted.mode, dict.fromkeys(wanted.sources if including else (), 5.0), wanted.sources,
+                     None if including else 5.0)
+    assert group.refresh(kind, sources(listed), GMI) == fast
 
 
 def test_the_table_has_a_row_for_every_mode_and_record():

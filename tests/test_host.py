@@ -26,7 +26,7 @@ from igmp.change import Change, current_state
 from igmp.counters import COUNTERS
 from igmp.filter import EVERYTHING, NOTHING, Filter, Mode, include
 from igmp.host import Host
-from igmp.messages import Query, decode
+from igmp.messages import Query, decode, split_sources
 from igmp.newest import MAX_ASKED
 from igmp.packet import Link, Rules, receive
 from igmp.parameters import Parameters, PortOptions
@@ -163,6 +163,7 @@ def specific(group: str, listed: str, seconds: float) -> Query:
     ([(0, specific("G2", "a", 10)), (1, specific("G2", "", 10))], [(5, "IS_IN(G2,{a,b,c})")]),
     ([(0, specific("G2", "", 10)), (1, specific("G2", "a", 1))], [(1.5, "IS_IN(G2,{a,b,c})")]),
     ([(0, general(1)), (0.1, specific("G", "", 10))], [(0.5, ALL)]),
+    ([(0, general(10)), (1, specific("G", "", 8))], [(5, ALL)]),
 ])
 def test_h06_pending_answers_follow_the_five_rules(queries, expected):
     host = Upstream().has(G="EX{}", G2="IN{a,b,c}")
@@ -229,6 +230,13 @@ def test_h11_version_1_outranks_version_2():
     assert host.run(500.0).host.version == 3
 
 
+@pytest.mark.parametrize(("second", "ends"), [(0.0, 400.0), (100.0, 500.0)])
+def test_h11_a_version_1_querier_beside_one_of_version_2_is_forgotten_too(second, ends):
+    host = Upstream().hear(0.0, V2).hear(second, V1)
+    assert host.until(ends).host.version == 1
+    assert host.run(ends).host.version == 3
+
+
 def test_h12_version_2_knows_only_joining_and_leaving():
     host = Upstream(igmp_version=2).want(0.0, "EX{}").want(20.0, "IN{a}").want(30.0, "IN{}")
     assert host.run(100.0).sent == [(0, "v2 Report(G)"), (5, "v2 Report(G)"), (30, "Leave(G)")]
@@ -251,12 +259,18 @@ def test_h14_a_report_of_ours_sets_the_last_reporter_flag_and_anothers_clears_it
     assert host.run(100.0).sent == [(0, "v2 Report(G)")]
 
 
+def test_h14_what_another_member_said_is_not_repeated_after_the_next_answer():
+    host = Upstream(parameters=Parameters(robustness=3), igmp_version=2).want(0.0, "EX{}")
+    host.hear(1.0, packet_of("v2 Report(G)", "10.0.0.7")).hear(100.0, V2)
+    assert host.run(200.0).sent == [(0, "v2 Report(G)"), (105, "v2 Report(G)")]
+
+
 def test_h14_in_version_3_mode_reports_of_others_silence_nothing():
     host = Upstream().has(G="EX{}").hear(0.0, GENERAL).hear(1.0, packet_of("v2 Report(G)", "10.0.0.7"))
     assert host.run(100.0).sent == [(5, "IS_EX(G,{})")]
 
 
-@pytest.mark.parametrize(("seconds", "at"), [(1.0, 1.5), (8.0, 5.0)])
+@pytest.mark.parametrize(("seconds", "at"), [(1.0, 1.5), (4.0, 5.0), (8.0, 5.0)])
 def test_h15_a_shorter_query_hastens_a_pending_report(seconds, at):
     host = Upstream().has(G="EX{}").hear(0.0, V2)
     host.hear(1.0, Query(address("G"), (), seconds, version=2))
@@ -304,7 +318,7 @@ def test_the_list_of_asked_sources_is_bounded():
     host = Upstream().has(G="EX{}")
     for part in range(4):
         host.hear(0.0, Query(address("G"), tuple(range(part * 100 + 1, part * 100 + 101))))
-    assert MAX_ASKED < 400
+    assert len(split_sources(range(400), 1500)[0]) == MAX_ASKED
     assert host.run(100.0).sent == [(5, "IS_EX(G,{})")]
 
 
@@ -357,6 +371,57 @@ def test_many_groups_joined_together_share_reports_also_when_repeated():
     assert [(at, len(decode(packet[24:]).records)) for (at, _), packet in
             zip(host.sent, host.packets, strict=True)] == [(0, 183), (0, 17), (0.5, 183), (0.5, 17)]
     assert host.counters["tx_report_v3"] == 4
+
+
+# Very many groups
+
+CHUNK = 512             # groups that one call may take, some milliseconds
+
+
+def with_groups(count: int, draw=half, **options) -> Upstream:
+    """A host whose routers know of `count` groups."""
+    host = Upstream(draw=draw, **options)
+    for number in range(count):
+        host.host.adopt(address("239.2.0.0") + number, EVERYTHING)
+    return host
+
+
+def told(host: Upstream) -> int:
+    """How many groups are named in what was sent since it was asked last."""
+    count = sum(text.count("(") for _, text in host.sent)
+    host.sent.clear()
+    return count
+
+
+@pytest.mark.parametrize("count", [CHUNK, CHUNK + 1])
+def test_one_call_answers_for_no_more_than_a_chunk_of_groups(count):
+    host = with_groups(count).hear(0.0, GENERAL).until(5.0)
+    assert told(host.take(host.host.expire(5.0))) == CHUNK
+    if count > CHUNK:
+        assert host.host.deadline == 5.0
+        assert told(host.take(host.host.expire(5.0))) == 1
+    assert host.host.deadline == float("inf")
+
+
+@pytest.mark.parametrize("count", [CHUNK, CHUNK + 1])
+def test_one_call_announces_no_more_than_a_chunk_of_groups(count):
+    host = with_groups(count)
+    assert told(host.take(host.host.start(LINKS[UP], 0.0))) == CHUNK
+    if count > CHUNK:
+        assert host.host.deadline == 0.0
+        assert told(host.take(host.host.expire(0.0))) == 1
+    assert host.host.deadline == 0.5                    # the repetitions
+
+
+@pytest.mark.parametrize("count", [CHUNK, CHUNK + 1])
+def test_one_call_finds_times_for_no_more_than_a_chunk_of_older_answers(count):
+    drawn = []
+    host = with_groups(count, lambda: drawn.append(0.5) or 0.5, igmp_version=2).hear(0.0, V2)
+    assert len(drawn) == CHUNK
+    if count > CHUNK:
+        assert host.host.deadline == 0.0
+        host.take(host.host.expire(0.0))
+    assert (len(drawn), host.host.deadline) == (count, 5.0)
 
 
 FILTERS = st.builds(Filter, st.sampled_from(Mode), st.frozensets(st.integers(1, 5)))

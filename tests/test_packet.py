@@ -291,6 +291,8 @@ def test_every_subnet_of_the_link_is_on_link():
     link = Link((Network.parse("192.168.10.1/24"), Network.parse("10.7.0.1/16")), peers=(parse_address("10.8.0.2"),))
     outcomes = {source: report_from(source, link=link) for source in ("10.7.3.4", "10.7.0.1", "10.8.0.2", "10.8.0.3")}
     assert list(outcomes.values()) == ["report_v2", "rx_own", "report_v2", "rx_bad_source"]
+    for source in ("192.168.10.255", "192.168.10.0", "10.7.255.255", "10.7.0.0"):
+        assert report_from(source, link=link) == "rx_bad_source"
 
 
 def test_the_smallest_subnets_have_no_broadcast():
@@ -299,8 +301,9 @@ def test_the_smallest_subnets_have_no_broadcast():
 
 
 def test_altnets_are_believed_and_an_unnumbered_link_believes_all():
-    link = replace(DOWNSTREAM, altnets=(Network.parse("10.99.0.0/16"),))
-    assert report_from("10.99.7.7", link=link) == "report_v2"
+    link = replace(DOWNSTREAM, altnets=(Network.parse("10.99.0.0/16"), Network.parse("10.97.0.0/16")))
+    for source in ("10.99.7.7", "10.97.7.7"):
+        assert report_from(source, link=link) == "report_v2"
     assert report_from("10.98.7.7", link=link) == "rx_bad_source"
     assert report_from("10.98.7.7", link=Link()) == "report_v2"
     assert report_from("10.98.7.7", link=Link(altnets=(Network.parse("10.99.0.0/16"),))) == "rx_bad_source"
@@ -383,8 +386,9 @@ def test_impossible_sources_of_a_query_are_dropped():
     assert downstream(from_h1(G, encode_query(query))).message == replace(query, sources=(A, B))
 
 
-def test_a_source_query_never_turns_into_a_group_query():
-    assert rejection(downstream, from_h1(G, encode_query(Query(G, (0, ALL_SYSTEMS))))) == "rx_malformed"
+@pytest.mark.parametrize("sources", [(0,), (0, ALL_SYSTEMS)])
+def test_a_source_query_never_turns_into_a_group_query(sources):
+    assert rejection(downstream, from_h1(G, encode_query(Query(G, sources)))) == "rx_malformed"
 
 
 @pytest.mark.parametrize(

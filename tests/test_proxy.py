@@ -239,12 +239,12 @@ def check(bench: Bench) -> None:
 # Ports
 
 def test_several_upstreams_are_all_told():
-    bench, second = Bench(), 5
-    bench.hear(-100.0, D1, "TO_EX(G,{})")
+    bench, second, both = Bench(), 5, "TO_EX(G,{}) + TO_EX(G2,{})"
+    bench.hear(-100.0, D1, both)
     bench.run(0.0)
     bench.proxy.add_port(second, PortOptions("upstream"))
     bench.take(bench.proxy.port_up(second, Link((Network.parse("10.5.0.2/24"),)), 0.0))
-    assert bench.sends(second) == [(0, "TO_EX(G,{})")]
+    assert bench.sends(second) == [(0, both)]
     bench.hear(1.0, D1, "ALLOW(S,{a})")
     bench.run(2.0)
     assert bench.sends(second)[2:] == [(1, "ALLOW(S,{a})"), (1.5, "ALLOW(S,{a})")]
@@ -377,6 +377,14 @@ def test_messages_are_counted_both_ways():
     assert counters.keys() == set(COUNTERS)
 
 
+def test_a_packet_that_is_dropped_counts_with_what_was_tolerated_of_it():
+    bench = Bench()
+    packet = bytes.fromhex("45c0001c000040000102be6ac0a80a0bef0101011300fcfcef010101")      # an unknown type
+    assert bench.receive(0.0, D1, packet) == []
+    counters = bench.proxy.counters(D1)
+    assert (counters["rx_no_router_alert"], counters["rx_unknown_type"]) == (1, 1)
+
+
 @given(st.sampled_from([UP, D1]), st.one_of(
     st.binary(max_size=80),
     st.binary(max_size=60).map(lambda data: encode(parse_address("192.168.10.11"), V3_ROUTERS, data))))
@@ -408,6 +416,19 @@ def test_a_restarted_agent_goes_on_as_if_nothing_had_happened():
     assert bench.run(271.0).routes == {}
     assert bench.merged() == "IN{}"
     assert bench.sends(UP)[0] == (271, "BLOCK(S,{a}) + TO_IN(G,{})")
+
+
+def test_a_restarted_agent_tells_no_upstream_port_anything():
+    bench, second = Bench(), 5
+    bench.proxy.add_port(second, PortOptions("upstream"))
+    bench.take(bench.proxy.port_up(second, Link((Network.parse("10.5.0.2/24"),)), 0.0))
+    bench.now = 0.0
+    bench.proxy.restore(D1, address("G"), "exclude", [], [], 0.0)
+    bench.routes = {(address("G"), None): B1}
+    assert [each.port for each in bench.proxy.upstream(0.0)] == [UP, second]
+    bench.hear(1.0, D1, "IS_EX(G,{}) + ALLOW(S,{a})")
+    bench.run(10.0)
+    assert bench.sends(UP) == bench.sends(second) == [(1, "ALLOW(S,{a})"), (1.5, "ALLOW(S,{a})")]
 
 
 def test_nothing_is_restored_on_a_port_that_is_down_or_upstream():

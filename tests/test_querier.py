@@ -118,6 +118,15 @@ def test_t08_a_second_leave_changes_nothing_while_the_first_is_checked():
     assert bench.sends(D1) == [(0, "Q(G) S=0"), (1, "Q(G) S=0")]
 
 
+def test_all_that_one_message_leaves_is_asked_for():
+    bench = Bench()
+    bench.hear(-10.0, D1, "IS_EX(G,{}) + IS_EX(G2,{}) + ALLOW(S,{a})")
+    bench.until(0.0)
+    bench.hear(0.0, D1, "TO_IN(G,{}) + TO_IN(G2,{}) + BLOCK(S,{a})")
+    assert bench.sends(D1) == [(0, "Q(G) S=0"), (0, "Q(G2) S=0"), (0, "Q(S,{a}) S=0")]
+    assert bench.run(2.0).routes == {}
+
+
 def test_a_leave_after_an_answer_is_checked_anew():
     bench = excluding(200.0)
     bench.hear(0.0, D1, "TO_IN(G,{})")
@@ -163,9 +172,10 @@ def test_e02_a_higher_address_changes_nothing():
     packet = bytes.fromhex("46c0002400004000010238a2c0a80ac8e0000001940400001164e95f00000000053c0000")
     before = bench.proxy.deadline
     assert bench.receive(10.0, D1, packet) == [Notice(D1, "querier_conflict", parse_address(HIGHER))]
-    assert bench.receive(20.0, D1, packet) == []                    # people were told a moment ago
+    assert bench.receive(20.0, D1, packet) == []                    # people were told less than a minute ago
     assert bench.proxy.deadline == before
-    assert bench.receive(75.0, D1, packet) == [Notice(D1, "querier_conflict", parse_address(HIGHER))]
+    assert bench.receive(69.9, D1, packet) == []
+    assert bench.receive(70.0, D1, packet) == [Notice(D1, "querier_conflict", parse_address(HIGHER))]
     assert bench.proxy.querier(D1).querier
     bench.hear(80.0, D1, "IS_EX(G,{})")
     assert bench.state() == "EXCLUDE X={} Y={} GT=270"
@@ -256,7 +266,9 @@ def test_the_lowest_of_several_queriers_is_shown_while_it_is_heard():
     bench.ask(20.0, D1, Query(interval=60.0), LOWER)
     bench.ask(100.0, D1, Query(interval=100.0), "192.168.10.50")
     assert bench.proxy.querier(D1).address == parse_address(LOWER)
-    bench.ask(200.0, D1, Query(), "192.168.10.50")
+    bench.ask(144.9, D1, Query(), "192.168.10.50")
+    assert bench.proxy.querier(D1).address == parse_address(LOWER)
+    bench.ask(145.0, D1, Query(), "192.168.10.50")          # twice its 60 s and half of 10 s later
     assert bench.proxy.querier(D1).address == parse_address("192.168.10.50")
 
 
@@ -376,7 +388,8 @@ def test_a_group_that_a_later_record_wants_is_not_asked_for():
 
 
 def crowd(count: int, **options) -> Bench:
-    bench = Bench(ports=(D1,), **options)
+    bench = Bench(ports=())
+    bench.add(D1, DE, **options)
     bench.run(-1.0)
     for number in range(count):
         bench.hear(-1.0, D1, f"TO_EX(239.2.0.{number},{{}})")
@@ -415,15 +428,29 @@ def test_a_leave_that_waits_is_asked_about_once():
     assert len(bench.sends(D1)) == 24
 
 
-def test_what_waits_is_forgotten_with_the_election_or_the_group():
-    bench = crowd(12, specific_query_rate=10.0)
-    leave_all(bench, 12)
+def lose(bench: Bench) -> None:
     bench.ask(0.0, D1, Query(), "192.168.10.0")             # no host has this address
     assert bench.proxy.querier(D1).querier
-    bench.take(bench.proxy.port_up(D1, Link((Network.parse("192.168.10.100/24"),)), 0.0))
     bench.ask(0.0, D1, Query(), LOWER)
+    assert not bench.proxy.querier(D1).querier
+
+
+def move(bench: Bench) -> None:
+    bench.take(bench.proxy.port_up(D1, Link((Network.parse("192.168.10.5/24"),)), 0.0))
+
+
+@pytest.mark.parametrize("change", [lose, move])
+def test_what_waits_is_forgotten_when_the_election_is_another(change):
+    bench = crowd(12, specific_query_rate=10.0)
+    leave_all(bench, 12)
+    assert bench.proxy.deadline == 0.1
+    change(bench)
+    assert bench.proxy.deadline == 1.0                      # the repetitions of what was asked
     bench.run(30.0)
     assert len(bench.proxy.groups(30.0)) == 2
+
+
+def test_what_waits_is_forgotten_with_its_group():
     bench = crowd(12, specific_query_rate=10.0)
     leave_all(bench, 12)
     lists = AccessList(deny=(Entry.parse("239.2.0.10/31"),))

@@ -157,6 +157,16 @@ def test_a_refused_host_makes_the_group_blind_until_it_is_deleted():
     assert leaves(bench, 5.0)
 
 
+def test_a_group_that_ends_gives_its_room_back():
+    bench = Bench(ports=(D1,), max_groups=1, max_hosts=4).run(0.0)
+    listed = ",".join(f"10.98.0.{number}" for number in range(1, 41))
+    assert Room(4, 1).free < 2 * 40
+    for at, group in ((0.0, "G"), (300.0, "G2"), (600.0, "G3")):
+        bench.hear(at, D1, f"ALLOW({group},{{{listed}}})")
+        assert len(bench.proxy.hosts(at)) == 1
+    assert bench.proxy.counters(D1)["limit_reached"] == 0
+
+
 def test_refused_sources_make_the_group_blind_as_well():
     bench = quick(max_sources=1)
     bench.hear(0.0, D1, "ALLOW(G,{a,b})", H1)
@@ -358,6 +368,25 @@ def test_a_port_tracks_no_more_than_its_room():
     assert sum(tracked) == HOSTS_PER_GROUP + 1
     assert not groups[0].hear(1, MAC, TO_EX, frozenset({1, 2}), 0.0, GMI, 9, room)
     assert room.free == 1
+
+
+def test_a_host_may_fill_the_room_to_the_last_place():
+    tracked, room = Hosts(), Room(9, 0)
+    assert tracked.hear(1, MAC, ALLOW, frozenset({1}), 0.0, GMI, 9, room)
+    assert tracked.hear(1, MAC, ALLOW, frozenset(range(1, 9)), 0.0, GMI, 9, room)
+    assert (room.free, tracked.size, tracked.is_complete(0.0)) == (0, 9, True)
+    assert not tracked.hear(1, MAC, ALLOW, frozenset({9}), 0.0, GMI, 9, room)
+    assert (room.free, tracked.size, tracked.is_complete(0.0)) == (9, 0, False)
+
+
+def test_what_ends_at_this_moment_is_over():
+    tracked, room = Hosts(), Room(9, 9)
+    tracked.hear(1, MAC, ALLOW, frozenset({7}), 0.0, 10.0, 9, room)
+    tracked.hear(1, MAC, BLOCK, frozenset({8}), 10.0, 20.0, 9, room)
+    assert len(tracked) == 0
+    tracked.hear(2, MAC, TO_EX, frozenset({7}), 0.0, 10.0, 9, room)
+    tracked.hear(2, MAC, BLOCK, frozenset({8}), 10.0, 20.0, 9, room)
+    assert len(tracked) == 0
 
 
 def test_who_wants_nothing_is_not_tracked():
