@@ -238,12 +238,16 @@ def check(bench: Bench) -> None:
 
 # Ports
 
+def add_upstream(bench: Bench, port: int, **options) -> None:
+    bench.proxy.add_port(port, PortOptions("upstream", **options))
+    bench.take(bench.proxy.port_up(port, Link((Network.parse("10.5.0.2/24"),)), bench.now))
+
+
 def test_several_upstreams_are_all_told():
     bench, second, both = Bench(), 5, "TO_EX(G,{}) + TO_EX(G2,{})"
     bench.hear(-100.0, D1, both)
     bench.run(0.0)
-    bench.proxy.add_port(second, PortOptions("upstream"))
-    bench.take(bench.proxy.port_up(second, Link((Network.parse("10.5.0.2/24"),)), 0.0))
+    add_upstream(bench, second)
     assert bench.sends(second) == [(0, both)]
     bench.hear(1.0, D1, "ALLOW(S,{a})")
     bench.run(2.0)
@@ -420,8 +424,7 @@ def test_a_restarted_agent_goes_on_as_if_nothing_had_happened():
 
 def test_a_restarted_agent_tells_no_upstream_port_anything():
     bench, second = Bench(), 5
-    bench.proxy.add_port(second, PortOptions("upstream"))
-    bench.take(bench.proxy.port_up(second, Link((Network.parse("10.5.0.2/24"),)), 0.0))
+    add_upstream(bench, second)
     bench.now = 0.0
     bench.proxy.restore(D1, address("G"), "exclude", [], [], 0.0)
     bench.routes = {(address("G"), None): B1}
@@ -484,8 +487,7 @@ def test_every_upstream_is_told_what_it_admits():
     other = 5
     bench = Bench(ports=(D1, D2))
     bench.add(UP, access=access(deny=["239.1.1.2"]))
-    bench.proxy.add_port(other, PortOptions("upstream", access=access(allow=["10.99.0.1,239.0.0.0/8", "239.1.1.2"])))
-    bench.take(bench.proxy.port_up(other, Link((Network.parse("10.5.0.2/24"),)), bench.now))
+    add_upstream(bench, other, access=access(allow=["10.99.0.1,239.0.0.0/8", "239.1.1.2"]))
     bench.hear(0.0, D1, "TO_EX(G,{}) + TO_EX(G2,{})")
     bench.hear(1.0, D2, "ALLOW(G,{a,b})")
     wants = {(each.port, each.group): (each.mode, each.sources) for each in bench.proxy.upstream(1.0)}
@@ -689,6 +691,17 @@ def test_a_static_membership_upstream_is_joined_there():
     assert bench.merged() == "IN{a}"
 
 
+def test_a_static_membership_upstream_is_joined_nowhere_else():
+    bench, second = Bench(), 5
+    bench.run(0.0)
+    add_upstream(bench, second)
+    bench.take(bench.proxy.set_static(UP, static("G"), 0.0))
+    bench.run(10.0)
+    bench.take(bench.proxy.set_static(UP, frozenset(), 10.0))
+    assert bench.run(20.0).sends(UP)[::2] == [(0, "TO_EX(G,{})"), (10, "TO_IN(G,{})")]
+    assert bench.sends(second) == []
+
+
 def test_what_is_never_tracked_or_not_admitted_is_not_joined_by_configuration_either():
     bench = Bench(ports=())
     bench.add(UP)
@@ -853,8 +866,7 @@ def test_a_removed_port_takes_its_groups_along_at_once():
 
 def test_a_new_upstream_port_hears_of_very_many_groups_in_several_calls():
     bench, second = crowd(), 5
-    bench.proxy.add_port(second, PortOptions("upstream"))
-    bench.take(bench.proxy.port_up(second, Link((Network.parse("10.5.0.2/24"),)), 0.0))
+    add_upstream(bench, second)
     in_steps(bench)
     assert told(bench, second) == MANY
     assert told(bench, UP) == 0
