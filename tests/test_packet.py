@@ -213,7 +213,15 @@ def test_frame_padding_is_not_part_of_the_message():
     )
     assert len(frame) == 60
     assert downstream(frame[14:]) == Received(H1, G, JOIN, ("report_v2",))
-    assert downstream(frame[14:-14] + b"\xff" * 14).message == JOIN
+    for padding in (b"\xff" * 14, b"padding"):          # the first is nothing to a checksum, the second is
+        assert downstream(frame[14:-14] + padding).message == JOIN
+
+
+def test_a_padded_query_keeps_its_version():
+    """Its length tells it: 8 octets and zeros would be one of version 3."""
+    for query in (Query(version=1), Query(G, version=2)):
+        packet = from_h1(G if query.group else ALL_SYSTEMS, encode_query(query))
+        assert downstream(packet + bytes(60 - 14 - len(packet))).message.version == query.version
 
 
 @pytest.mark.parametrize(
