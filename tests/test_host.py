@@ -243,6 +243,18 @@ def test_h12_version_2_knows_only_joining_and_leaving():
     assert host.packets[-1].hex() == "46c00020000040000102fa130a000002e0000002940400001700f8fcef010101"
 
 
+def test_h12_joining_is_told_as_often_as_the_robustness_says():
+    host = Upstream(parameters=Parameters(robustness=3), igmp_version=2).want(0.0, "EX{}")
+    assert host.run(100.0).sent == [(0, "v2 Report(G)"), (5, "v2 Report(G)"), (10, "v2 Report(G)")]
+
+
+def test_h14_a_version_3_report_of_another_silences_nothing():
+    host = Upstream(igmp_version=2).want(0.0, "EX{}")
+    host.hear(1.0, packet_of("TO_EX(G,{})", "10.0.0.7"))
+    assert host.host.was_last_reporter(address("G"))
+    assert host.run(100.0).sent == [(0, "v2 Report(G)"), (5, "v2 Report(G)")]
+
+
 def test_h14_another_members_report_silences_ours():
     host = Upstream().has(G="EX{}").hear(0.0, V2).want(0.0, "EX{}")
     host.hear(3.0, bytes.fromhex("46c00020000040000102ea0e0a000007ef010101940400001600f9fcef010101"))

@@ -799,6 +799,16 @@ def test_one_call_ends_no_more_groups_than_its_limit():
     assert told(bench) == MANY
 
 
+def test_ports_that_are_due_at_once_share_the_limit_of_a_call():
+    bench = Bench().run(0.0)
+    records = [GroupRecord(RecordType.CHANGE_TO_EXCLUDE, FIRST + number) for number in range(100)]
+    for port in (D1, D2):
+        bench.receive(0.0, port, encode(parse_address(SPEAKERS[port]), V3_ROUTERS, encode_report(records)))
+    bench.until(270.0)
+    bench.take(bench.proxy.expire(270.0, 50))
+    assert [bench.proxy.group_count(port) for port in (D1, D2)] == [75, 75]
+
+
 def test_an_answer_of_very_many_groups_takes_several_calls():
     bench = crowd()
     bench.ask(0.0, UP, Query())

@@ -526,7 +526,7 @@ def test_c05_the_mode_steps_down_when_the_version_1_host_is_gone():
         (0, "v1 Report(G)", "EXCLUDE X={} Y={} GT=270", 1, ""),
         (200, "v2 Report(G)", "EXCLUDE X={} Y={} GT=270", 1, ""),
         (259.9, "", "EXCLUDE X={} Y={} GT=210.1", 1, ""),
-        (260.1, "", "EXCLUDE X={} Y={} GT=209.9", 2, ""),
+        (260, "", "EXCLUDE X={} Y={} GT=210", 2, ""),
         (261, "Leave(G)", "EXCLUDE X={} Y={} GT=2", 2, "Q(G) S=0"),
         (264, "", "none", 2, ""),
     ])

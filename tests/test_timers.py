@@ -87,6 +87,13 @@ def test_a_million_refreshes_of_one_timer_cost_no_memory():
     assert len(queue._heap) == 1
 
 
+def test_setting_the_same_moment_again_costs_nothing():
+    queue = TimerQueue()
+    for _ in range(9):
+        queue.set(1, 270.0)
+    assert len(queue._heap) == 1
+
+
 def test_lowering_and_raising_for_ever_keeps_the_heap_small():
     queue = TimerQueue()
     for now in range(100_000):
