@@ -147,8 +147,12 @@ def is_closed(reading: int) -> bool:
 
 TESTS = Path(__file__).parent
 NEWBORN = [sys.executable, "-P", "-m", "forwarder.process"]
-PLACES = [str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
-INSTALLED = {**os.environ, "PYTHONPATH": os.pathsep.join(PLACES)}
+
+
+def environment() -> dict[str, str]:
+    """Of a process that finds the modules beside this one."""
+    places = [str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
 
 
 @contextmanager
@@ -158,7 +162,7 @@ def newborn(parent: int = 0, nice: int = 0, **options):
     ours.settimeout(30.0)
     command = [*NEWBORN, str(nice), "newborn", str(theirs.fileno()), str(parent or os.getpid())]
     with theirs:
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=INSTALLED, text=True, **options)
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment(), text=True, **options)
     with ours, process:
         try:
             yield ours, process
@@ -227,7 +231,7 @@ def test_a_child_ends_with_its_parent_whether_it_has_begun_or_not(begun):
     ours.settimeout(30.0)
     with ours, theirs:
         command = [sys.executable, "-c", PARENT, str(theirs.fileno()), *NEWBORN]
-        parent = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.PIPE, env=INSTALLED)
+        parent = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.PIPE, env=environment())
         theirs.close()
         if begun:
             started(ours)
