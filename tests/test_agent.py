@@ -23,7 +23,7 @@ from forwarder.state.routes import RouteKey
 from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, RouteSettings, Settings
 from forwarder.state.snapshot import SnapshotWriter
 from forwarder.supervisor.children import Process
-from forwarder.supervisor.shared import Shared
+from forwarder.supervisor.shared import AGENT, Shared
 from igmp.link import parse_address
 from igmp.messages import GroupRecord, Query, RecordType, Report, decode, encode_report
 from igmp.packet import encode
@@ -75,10 +75,14 @@ class Life:
         self.looks += 1
         return time.monotonic()
 
-    def publish(self, settings: Settings, ports: tuple[Port, ...], added: Added | None = None) -> None:
+    def publish(
+        self, settings: Settings, ports: tuple[Port, ...], added: Added | None = None, unheard: bool = False
+    ) -> None:
+        """`unheard`: the bell has not rung yet."""
         generation = self._configuration.sequence + 1
         self._configuration.publish(Configuration(generation, settings, ports, added or Added()).to_json())
-        self.shared.ring()
+        if not unheard:
+            self.shared.ring()
 
     def begin(self) -> None:
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -301,6 +305,25 @@ def test_a_port_that_comes_later_has_its_turn():
             await life.hear(3)
 
     live(Life(), use)
+
+
+def test_a_port_is_lent_with_the_configuration_that_names_it_whether_its_bell_was_heard_or_not():
+    async def use(life: Life) -> None:
+        life.publish(SETTINGS, (*PORTS, port(3)), unheard=True)
+        life.lend(port(3))
+        assert (await life.hear(3, Query)).group == 0
+
+    live(Life(), use)
+
+
+def test_what_was_published_before_it_began_is_taken_over_without_a_bell():
+    life = Life(replace(SETTINGS, route=(RouteSettings(group="239.9.9.9"),)), ports=())
+    assert ringing(life.shared.wake[AGENT]) == 1
+
+    async def use(life: Life) -> None:
+        assert [kind for _, kind in life.rows().values()] == ["block"]
+
+    live(life, use)
 
 
 def test_the_counters_of_all_ports_are_published_however_many():

@@ -73,9 +73,10 @@ def test_a_socket_that_came_before_its_port_is_kept_for_it(ports, descriptor):
     assert held(ours)
 
 
-def test_a_socket_that_was_lent_for_an_interface_of_the_past_is_let_go(ports, descriptor):
+@pytest.mark.parametrize("generation", [2, 4])
+def test_a_socket_that_was_lent_for_an_interface_of_the_past_is_let_go(ports, descriptor, generation):
     number, ours = descriptor
-    ports.lend((1, 2, 11), number, 2)
+    ports.lend((1, 2, 11), number, generation)
     ports.configure(Configuration(4, SETTINGS, (port(0, 1, 10), port(1, 2, 12))))
     assert not held(ours)
 

@@ -150,6 +150,39 @@ def test_a_row_is_written_again_when_an_index_gets_another_owner():
     assert {row.key.group: row.stamp for row in shared.reader.rows()} == {G: 7, G + 1: 1}
 
 
+def test_a_row_is_written_again_if_any_of_its_ports_has_another_owner_and_not_for_those_beside_it():
+    shared = Shared()
+    publisher = shared.publisher()
+    rows = {key(): StaticRow(0b110, "static"), key(G + 1): StaticRow(0b100, "static")}
+    publisher.set_static(rows)
+    publisher.generation = 7
+    publisher.assign(port(D1, "tap7", assigned=7))
+    publisher.set_static(rows)
+    assert {row.key.group: row.stamp for row in shared.reader.rows()} == {G: 7, G + 1: 1}
+
+
+def test_all_that_is_no_longer_said_goes_and_may_be_said_again():
+    shared = Shared()
+    publisher = shared.publisher()
+    rows = {key(G + at): StaticRow(0b100, "static") for at in range(3)}
+    publisher.set_static(rows)
+    publisher.set_static({})
+    assert shared.rows() == {}
+    publisher.set_static(rows)
+    assert shared.rows() == dict.fromkeys(rows, (0b100, "static"))
+
+
+def test_a_source_is_taken_back_as_excluded_only_where_its_row_says_other_than_the_groups():
+    shared = Shared()
+    first = shared.publisher()
+    for source, ports in ((None, 0b010), (S, 0b010), (S + 1, 0b100)):
+        first.route(Route(G, source, ports))
+    proxy = listening()
+    shared.publisher().restore(proxy, D1, (), 0.0)
+    [taken_back] = proxy.groups(0.0)
+    assert (str(taken_back.mode), taken_back.sources, taken_back.excluded_sources) == ("exclude", (), (S + 1,))
+
+
 def test_a_restarted_agent_keeps_the_static_rows_and_learns_only_the_others():
     shared = Shared()
     first = shared.publisher()

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from forwarder.supervisor.children import Process
 from forwarder.supervisor.shared import AGENT, API
 from forwarder.supervisor.supervisor import HANDLED, LONGEST_WORDS, Supervisor
 
+TESTS = Path(__file__).parent
 WORKER = "mcfwd-worker-0"
 SETTINGS = Settings(
     interface=(InterfaceSettings(name="eth0", role="upstream"), InterfaceSettings(name="eth1")),
@@ -390,6 +392,31 @@ def test_links_that_cannot_be_seen_are_looked_at_again_in_a_while(caplog):
         assert life.roles[0].popen.polls - polls < 200
 
     live(script)
+
+
+TOLD = """
+import os, signal
+from dataclasses import replace
+from test_supervisor_run import SETTINGS, live
+from forwarder.state.settings import IgmpSettings
+def script(life):
+    life.until_complete()
+    life.file = replace(SETTINGS, igmp=IgmpSettings(robustness=3))
+    os.kill(os.getpid(), signal.SIGHUP)
+    life.until(lambda: life.published().settings.igmp.robustness == 3)
+live(script)
+"""
+
+
+def test_the_service_manager_is_told_when_we_are_ready_reload_and_end(tmp_path):
+    places = [str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    around = {**os.environ, "NOTIFY_SOCKET": f"{tmp_path}/manager", "PYTHONPATH": os.pathsep.join(places)}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"{tmp_path}/manager")
+        manager.setblocking(False)
+        subprocess.run([sys.executable, "-c", TOLD], env=around, check=True, timeout=60.0)
+        told = [manager.recv(100) for _ in range(4)]
+    assert told == [b"READY=1", b"RELOADING=1", b"READY=1", b"STOPPING=1"]
 
 
 # --- what a process does first ---
