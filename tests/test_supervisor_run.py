@@ -140,6 +140,9 @@ class Life:
         kind = message["type"]
         if kind == "start":
             role.name, role.descriptors = message["name"], descriptors
+        else:
+            for descriptor in descriptors.values():
+                os.close(descriptor)
         role.heard.append(message)
         self.log.append((role.name, kind))
         if kind == "stop":
@@ -148,6 +151,13 @@ class Life:
             control.send(role.channel, {"type": "here"})
             if role.name not in self.silent:
                 self.say_ready(role.name)
+
+    def close(self) -> None:
+        self.listening.close()
+        for role in self.roles:
+            role.channel.close()
+            for descriptor in role.descriptors.values():
+                os.close(descriptor)
 
     def say_ready(self, name: str) -> None:
         self.silent.discard(name)
@@ -203,6 +213,7 @@ def live(script: Callable[[Life], None], end: int = signal.SIGTERM) -> Life:
     finally:
         life.over.set()
         player.join()
+        life.close()
         signal.set_wakeup_fd(-1)
         for number, handler in former.items():
             signal.signal(number, handler)
