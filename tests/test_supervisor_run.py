@@ -248,9 +248,11 @@ def test_ports_are_lent_as_their_sockets_are_opened():
         life.until_complete()
         lent = [message["port"] for message in life.role(WORKER).heard if message["type"] == "port"]
         assert lent == [message["port"] for message in life.role(AGENT).heard if message["type"] == "port"] == [0, 1]
+        assert life.published().generation == 1
         del life.watch.links["eth1"]
         life.watch.ring()
         life.until(lambda: life.published().ports[1].state == "missing")
+        assert life.published().generation == 2
         life.watch.links["eth1"] = link("eth1", 99)
         life.watch.ring()
         for name in (WORKER, AGENT):
@@ -273,6 +275,7 @@ def test_changes_are_made_or_refused_in_words():
         done = {"refusal": None, "words": ""}
         assert life.ask({"type": "add", "noun": "routes", "row": ROUTE}) == done
         assert [route.group for route in life.published().routes] == ["239.1.1.1"]
+        assert life.published().generation == 2
         refused = life.ask({"type": "add", "noun": "routes", "row": ROUTE})
         assert refused["refusal"] == "exists"
         assert refused["words"].startswith("route 239.1.1.1 from eth0 exists already")
