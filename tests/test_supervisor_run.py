@@ -37,15 +37,17 @@ ROUTE = {"group": "239.1.1.1", "source": None, "upstream": "eth0", "downstreams"
 
 
 class AtOnce(Opener):
-    """Opens what it is asked to as soon as it is heard; `fault` is raised instead."""
+    """Opens what it is asked to as soon as it is heard, but for `held`; `fault` is raised instead."""
 
     fault: Exception | None = None
+    held = False
 
     def open(self, port, promiscuous, blocks) -> None:
         if self.fault:
             raise self.fault
         super().open(port, promiscuous, blocks)
-        self.finish()
+        if not self.held:
+            self.finish()
 
     def __call__(self, sizes, bell, super_frames) -> "AtOnce":
         """Their descriptors are all the bell's, which can be lent."""
@@ -190,9 +192,9 @@ class Life:
         return Configuration.from_json(SnapshotReader(self.role(WORKER).descriptors["configuration"]).poll())
 
 
-def live(script: Callable[[Life], None], end: int = signal.SIGTERM) -> Life:
+def live(script: Callable[[Life], None], end: int = signal.SIGTERM, life: Life | None = None) -> Life:
     """`script` while a supervisor runs that a signal ends."""
-    life, failures = Life(), []
+    life, failures = life or Life(), []
     former = {number: signal.getsignal(number) for number in HANDLED}
 
     def played() -> None:
@@ -241,6 +243,21 @@ def test_the_api_begins_when_the_data_path_serves_and_a_spare_when_all_are_ready
         assert caplog.messages[-1] == "ready: eth0 (upstream, up), eth1 (downstream, up)"
 
     live(script)
+
+
+def test_the_api_does_not_begin_while_ports_are_being_opened():
+    life = Life()
+    life.opener.held = True
+
+    def script(life: Life) -> None:
+        life.until(lambda: {(WORKER, "ready"), (AGENT, "ready")} <= {*life.log})
+        polls = life.roles[0].popen.polls
+        life.until(lambda: life.roles[0].popen.polls > polls + 3)       # three turns later
+        assert (API, "start") not in life.log
+        life.opener.finish()
+        life.until(lambda: (API, "start") in life.log)
+
+    live(script, life=life)
 
 
 def test_ports_are_lent_as_their_sockets_are_opened():
