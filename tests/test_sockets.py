@@ -1,9 +1,12 @@
 """A port's sockets: what they fit, and one of several rings in the place of another."""
 
+import os
 from dataclasses import fields, replace
 
+from forwarder.lab.wait import wait_for
 from forwarder.state.ports import Port
-from forwarder.state.settings import InterfaceSettings
+from forwarder.state.settings import DataplaneSettings, InterfaceSettings
+from forwarder.supervisor.ports import PortOpener
 from forwarder.supervisor.sockets import PortSockets, key_of
 
 PORT = Port(3, 7, "eth1", "downstream", InterfaceSettings(name="eth1"), 11)
@@ -27,3 +30,30 @@ def test_one_ring_takes_the_place_of_another():
         ("new", "second", "third"), ("first", "new", "third"), ("first", "second", "new"),
     ]  # fmt: skip
     assert opened.rings == ("first", "second", "third")
+
+
+def test_all_that_could_not_be_opened_is_told_of_and_may_be_tried_again():
+    """Interfaces that do not exist: an error for whoever may open packet sockets and for who may not."""
+    bell = os.eventfd(0, os.EFD_NONBLOCK)
+    opener = PortOpener(DataplaneSettings(), bell, True)
+    ports = [replace(PORT, index=index, ifindex=(1 << 30) + index) for index in range(3)]
+    for _ in range(2):
+        for each in ports:
+            opener.open(each, False)
+        assert opener.busy
+        rung: list[int] = []
+        wait_for(lambda rung=rung: rung.append(ringing(bell)) or sum(rung) == len(ports), 30.0, "all of them")
+        failed: dict[object, Exception] = {}
+        assert opener.done(failed.__setitem__) == []
+        assert {*failed} == {key_of(each) for each in ports}
+        assert all(isinstance(error, OSError) for error in failed.values())
+        assert not opener.busy
+    opener.shutdown()
+    os.close(bell)
+
+
+def ringing(bell: int) -> int:
+    try:
+        return os.eventfd_read(bell)
+    except BlockingIOError:
+        return 0
