@@ -36,11 +36,11 @@ def obstacles(settings: Settings, links: Links) -> list[str]:
 
 
 def explain(
-    settings: Settings, links: Links, privileged: bool | None = None, default: str | None = None
+    settings: Settings, links: Links, privileged: bool | None = None, default: str | None = None, children: str = ""
 ) -> list[str]:
     """The lines that say what would run; `privileged` None asks the system for CAP_NET_RAW.
 
-    `default` is the interface of the default route, the way to remote sources.
+    `default` is the interface of the default route, the way to remote sources; `children` says who they would be.
     """
     _, ports = Assignment(settings.dataplane.max_ports).updated(settings, links, 1)
     if privileged is None:
@@ -50,6 +50,7 @@ def explain(
         "static routes": map(_route, settings.route),
         "timers": _timers(settings, ports),
         "memory": _memory(settings, ports),
+        "processes": [children] if children else [],
         "control socket": [settings.control.socket or default_socket_path()],
         "warnings": [*_warnings(settings, ports, links, privileged), *_direction(ports, default)],
     }

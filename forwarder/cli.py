@@ -112,11 +112,13 @@ def run(
 
     settings = _configured(load)
     from forwarder.client import default_socket_path
-    from forwarder.supervisor import run as supervise
+    from forwarder.process.user import Trial
 
-    with _plain_errors():
+    with _plain_errors(), Trial(settings.process.user) as trial:
+        from forwarder.supervisor import run as supervise  # takes about as long as the trial beside it
+
         path = settings.control.socket or default_socket_path()
-        raise SystemExit(supervise(settings, load, path, log_level.value))
+        raise SystemExit(supervise(settings, load, path, log_level.value, trial.result))
 
 
 @app.command()
@@ -146,15 +148,17 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
     from forwarder.config import load
 
     settings = _configured(lambda: load(file, [], [], None))
-    from forwarder.check import default_interface, explain, obstacles
-    from forwarder.supervisor.link_watch import current_links
+    from forwarder.process.user import Trial
 
-    with _plain_errors():
+    with _plain_errors(), Trial(settings.process.user) as trial:
+        from forwarder.check import default_interface, explain, obstacles
+        from forwarder.supervisor.link_watch import current_links
+
         links = current_links()
         reasons = obstacles(settings, links)
         if reasons:
             _fail("\n".join(f"{file}: {reason}" for reason in reasons), EXIT_CONFIGURATION)
-        lines = explain(settings, links, default=default_interface())
+        lines = explain(settings, links, default=default_interface(), children=trial.result().words)
         print(f"{file}: would run", *lines, sep="\n", flush=True)
 
 

@@ -21,6 +21,7 @@ from typing import Any, get_args, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from forwarder import rules
+from forwarder.process import user
 from forwarder.rules import Problem, quote
 from forwarder.state.settings import InterfaceSettings, ProfileName, Role, Settings
 
@@ -66,6 +67,8 @@ def load(
         problems += [(_within(place, key), text) for key, text in rules.of_interface(interface)]
     if not ambiguous:
         problems += [(f"{where}: {key}", text) for key, text in rules.of_settings(settings)]
+    if text := user.problem(settings.process.user):
+        problems.append((f"{where}: process.user", f"{quote(settings.process.user)} {text}"))
     _raise(problems)
     return settings
 

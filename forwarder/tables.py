@@ -130,6 +130,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "processes": (
         Column("process", _text("name"), style="bold"),
         Column("pid", _text("pid"), 0, True),
+        Column("user", lambda row: row.get("user") or "-", 3),
         Column("uptime", lambda row: duration(row["uptime"]), 0, True),
         Column("restarts", _text("restarts"), 1, True),
         Column("last heartbeat", lambda row: duration(row["heartbeat"]), 2, True),
@@ -197,12 +198,13 @@ def _widths(cells: dict[Column, list[str]]) -> dict[Column, int]:
 
 def _stats(stats: Row, width: int) -> RenderableType:
     frames = stats["frames_per_batch"]
-    faults = stats.get("faults", 0)
+    faults, kept = stats.get("faults", 0), stats.get("user_kept")
     lines = (
         f"mcfwd {stats['version']}, up {duration(stats['uptime'])}",
         f"{count(stats['flows'])} of {count(stats['max_flows'])} flows, {_ring_memory(stats)} ring memory",
         f"{count(stats['batches'])} batches of {'-' if frames is None else f'{frames:.1f}'} frames",
         *([f"{count(faults)} faults of the supervisor; its log says which"] if faults else []),
+        *([f"the children are no other user: {kept}"] if kept else []),
     )
     degraded = [(row["interface"], row["reason"]) for row in stats.get("degraded", ())]
     return Group(*map(Text, lines), _with_notes(degraded, _table(COLUMNS["processes"], stats["processes"], width)))

@@ -56,7 +56,7 @@ KEYS = {
     "upstream": "interface group mode sources version",
     "stats": (
         "version uptime processes flows max_flows ring_memory ring_memory_used ready degraded batches"
-        " frames_per_batch faults"
+        " frames_per_batch faults user_kept"
     ),
 }
 
@@ -228,16 +228,17 @@ def test_rows_of_a_port_that_is_gone_are_left_out():
 
 def test_stats_measure_heartbeats_and_batches():
     processes = {"version": "1.0", "started": 10.0, "processes": [
-        {"name": "mcfwd", "pid": 1, "started": 10.0, "restarts": 0},
-        {"name": "mcfwd-agent", "pid": 2, "started": 15.0, "restarts": 3},
-    ]}  # fmt: skip
+        {"name": "mcfwd", "pid": 1, "user": "root", "started": 10.0, "restarts": 0},
+        {"name": "mcfwd-agent", "pid": 2, "user": "nobody", "started": 15.0, "restarts": 3},
+    ], "kept": "no user was free"}  # fmt: skip
     stats = views.stats(processes, {"mcfwd-agent": 19.5}, DataplaneSettings(), views.Load(3, 4, 10), 20.0)
     assert set(stats) == set(KEYS["stats"].split())
     assert (stats["uptime"], stats["flows"], stats["batches"], stats["frames_per_batch"]) == (10.0, 3, 4, 2.5)
     assert (stats["ready"], stats["ring_memory_used"], stats["degraded"]) == (False, 0, [])
     own, agent = stats["processes"]
     assert own["heartbeat"] is None
-    assert agent == {"name": "mcfwd-agent", "pid": 2, "uptime": 5.0, "restarts": 3, "heartbeat": 0.5}
+    assert agent == {"name": "mcfwd-agent", "pid": 2, "user": "nobody", "uptime": 5.0, "restarts": 3, "heartbeat": 0.5}
+    assert (own["user"], stats["user_kept"]) == ("root", "no user was free")
 
 
 def test_stats_say_whether_ports_are_served_and_which_are_not():
@@ -384,7 +385,7 @@ def descriptors() -> dict[str, int]:
     }
     settings = Settings(interface=tuple(each.settings for each in PORTS))
     snapshot.SnapshotWriter(own["configuration"]).publish(Configuration(1, settings, PORTS).to_json())
-    row = {"name": "mcfwd-worker-0", "pid": 4, "started": 1.0, "restarts": 0}
+    row = {"name": "mcfwd-worker-0", "pid": 4, "user": "nobody", "started": 1.0, "restarts": 0}
     snapshot.SnapshotWriter(own["processes"]).publish({"version": "0", "started": 1.0, "processes": [row]})
     RouteWriter(own["routes"]).set(RouteKey(GROUP), 0b10, "learned", 1)
     MembershipWriter(own["membership"]).assign(1, 1)
@@ -441,7 +442,7 @@ def test_what_all_workers_have_done_is_added_up():
     flow(worker.flows, 5)
     MembershipWriter(lent["membership"]).beat(3 * SECOND)
     segment.Segment(lent["segment"], writable=True).words[0] = 2 * SECOND
-    rows = [{"name": f"mcfwd-{name}", "pid": 4, "started": 1.0, "restarts": 0}
+    rows = [{"name": f"mcfwd-{name}", "pid": 4, "user": "nobody", "started": 1.0, "restarts": 0}
             for name in ("agent", "api", "worker-0", "worker-1")]  # fmt: skip
     snapshot.SnapshotWriter(lent["processes"]).publish({"version": "0", "started": 1.0, "processes": rows})
     segments = Segments(lent, lambda: 10 * SECOND)

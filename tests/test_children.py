@@ -37,7 +37,7 @@ def test_a_child_that_is_killed_is_reaped_and_its_channel_closed(process):
 
 PLACES = """
 import os, sys
-from forwarder.supervisor.children import environment
+from forwarder.process.launch import environment
 found = environment()
 print(found["PYTHONPATH"], found["OPENBLAS_NUM_THREADS"], found["KEPT"])
 """

@@ -48,8 +48,8 @@ ANSWERS: dict[str, Any] = {
     "upstream": [{"interface": "eth0", "group": "232.1.1.1", "mode": "include", "sources": ["10.0.0.7"], "version": 3}],
     "stats": {
         "version": "0.1.0", "uptime": 61.0, "flows": 1, "max_flows": 65536, "ring_memory": 160 << 20, "batches": 3,
-        "frames_per_batch": 1.7, "faults": 0,
-        "processes": [{"name": "mcfwd", "pid": 7, "uptime": 61.0, "restarts": 0, "heartbeat": None}],
+        "frames_per_batch": 1.7, "faults": 0, "user_kept": "CAP_SETUID is missing",
+        "processes": [{"name": "mcfwd", "pid": 7, "user": "root", "uptime": 61.0, "restarts": 0, "heartbeat": None}],
     },
 }  # fmt: skip
 
@@ -154,7 +154,8 @@ def test_check_explains(tmp_path):
     file.write_text(ROLES)
     done = mcfwd("check", str(file))
     assert done.returncode == 0
-    for words in ("would run", "absent-down", "general query every 125 s", "receive rings", "will be waited for"):
+    for words in ("would run", "absent-down", "general query every 125 s", "receive rings", "will be waited for",
+                  "processes:\n  children "):  # fmt: skip
         assert words in done.stdout
 
 

@@ -62,6 +62,13 @@ def test_link_local_sources_are_said_by_port(tmp_path):
         load(written(tmp_path, ROLES + 'link_local_sources = "yes"\n'), [], [], None)
 
 
+@pytest.mark.parametrize("name", ["nobody", "daemon", ""])
+def test_the_user_of_the_children(tmp_path, name):
+    settings = load(written(tmp_path, f'{ROLES}[process]\nuser = "{name}"\n'), [], [], None)
+    assert settings.process.user == name
+    assert Settings.from_json(settings.to_json()) == settings
+
+
 def test_the_socket_option_wins_over_the_file(tmp_path):
     path = written(tmp_path, ROLES + '[control]\nsocket = "/run/a"\n')
     assert load(path, [], [], None).control.socket == "/run/a"
@@ -90,6 +97,10 @@ def test_a_problem_names_file_key_and_what_is_wrong(tmp_path):
         (ROLES + "igmp_version = 4\n", "interface[1].igmp_version: should be 'auto', 1, 2 or 3, not 4 (eth1)"),
         ("igmp = 3\n" + ROLES, "igmp: should be a table, not 3"),
         ('[interface]\nname = "eth0"\n', "interface: should be a list of tables: write [[interface]]"),
+        (ROLES + "[process]\nuser = 65534\n", "process.user: should be text in quotes, not 65534"),
+        (ROLES + "[process]\nuser = true\n", "process.user: should be text in quotes, not true"),
+        (ROLES + f"[process]\nuser = '{'x' * 257}'\n", "process.user: is longer than 256 characters"),
+        (ROLES + '[process]\ngroup = "x"\n', "process.group: unknown key"),
         (ROLES + '[dataplane]\nring_memory = "lots"\n', 'dataplane.ring_memory: should be a size such as "160MiB"'),
         (ROLES + '[dataplane]\nring_memory = "1kB"\n', "dataplane.ring_memory: should be at least 1048576, not 1000"),
         ('mode = "switch"\n' + ROLES, "mode: should be 'proxy', not \"switch\""),
@@ -130,6 +141,8 @@ def test_wrong_shapes(tmp_path, text, expected):
         (ROLES + '[[interface]]\nname = "eth0:1"\n', 'interface[2].name: "eth0:1" is an alias address'),
         (ROLES + '[[interface]]\nname = "sixteen-letters!"\n', "interface[2].name: is longer than 15 characters"),
         (ROLES + '[[interface]]\nname = "eth2"\n[dataplane]\nmax_ports = 2\n', "dataplane.max_ports: 2 is less"),
+        (ROLES + '[process]\nuser = "no-such-user"\n', 'process.user: "no-such-user" is no user of this system'),
+        (ROLES + '[process]\nuser = "root"\n', 'process.user: "root" is uid 0, which children must not be'),
         (ROLES + f'[control]\nsocket = "/{"x" * 107}"\n', "control.socket: a socket path has 1 to 107 bytes"),
     ],
 )

@@ -12,10 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from lacks import is_root
 
+from forwarder.lab.mcfwd import public_python
 from forwarder.lab.wait import wait_for
-from forwarder.process import control, privileges
+from forwarder.process import control, launch, privileges
 from forwarder.process.control import MAX_DESCRIPTORS, MAX_MESSAGE, MessageError
+
+needs_user = pytest.mark.skipif(not is_root(), reason="becoming another user needs root")
+needs_python = pytest.mark.skipif(public_python() is None, reason="no Python of this version that any user may run")
 
 
 @pytest.fixture
@@ -299,11 +304,54 @@ def test_children_find_our_packages_when_the_directory_that_we_were_started_in_i
     place = tmp_path / "place"
     place.mkdir()
     code = ("import os, sys; sys.path.insert(0, sys.argv[1]); "
-            "from forwarder.supervisor.children import environment; before = environment(); "
+            "from forwarder.process.launch import environment; before = environment(); "
             "os.rmdir(os.getcwd()); print(environment() == before, before['PYTHONPATH'].split(os.pathsep)[-1])")
     options = {"cwd": place, "env": {**os.environ, "PYTHONPATH": os.curdir}}
     result = subprocess.run([sys.executable, "-c", code, os.getcwd()], capture_output=True, text=True, **options)
     assert result.stdout == f"True {place}\n"
+
+
+def output_of(code: str) -> str:
+    """What an interpreter prints that any user may run, where there is one."""
+    python, environment = public_python() or (sys.executable, {})
+    done = subprocess.run([python, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True,
+                          timeout=60.0, check=False)  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout
+
+
+@needs_user
+@needs_python
+def test_children_become_our_real_user_for_good_and_we_do_not(tmp_path):
+    """Without a capability: we keep what is ours to read, they have nothing of it, and end when we say so."""
+    (tmp_path / "secret").touch(0o600)
+    code = f"""
+import os, subprocess
+from forwarder.process import launch, privileges
+os.setgroups([0, 4])
+privileges.lend(65534, 65533)
+privileges.keep_only(None)
+print(os.getresuid(), os.getresgid(), os.getgroups(), open({str(tmp_path / "secret")!r}).read())
+code = "import os; print(os.getresuid(), os.getresgid(), os.getgroups(), flush=True); os.read(0, 1)"
+child = launch.start(["-c", code + "; import signal; signal.pause()"], stdout=subprocess.PIPE)
+print(child.stdout.readline().decode(), end="")
+child.kill()
+print(child.wait())
+"""
+    assert output_of(code).splitlines() == [
+        "(65534, 0, 0) (65533, 0, 0) [] ", "(65534, 65534, 65534) (65533, 65533, 65533) []", "-9",
+    ]  # fmt: skip
+
+
+def test_where_there_is_one_user_no_other_is_asked_for():
+    with launch.start(["-c", "import os; print(os.getresuid(), os.getcwd())"], stdout=subprocess.PIPE) as child:
+        assert child.communicate()[0].decode().strip() == f"{os.getresuid()} /"
+
+
+def test_nobody_may_look_into_a_child():
+    code = ("import ctypes, os; from forwarder.process import privileges; privileges.shed(os.getppid()); "
+            "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))")     # PR_GET_DUMPABLE
+    assert output_of(code) == "0\n"
 
 
 def test_a_channel_with_a_high_number_gets_a_low_one():

@@ -7,6 +7,7 @@ from forwarder.state.settings import (
     DataplaneSettings,
     IgmpSettings,
     InterfaceSettings,
+    ProcessSettings,
     RouteSettings,
     Settings,
 )
@@ -33,8 +34,8 @@ DATAPLANE = {
 def test_defaults():
     for settings, expected in (
         (InterfaceSettings(name="eth0"), INTERFACE), (IgmpSettings(), IGMP), (DataplaneSettings(), DATAPLANE),
-        (ControlSettings(), {"socket": None}), (RouteSettings(group="239.1.1.1"), {"source": None, "upstream": None,
-                                                                                  "downstreams": ()}),
+        (ControlSettings(), {"socket": None}), (ProcessSettings(), {"user": None}),
+        (RouteSettings(group="239.1.1.1"), {"source": None, "upstream": None, "downstreams": ()}),
     ):  # fmt: skip
         found = asdict(settings)
         assert {name: found[name] for name in expected} == expected

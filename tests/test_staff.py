@@ -10,13 +10,14 @@ import subprocess
 import pytest
 
 from forwarder.process import control
+from forwarder.process.launch import describe
 from forwarder.state.membership import MembershipWriter
 from forwarder.state.segment import Segment
 from forwarder.state.settings import DataplaneSettings
 from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.standing import Standing
 from forwarder.state.worker_segment import HEARTBEAT, WorkerSegment
-from forwarder.supervisor.children import LONGEST_BACKOFF, SHORT_LIFE, START, Child, Process, describe
+from forwarder.supervisor.children import LONGEST_BACKOFF, SHORT_LIFE, START, Child, Process
 from forwarder.supervisor.guard import Guard
 from forwarder.supervisor.shared import AGENT, API, Shared
 from forwarder.supervisor.staff import LATE, SPARE_RETRY, Staff

@@ -345,7 +345,8 @@ def test_a_reload_takes_over_what_is_not_fixed_and_keeps_what_was_added(caplog):
         life.until(lambda: life.published().settings.igmp.robustness == 3)
         assert life.published().settings == replace(other, dataplane=SETTINGS.dataplane)
         assert [route.group for route in life.published().routes] == ["239.1.1.1"]
-        assert "[dataplane] and [control] are fixed at start; their changes need a restart" in caplog.messages
+        [said] = [each for each in caplog.messages if "fixed at start" in each]
+        assert said == "[dataplane], [control] and [process] are fixed at start; their changes need a restart"
         life.file = SETTINGS
         assert life.ask({"type": "reload"}) == {"refusal": None, "words": ""}
         assert life.published().settings == SETTINGS

@@ -281,6 +281,7 @@ def stats(
         "batches": load.batches,
         "frames_per_batch": round(load.frames / load.batches, 1) if load.batches else None,
         "faults": processes.get("faults", 0),
+        "user_kept": processes.get("kept"),     # why the children are no other user than who started us
     }
 
 
@@ -298,6 +299,7 @@ def _process(process: Row, heartbeat: float | None, now: float) -> Row:
     return {
         "name": process["name"],
         "pid": process["pid"],
+        "user": process["user"],
         "uptime": _seconds(now - process["started"]),
         "restarts": process["restarts"],
         "heartbeat": _seconds(max(now - heartbeat, 0.0)) if heartbeat else None,

@@ -14,8 +14,7 @@ from forwarder.process import privileges
 def main() -> None:
     """Shed, then become the module."""
     nice, module, parent = int(sys.argv[1]), sys.argv[2], int(sys.argv[4])
-    privileges.die_with(parent)
-    privileges.keep_only(None)
+    privileges.shed(parent)
     os.nice(nice)
     del sys.argv[1:3]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,7 +1,7 @@
-"""What every child does first: drop everything, name itself, wait to be told what it is.
+"""What every child does once its imports are done: it names itself and waits to be told what it is.
 
-A child is started as `python -m forwarder.<child> CONTROL PARENT`: the number of its control socket, and the
-supervisor's process id. Its imports are done by the time it asks for its start message, so a spare waits ready.
+It was started by way of `forwarder.process`, which left it without privileges, and has the number of its control socket
+as its first argument. A spare waits here.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from forwarder.process import control, logs, privileges
+from forwarder.process import control, logs
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,11 @@ class Start:
 
 
 def bootstrap(name: str) -> Start:
-    """Become the unprivileged child `name`; returns once the supervisor has said what to do."""
-    channel_number, parent = int(sys.argv[1]), int(sys.argv[2])
-    privileges.die_with(parent)
-    privileges.keep_only(None)
-    privileges.die_with(parent)
+    """Become the child `name`; returns once the supervisor has said what to do."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     setproctitle(name)
-    channel = socket.socket(fileno=lowest(channel_number))
+    channel = socket.socket(fileno=lowest(int(sys.argv[1])))
     received = control.receive(channel)
     if received is None:
         raise SystemExit(0)

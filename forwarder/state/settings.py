@@ -124,6 +124,13 @@ class ControlSettings(Table):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSettings(Table):
+    """`[process]`: who the children are where root starts mcfwd; None is nobody, empty whoever starts it."""
+
+    user: Annotated[str, MaxLen(256)] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(Table):
     """The whole configuration."""
 
@@ -133,6 +140,7 @@ class Settings(Table):
     route: tuple[RouteSettings, ...] = ()
     dataplane: DataplaneSettings = field(default_factory=DataplaneSettings)
     control: ControlSettings = field(default_factory=ControlSettings)
+    process: ProcessSettings = field(default_factory=ProcessSettings)
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, as `from_json` takes them."""
@@ -150,6 +158,7 @@ class Settings(Table):
             route=tuple(route_from_json(each) for each in plain["route"]),
             dataplane=DataplaneSettings(**plain["dataplane"]),
             control=ControlSettings(**plain["control"]),
+            process=ProcessSettings(**plain["process"]),
         )
 
 

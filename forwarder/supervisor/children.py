@@ -5,19 +5,15 @@ silent for longer than STALL (START until it is ready) is killed, and reaped bef
 """
 
 import logging
-import os
-import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from forwarder.process import control
+from forwarder.process import control, launch
+from forwarder.process.launch import describe
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +23,6 @@ ANSWER = 2.0    # seconds a process that has done its imports has to say that it
 SHORT_LIFE = 10.0
 LONGEST_BACKOFF = 30.0
 REAP = 1.0      # seconds
-ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}     # numpy is used without linear algebra: no threads, no buffers for them
-
-
-@cache
-def environment() -> dict[str, str]:
-    """That of a child: it finds our packages where we did, also in a checkout that is not installed.
-
-    As of the first child: the directory that relative places are relative to may be gone by the time of the next.
-    """
-    ours, path = Path(__file__).parents[2], os.environ.get("PYTHONPATH", "")
-    places = [place and os.path.abspath(place) for place in path.split(os.pathsep)] if path else []
-    if ours.name not in ("site-packages", "dist-packages"):     # found anyhow, and behind the standard library
-        places.insert(0, str(ours))
-    found = {"PYTHONPATH": os.pathsep.join(places)} if places else {}
-    return {**os.environ, **ENVIRONMENT, **found}
 
 
 @dataclass(slots=True)
@@ -58,12 +39,11 @@ class Process:
         OSError where there is no process or descriptor to be had.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        arguments = [str(nice), module, str(theirs.fileno()), str(parent)]
-        command = [sys.executable, "-P", "-m", "forwarder.process", *arguments]  # -P: no modules of this directory
+        number = theirs.fileno()
         try:
             with theirs:
-                popen = subprocess.Popen(
-                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd="/", env=environment()
+                popen = launch.start(
+                    ["-m", "forwarder.process", str(nice), module, str(number), str(parent)], pass_fds=[number]
                 )
         except BaseException:
             ours.close()
@@ -155,16 +135,6 @@ class Child:
         """Whether a child that was told to start has been silent for too long, counted from `since` at the earliest."""
         limit = ANSWER if self.waited and not self.here else STALL if self.ready else START
         return self.begun and self.silence(now, since) > limit
-
-
-def describe(status: int) -> str:
-    """An exit status in words."""
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return f"killed by {signal.Signals(-status).name}"
-    except ValueError:      # a real-time signal: only the first and the last have names
-        return f"killed by signal {-status}"
 
 
 def _when(delay: float) -> str:

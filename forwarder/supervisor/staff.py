@@ -14,12 +14,14 @@ from importlib.metadata import version
 from typing import Any
 
 from forwarder.process import control
+from forwarder.process.launch import describe
+from forwarder.process.user import name_of
 from forwarder.state import standing
 from forwarder.state.membership import MembershipReader
 from forwarder.state.segment import Segment
 from forwarder.state.snapshot import SnapshotWriter
 from forwarder.state.worker_segment import HEARTBEAT, WorkerSegment
-from forwarder.supervisor.children import Child, Process, describe
+from forwarder.supervisor.children import Child, Process
 from forwarder.supervisor.guard import Guard
 from forwarder.supervisor.ports import Ports
 from forwarder.supervisor.shared import AGENT, API, WORKER, Shared
@@ -37,16 +39,19 @@ Starter = Callable[[str, int, int], Process]    # module, our process id, nicene
 
 
 class Staff:
-    """All children; `answer` is asked what the API process asks of the supervisor."""
+    """All children; `answer` is asked what the API process asks of the supervisor, `kept`: why they are our user's."""
 
     def __init__(
         self, shared: Shared, ports: Ports, listener: int, selector: selectors.BaseSelector, log_level: str,
         answer: Answer, guard: Guard, starter: Starter = Process.start, clock: Callable[[], float] = time.monotonic,
+        kept: str | None = None,
     ) -> None:
         self._shared, self._ports, self._selector = shared, ports, selector
         self._log_level, self._answer, self._guard = log_level, answer, guard
         self._starter, self._clock = starter, clock
         self._version = version("mcfwd")    # now: the package may be replaced or removed while we run
+        self._us, self._them = (name_of(uid) for uid in (os.geteuid(), os.getuid()))
+        self._kept = kept
         self._processes = SnapshotWriter(shared.processes)
         self._children = _roles(shared, listener)
         self._spare: Process | None = None
@@ -213,12 +218,13 @@ class Staff:
 
     def _publish(self) -> None:
         rows = [
-            {"name": child.name, "pid": child.process.popen.pid, "started": child.started, "restarts": child.restarts}
+            {"name": child.name, "pid": child.process.popen.pid, "user": self._them, "started": child.started,
+             "restarts": child.restarts}
             for child in self._children.values()
             if child.process is not None
-        ]
-        own = {"name": "mcfwd", "pid": os.getpid(), "started": self._started, "restarts": 0}
-        value = {"version": self._version, "started": self._started, "faults": self._guard.faults}
+        ]  # fmt: skip
+        own = {"name": "mcfwd", "pid": os.getpid(), "user": self._us, "started": self._started, "restarts": 0}
+        value = {"version": self._version, "started": self._started, "faults": self._guard.faults, "kept": self._kept}
         shown, ports = self._to_be_shown(), standing.to_json(self._ports.standings(self._waiting()))
         sockets = {"ready": self.serves(), "ring_memory": self._ports.ring_memory, "ports": ports}
         self._processes.publish({**value, **sockets, "processes": [own, *rows]})

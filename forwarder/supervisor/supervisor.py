@@ -19,6 +19,7 @@ from setproctitle import setproctitle
 
 from forwarder import rules
 from forwarder.process import logs, privileges
+from forwarder.process.user import Children
 from forwarder.state.ports import Added
 from forwarder.state.settings import Settings
 from forwarder.supervisor import changes, listener
@@ -46,8 +47,10 @@ NAMED = 64              # ports in a line of the log
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
-def run(settings: Settings, load: Callable[[], Settings], socket_path: str, log_level: str) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit status of `mcfwd run`."""
+def run(
+    settings: Settings, load: Callable[[], Settings], socket_path: str, log_level: str, choose: Callable[[], Children]
+) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit status of `mcfwd run`. `choose` says who the children are."""
     _open_standard_descriptors()
     logs.configure(log_level, "mcfwd")
     if not privileges.has_capability(privileges.CAP_NET_RAW):
@@ -69,17 +72,27 @@ def run(settings: Settings, load: Callable[[], Settings], socket_path: str, log_
         reason = "another instance answers there" if isinstance(error, listener.SocketInUse) else error.strerror
         log.error("control socket %s: %s", socket_path, reason)
         return EXIT_CANNOT_CREATE
-    privileges.keep_only(privileges.CAP_NET_RAW)
-    logs.detach()
-    _raise_descriptor_limit()
-    setproctitle("mcfwd")
     try:
-        return Supervisor(settings, load, watch, listening, log_level).run()
+        children = choose()
+        _give_up_privileges(children)
+        logs.detach()
+        _raise_descriptor_limit()
+        setproctitle("mcfwd")
+        return Supervisor(settings, load, watch, listening, log_level, kept=children.reason).run()
     except OSError as error:    # before its loop runs: descriptors, memory or threads that are not to be had
         log.error("cannot start: %s", error)
         return EXIT_UNAVAILABLE
     finally:
         listener.release(listening, socket_path)
+
+
+def _give_up_privileges(children: Children) -> None:
+    """Once and for good: the children's user becomes our real one, CAP_NET_RAW stays, nothing else does."""
+    if children.user is not None:
+        privileges.lend(children.user.uid, children.user.gid)
+    privileges.keep_only(privileges.CAP_NET_RAW)
+    missed = children.user is None and children.wanted and os.getuid() == 0
+    log.log(logging.WARNING if missed else logging.INFO, "%s", children.words)
 
 
 def _open_standard_descriptors() -> None:
@@ -118,15 +131,17 @@ class Supervisor:
 
     def __init__(
         self, settings: Settings, load: Callable[[], Settings], watch: LinkWatch, listening: socket.socket,
-        log_level: str, opener: MakeOpener = PortOpener, starter: Starter = Process.start,
+        log_level: str, opener: MakeOpener = PortOpener, starter: Starter = Process.start, kept: str | None = None,
     ) -> None:
+        """`kept`: why the children are no other user than we, if they are not."""
         self._load, self._watch = load, watch
         shared = Shared(settings.dataplane)
         self._ports = Ports(settings, shared, watch, opener)
         self._selector = selectors.DefaultSelector()
         self._guard = Guard(time.monotonic)
         self._staff = Staff(
-            shared, self._ports, listening.fileno(), self._selector, log_level, self._answer, self._guard, starter
+            shared, self._ports, listening.fileno(), self._selector, log_level, self._answer, self._guard, starter,
+            kept=kept,
         )
         self._looks = Looks(self._guard, watch.rang, self._ports.refresh)
         self._started = time.monotonic()
@@ -250,14 +265,14 @@ class Supervisor:
         try:
             settings = self._load()
             self._looks.look(time.monotonic())  # nobody told us of links that did not matter until now
-            taken = replace(settings, dataplane=former.dataplane, control=former.control)
+            taken = replace(settings, dataplane=former.dataplane, control=former.control, process=former.process)
             problem = _never_works(settings, self._ports.links) or _never_fits(taken)
         except Exception as error:  # whatever is wrong with the file, the running configuration stays
             problem = str(error)
         if problem:
             raise changes.RefusedError(changes.Reason.CONFIGURATION, problem)
         if taken != settings:
-            log.warning("[dataplane] and [control] are fixed at start; their changes need a restart")
+            log.warning("[dataplane], [control] and [process] are fixed at start; their changes need a restart")
         self._configure(taken, changes.still_added(self._ports.added, taken))
         log.info("reloaded")
 

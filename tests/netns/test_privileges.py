@@ -1,6 +1,14 @@
-"""What mcfwd may: CAP_NET_RAW in the supervisor alone, as any user, also in a user namespace of its own."""
+"""What mcfwd may: CAP_NET_RAW in the supervisor alone, as any user, also in a user namespace of its own.
+
+And who its children are: nobody, where mcfwd may give them that user and it can read what they run.
+"""
 
 import os
+import pwd
+import signal
+import subprocess
+import sys
+import sysconfig
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,11 +20,14 @@ from forwarder.lab.mcfwd import NOBODY, Mcfwd, exit_code, public_python
 from forwarder.lab.namespaces import Namespace
 from forwarder.lab.programs import Receiver, Sender
 from forwarder.lab.topology import LINK
+from forwarder.lab.wait import wait_for
 
 GROUP = "239.1.1.1"
 SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
 NET_RAW = 1 << 13
 SUPERVISOR, CHILD = (0, NET_RAW, NET_RAW, 0), (0, 0, 0, 0)
+SETS_IDS = "-all,+net_raw,+setuid,+setgid"      # and neither CAP_KILL nor CAP_DAC_OVERRIDE
+AS_IN_A_CONTAINER = ("setpriv", f"--inh-caps={SETS_IDS}", f"--bounding-set={SETS_IDS}", "--pdeathsig=TERM")
 NO_NET_RAW = ("setpriv", "--inh-caps=-all", "--bounding-set=-net_raw")
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--pdeathsig=TERM")
 IN_USER_NAMESPACE = (*AS_NOBODY, "unshare", "--user", "--map-root-user", "--net")
@@ -28,8 +39,11 @@ needs_python = pytest.mark.skipif(public_python() is None, reason="no Python of 
 
 def status(pid: int) -> dict[str, str]:
     """Fields of /proc/PID/status."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return status_of(Path(f"/proc/{pid}/status"))
+
+
+def status_of(path: Path) -> dict[str, str]:
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in path.read_text().splitlines())}
 
 
 def capabilities(pid: int) -> tuple[int, ...]:
@@ -39,6 +53,11 @@ def capabilities(pid: int) -> tuple[int, ...]:
 
 def name_of(pid: int) -> str:
     return status(pid)["Name"]
+
+
+def threads(pid: int) -> list[dict[str, str]]:
+    """Fields of the status of each thread."""
+    return [status_of(task / "status") for task in Path(f"/proc/{pid}/task").iterdir()]
 
 
 def complete(children: dict[int, str], unnamed: str) -> dict[int, str]:
@@ -52,6 +71,14 @@ def assert_only_the_supervisor_is_privileged(mcfwd: Mcfwd) -> None:
     assert capabilities(supervisor) == SUPERVISOR
     assert [(name_of(pid), capabilities(pid)) for pid in below if capabilities(pid) != CHILD] == []
     assert {status(pid)["NoNewPrivs"] for pid in (supervisor, *below)} == {"1"}
+
+
+def assert_children_are(mcfwd: Mcfwd, uid: int, gid: int) -> None:
+    """All four, with all their threads and whatever their place in credentials(7); groups there are none."""
+    assert_only_the_supervisor_is_privileged(mcfwd)
+    for pid in mcfwd.children():
+        for thread in threads(pid):
+            assert [set(thread[key].split()) for key in ("Uid", "Gid", "Groups")] == [{str(uid)}, {str(gid)}, set()]
 
 
 def assert_forwards(receiver: Namespace, source: Namespace) -> None:
@@ -75,6 +102,7 @@ def test_it_runs_as_an_ordinary_user_with_net_raw_alone(lab, start_mcfwd):
     assert users == {str(NOBODY)}
     assert_only_the_supervisor_is_privileged(mcfwd)
     assert_forwards(lab.receivers[0], lab.source)
+    assert_stays(mcfwd, "nobody (uid 65534)", "CAP_SETUID and CAP_SETGID are missing")
     assert mcfwd.stop() == 0
     assert "Traceback" not in mcfwd.read_log()
 
@@ -132,7 +160,7 @@ def test_it_runs_in_a_user_namespace_that_an_ordinary_user_made(stack, tmp_path)
     source, receiver = wire(stack, router)
     mcfwd.wait_for(lambda _: {row["state"] for row in mcfwd.show("interfaces")} == {"up"}, 10.0, "ports up")
     assert_forwards(receiver, source)
-    assert_only_the_supervisor_is_privileged(mcfwd)
+    assert_stays(mcfwd, "root (uid 0)", "becoming that user as nobody is refused (Operation not permitted)")
     assert "Traceback" not in mcfwd.read_log()
 
 
@@ -152,3 +180,167 @@ def test_without_net_raw_it_ends_with_the_words_that_grant_it(lab):
     for words in ("--cap-add NET_RAW", "AmbientCapabilities=CAP_NET_RAW", "setpriv --ambient-caps +net_raw"):
         assert words in output
     assert "Traceback" not in output
+
+
+# who the children are
+
+
+def account(name: str = "nobody") -> tuple[int, int]:
+    entry = pwd.getpwnam(name)
+    return entry.pw_uid, entry.pw_gid
+
+
+@pytest.fixture
+def start_public(lab, start_mcfwd):
+    """Starts mcfwd as root with a Python that any user may run."""
+    python, environment = public_python() or pytest.skip("no Python of this version that any user may run")
+
+    def start(*arguments, **options):
+        return start_mcfwd(lab, *arguments, python=python, **{"environment": environment, **options})
+
+    return start
+
+
+@needs_user
+@pytest.mark.parametrize("prefix", [(), AS_IN_A_CONTAINER], ids=["root", "NET_RAW, SETUID and SETGID"])
+def test_children_of_root_are_nobody(lab, start_public, prefix):
+    mcfwd = start_public(prefix=prefix)
+    assert_children_are(mcfwd, *account())
+    uids = {thread["Uid"] for thread in threads(mcfwd.process.pid)}
+    assert uids == {"\t".join(map(str, (NOBODY, 0, 0, 0)))}     # real: whose processes it may end; effective: files
+    assert "children run as nobody" in mcfwd.read_log()
+    stats = mcfwd.show("stats")
+    assert [row["user"] for row in stats["processes"]] == ["root", "nobody", "nobody", "nobody"]
+    assert stats["user_kept"] is None
+    assert_forwards(lab.receivers[0], lab.source)
+    assert os.stat(mcfwd.socket).st_uid == os.stat(mcfwd.socket).st_gid == 0
+    assert os.stat(mcfwd.socket).st_mode & 0o777 == 0o660
+    assert mcfwd.stop() == 0
+    assert not os.path.exists(mcfwd.socket)
+    assert [words for words in ("Traceback", "failed while") if words in mcfwd.read_log()] == []
+
+
+@needs_user
+def test_whoever_takes_a_childs_place_is_nobody_too(lab, start_public):
+    mcfwd = start_public(prefix=AS_IN_A_CONTAINER)
+    for name in ("mcfwd-worker-0", "mcfwd-agent", "mcfwd-api"):
+        mcfwd.wait_replaced(name, mcfwd.kill(name))
+        assert_children_are(mcfwd, *account())
+    links.delete(lab.router, "down0")
+    lab.connect(0)
+    mcfwd.wait_for(lambda _: mcfwd.interface("down0")["state"] == "up")
+    assert_forwards(lab.receivers[0], lab.source)
+
+
+@needs_user
+def test_a_child_of_another_user_that_stands_still_is_killed(start_public):
+    mcfwd = start_public(prefix=AS_IN_A_CONTAINER)
+    children = mcfwd.wait_for(lambda _: complete(mcfwd.children(), "mcfwd"), 10.0, "the spare")
+    pid = mcfwd.kill("mcfwd-worker-0", signal.SIGSTOP)
+    mcfwd.wait_replaced("mcfwd-worker-0", pid)
+    assert_gone([pid])
+    children = mcfwd.wait_for(lambda _: complete(mcfwd.children(), "mcfwd"), 10.0, "the spare")
+    mcfwd.kill("mcfwd-agent", signal.SIGSTOP)
+    assert mcfwd.stop() == 0
+    assert_gone(children)
+    assert "failed while" not in mcfwd.read_log()
+
+
+@needs_user
+def test_children_of_another_user_end_with_the_supervisor(start_public, stack, lab):
+    mcfwd = start_public(prefix=AS_IN_A_CONTAINER)
+    children = mcfwd.wait_for(lambda _: complete(mcfwd.children(), "mcfwd"), 10.0, "the spare")
+    mcfwd.stop(number=signal.SIGKILL)
+    assert_gone(children)
+    assert os.path.exists(mcfwd.socket)
+    again = start_public(prefix=AS_IN_A_CONTAINER, socket_path=mcfwd.socket)
+    assert_children_are(again, *account())
+    assert again.stop() == 0
+    assert not os.path.exists(mcfwd.socket)
+
+
+@needs_user
+def test_what_only_root_can_read_is_reloaded(lab, start_public, tmp_path):
+    file = tmp_path / "mcfwd.toml"
+    file.touch(0o600)
+    tmp_path.chmod(0o700)
+    file.write_text('[[interface]]\nname = "down1"\nthreshold = 3\n')
+    mcfwd = start_public("-c", str(file), prefix=AS_IN_A_CONTAINER)
+    file.write_text('[process]\nuser = "daemon"\n')
+    os.kill(mcfwd.process.pid, signal.SIGHUP)
+    mcfwd.wait_for(lambda _: "reloaded" in mcfwd.read_log(), 5.0, "the reload")
+    assert "[process] are fixed at start" in mcfwd.read_log()
+    assert mcfwd.request("POST", "/v1/reload", {})[0] == 201
+    mcfwd.wait_replaced("mcfwd-agent", mcfwd.kill("mcfwd-agent"))
+    assert_children_are(mcfwd, *account())
+
+
+@needs_user
+def test_another_user_can_be_named_or_none(start_public, tmp_path):
+    file = tmp_path / "mcfwd.toml"
+    file.write_text('[process]\nuser = "daemon"\n')
+    mcfwd = start_public("-c", str(file))
+    assert_children_are(mcfwd, *account("daemon"))
+    assert mcfwd.stop() == 0
+    file.write_text('[process]\nuser = ""\n')
+    mcfwd = start_public("-c", str(file))
+    assert {status(pid)["Uid"] for pid in mcfwd.pids.values()} == {"0\t0\t0\t0"}
+    assert_stays(mcfwd, "root (uid 0)", "[process] has an empty user")
+
+
+@needs_user
+def test_packages_that_the_user_cannot_read_leave_the_children_root(lab, start_public, tmp_path):
+    """As in a virtual environment below a home directory."""
+    closed = tmp_path / "closed"
+    closed.mkdir(0o700)
+    for package in ("forwarder", "igmp"):
+        (closed / package).symlink_to(Path(__file__).parents[2] / package)
+    path = os.pathsep.join([str(closed), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    mcfwd = start_public(environment={"PYTHONPATH": path}, prefix=("env", "--chdir=/"))
+    file = closed / "forwarder/process/user.py"
+    assert_stays(mcfwd, "root (uid 0)", f"nobody cannot run what a child runs (PermissionError: [Errno 13] Permission "
+                                        f"denied: '{file}')")  # fmt: skip
+    assert_forwards(lab.receivers[0], lab.source)
+
+
+@needs_user
+def test_an_interpreter_that_the_user_cannot_execute_leaves_the_children_root(lab, start_mcfwd, tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(0o700)
+    python = closed / "python"
+    python.symlink_to(sys.executable)
+    (closed / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
+    places = os.pathsep.join(filter(None, sys.path))
+    mcfwd = start_mcfwd(lab, python=str(python), environment={"PYTHONPATH": places})
+    assert_stays(mcfwd, "root (uid 0)", f"executing {python} as nobody is refused (Permission denied)")
+
+
+@needs_user
+def test_no_process_of_their_user_can_look_into_children(start_public):
+    """The packet sockets that they are lent would be anybody's otherwise."""
+    mcfwd = start_public()
+    code = "import os, sys; [os.listdir(f'/proc/{pid}/fd') for pid in sys.argv[1:2]]"
+    for pid in (os.getpid(), mcfwd.process.pid, *mcfwd.children()):
+        command = [*AS_NOBODY, "/usr/bin/python3", "-c", code, str(pid)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20.0, check=False)
+        assert "PermissionError" in done.stderr
+
+
+def assert_gone(pids) -> None:
+    wait_for(lambda: not any(map(lives, pids)), 10.0, f"the end of {pids}")
+
+
+def lives(pid: int) -> bool:
+    """Whether it has not ended; who has to reap it may take its time."""
+    try:
+        return not status(pid)["State"].startswith("Z")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def assert_stays(mcfwd: Mcfwd, who: str, reason: str) -> None:
+    assert_only_the_supervisor_is_privileged(mcfwd)
+    [line] = [line for line in mcfwd.read_log().splitlines() if "children stay" in line]
+    assert f"children stay {who}, without capabilities: " in line
+    assert reason in line
+    assert reason in mcfwd.show("stats")["user_kept"]

@@ -14,10 +14,9 @@ from itertools import cycle, product
 from pathlib import Path
 
 import pytest
+from forwarder.lab.daemon import missing
 from refusals.page import library
 from refusals.rig import AGENT, API, SPARE, WORKER, Case, Rig
-
-from forwarder.lab.daemon import missing
 
 LANES = 4
 STORM = 5000    # signals; the socket that wakes the supervisor holds less than 300
