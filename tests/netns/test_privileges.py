@@ -25,7 +25,7 @@ from forwarder.lab.wait import wait_for
 GROUP = "239.1.1.1"
 SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
 NET_RAW = 1 << 13
-SUPERVISOR, CHILD = (0, NET_RAW, NET_RAW, 0), (0, 0, 0, 0)
+SUPERVISOR, CHILD = {(0, NET_RAW, NET_RAW, 0)}, {(0, 0, 0, 0)}
 SETS_IDS = "-all,+net_raw,+setuid,+setgid"      # and neither CAP_KILL nor CAP_DAC_OVERRIDE
 AS_IN_A_CONTAINER = ("setpriv", f"--inh-caps={SETS_IDS}", f"--bounding-set={SETS_IDS}", "--pdeathsig=TERM")
 NO_NET_RAW = ("setpriv", "--inh-caps=-all", "--bounding-set=-net_raw")
@@ -46,9 +46,9 @@ def status_of(path: Path) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in path.read_text().splitlines())}
 
 
-def capabilities(pid: int) -> tuple[int, ...]:
-    fields = status(pid)
-    return tuple(int(fields[name], 16) for name in SETS)
+def capabilities(pid: int) -> set[tuple[int, ...]]:
+    """The four sets of each thread; they are the threads' own."""
+    return {tuple(int(fields[name], 16) for name in SETS) for fields in threads(pid)}
 
 
 def name_of(pid: int) -> str:
