@@ -354,6 +354,21 @@ def test_nobody_may_look_into_a_child():
     assert output_of(code) == "0\n"
 
 
+STANDARD = """
+import os
+from forwarder.process import launch
+os.close(0)
+os.close(2)
+launch.open_standard_descriptors()
+print([os.readlink(f"/proc/self/fd/{number}") for number in (0, 2)], os.get_inheritable(0), os.get_inheritable(2))
+"""
+
+
+def test_standard_descriptors_that_are_missing_are_opened():
+    done = subprocess.run([sys.executable, "-c", STANDARD], capture_output=True, text=True, check=True)
+    assert done.stdout == "['/dev/null', '/dev/null'] True True\n"
+
+
 def test_a_channel_with_a_high_number_gets_a_low_one():
     """A worker that is started beside a thousand sockets of the supervisor's waits by select(2) all the same."""
     code = ("import fcntl, os, resource, select, socket; from forwarder.process.child import lowest; "

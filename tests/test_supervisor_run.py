@@ -453,21 +453,6 @@ def test_the_service_manager_is_told_when_we_are_ready_reload_and_end(tmp_path):
 
 # --- what a process does first ---
 
-STANDARD = """
-import os, sys
-from forwarder.supervisor import supervisor
-os.close(0)
-os.close(2)
-supervisor._open_standard_descriptors()
-print([os.readlink(f"/proc/self/fd/{number}") for number in (0, 2)], os.get_inheritable(0), os.get_inheritable(2))
-"""
-
-
-def test_standard_descriptors_that_are_missing_are_opened():
-    done = subprocess.run([sys.executable, "-c", STANDARD], capture_output=True, text=True, check=True)
-    assert done.stdout == "['/dev/null', '/dev/null'] True True\n"
-
-
 LIMIT = """
 import resource
 from forwarder.supervisor import supervisor

@@ -27,6 +27,15 @@ def environment() -> dict[str, str]:
     return {**os.environ, **ENVIRONMENT, **found}
 
 
+def open_standard_descriptors() -> None:
+    """Where we were started without some of them, the next that is opened would be taken for one."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+
+
 def start(arguments: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
     """Start `python ARGUMENTS`; `options` are those of Popen. OSError where there is no process to be had.
 

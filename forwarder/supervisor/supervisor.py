@@ -51,7 +51,6 @@ def run(
     settings: Settings, load: Callable[[], Settings], socket_path: str, log_level: str, choose: Callable[[], Children]
 ) -> int:
     """Run until SIGTERM or SIGINT; returns the exit status of `mcfwd run`. `choose` says who the children are."""
-    _open_standard_descriptors()
     logs.configure(log_level, "mcfwd")
     if not privileges.has_capability(privileges.CAP_NET_RAW):
         log.error("CAP_NET_RAW is missing. Grant it: run as root, `docker run --cap-add NET_RAW`, systemd "
@@ -66,6 +65,7 @@ def run(
     if problem := _never_works(settings, links):
         log.error("%s", problem)
         return EXIT_UNAVAILABLE
+    children = choose()     # before there is a socket: it may take a while, in which a signal ends us as we are
     try:
         listening = listener.claim(socket_path)
     except (listener.SocketInUse, OSError) as error:
@@ -73,7 +73,6 @@ def run(
         log.error("control socket %s: %s", socket_path, reason)
         return EXIT_CANNOT_CREATE
     try:
-        children = choose()
         _give_up_privileges(children)
         logs.detach()
         _raise_descriptor_limit()
@@ -93,15 +92,6 @@ def _give_up_privileges(children: Children) -> None:
     privileges.keep_only(privileges.CAP_NET_RAW)
     missed = children.user is None and children.wanted and os.getuid() == 0
     log.log(logging.WARNING if missed else logging.INFO, "%s", children.words)
-
-
-def _open_standard_descriptors() -> None:
-    """Where we were started without some of them, the next that is opened would be taken for one."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
 
 
 def _raise_descriptor_limit() -> None:

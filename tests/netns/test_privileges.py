@@ -326,6 +326,16 @@ def test_no_process_of_their_user_can_look_into_children(start_public):
         assert "PermissionError" in done.stderr
 
 
+@needs_user
+def test_the_trial_takes_no_standard_descriptor_that_is_missing(lab, start_public):
+    closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+    mcfwd = start_public(prefix=closed)
+    assert_children_are(mcfwd, *account())
+    assert_forwards(lab.receivers[0], lab.source)
+    for pid in (mcfwd.process.pid, *mcfwd.children()):
+        assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
+
+
 def assert_gone(pids) -> None:
     wait_for(lambda: not any(map(lives, pids)), 10.0, f"the end of {pids}")
 
