@@ -215,7 +215,7 @@ def reloadable(make_lab, stack: ExitStack, tmp_path):
         lines = mcfwd.read_log().count("reload")
         file.write_text(text)
         mcfwd.process.send_signal(signal.SIGHUP)
-        mcfwd.wait_for(lambda _: word in mcfwd.read_log().split("reload", lines + 1)[-1], 5.0, f"{word} after SIGHUP")
+        mcfwd.wait_for(lambda _: word in "".join(mcfwd.read_log().split("reload")[lines + 1 :]), 5.0, f"{word} said")
 
     return lab, mcfwd, reload
 
