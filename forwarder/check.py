@@ -8,7 +8,7 @@ from typing import Any
 
 import netifaces
 
-from forwarder.agent.options import options_of
+from forwarder.agent.options import options_of, parameters_of
 from forwarder.client import default_socket_path
 from forwarder.process import privileges
 from forwarder.state.ports import Port
@@ -74,7 +74,7 @@ def _interfaces(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
 
 def _port(settings: Settings, port: Port) -> Iterator[str]:
     """What is particular to one port."""
-    options = options_of(port, settings)
+    options = options_of(port, parameters_of(settings))
     if port.addresses:
         yield listed([f"{format_address(address)}/{prefix}" for address, prefix in port.addresses])
     if port.role == "upstream":
@@ -125,7 +125,7 @@ def _timers(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
     downstream = next((port for port in ports if port.role == "downstream"), None)
     if downstream is None:
         return
-    timers = options_of(downstream, settings).parameters
+    timers = parameters_of(settings)
     yield (
         f"a general query every {timers.query_interval:g} s, to be answered within {timers.query_response_interval:g} s"
         f" ({timers.startup_queries} at the start, {timers.startup_interval:g} s apart)"

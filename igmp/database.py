@@ -4,7 +4,7 @@ Rules of this file: everything costs by the ports that want something of one gro
 of ports. Routes are put out only where they differ from what was put out before.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 
 from igmp.access import AccessList
 from igmp.filter import NOTHING, Filter, Mode, include, merge, rows
@@ -39,19 +39,15 @@ class Database:
             if not ports:
                 del self._wants[group]
 
-    def merged(self, group: int, ports: Container[int] | None = None) -> Filter:
-        """What `ports` (None: all) want of `group` together."""
-        wants = self._wants.get(group)
-        if wants is None:
-            return NOTHING
-        if ports is None:
-            return merge(wants.values())
-        return merge([each for port, each in wants.items() if port in ports])
+    def adopt(self, group: int, wants: Wants) -> None:
+        """All that is wanted of `group`, of which there was nothing."""
+        if wants:
+            self._wants[group] = wants
 
-    def admitted(self, group: int, access: AccessList, ports: Container[int] | None, more: Filter) -> Filter:
+    def admitted(self, group: int, access: AccessList, ports: Container[int] | None, more: Filter = NOTHING) -> Filter:
         """The part of what `ports` (None: all) want of `group`, and of `more`, that `access` admits."""
-        wants = [each for port, each in self._wants.get(group, {}).items() if ports is None or port in ports]
-        return merge([restrict(each, group, access) for each in [*wants, more]])
+        wanted = joint(self._wants.get(group, {}), group, access, ports)
+        return merge([wanted, restrict(more, group, access)]) if more else wanted
 
     def changes(self, group: int) -> list[Route]:
         """The routes of `group` that are not as they were put out last."""
@@ -62,9 +58,34 @@ class Database:
         changed = [Route(group, source, ports) for source, ports in after.items() if before.get(source) != ports]
         return changed + [Route(group, source, 0, False) for source in before if source not in after]
 
+    def inherit(self, group: int, source: int | None, ports: int) -> None:
+        """A route that stands since before a restart."""
+        standing = self._rows.get(group)
+        if standing is None:
+            self._rows[group] = {source: ports}
+        else:
+            standing[source] = ports
+
+    def rows(self, group: int) -> Mapping[int | None, int]:
+        """The routes of `group` as they were put out last: ports (a bitmap) by source, None for any other."""
+        return self._rows.get(group, {})
+
+    def is_settled(self, group: int) -> bool:
+        """Whether `changes` has nothing to tell."""
+        return rows(self._wants.get(group, {})) == self._rows.get(group, {})
+
     def routes(self) -> list[Route]:
         """Every row that was put out and not deleted since."""
         return [Route(group, source, ports) for group, rows in self._rows.items() for source, ports in rows.items()]
+
+
+def joint(wants: Mapping[int, Filter], group: int, access: AccessList, ports: Container[int] | None) -> Filter:
+    """The part of what `ports` (None: all) want of `group` together that `access` admits, from what each wants."""
+    if ports is not None:
+        wants = {port: each for port, each in wants.items() if port in ports}
+    if access.is_open:
+        return merge(wants.values()) if wants else NOTHING
+    return merge([restrict(each, group, access) for each in wants.values()])
 
 
 def restrict(wanted: Filter, group: int, access: AccessList) -> Filter:

@@ -13,10 +13,11 @@ NOT_A_CANDIDATE = 1 << 32               # above every address: any querier wins 
 class Election:
     """The other querier of a port, if one has won."""
 
-    __slots__ = ("_configured", "_until", "parameters", "winner")
+    __slots__ = ("_configured", "_taught", "_until", "parameters", "winner")
 
     def __init__(self, configured: Parameters) -> None:
         self._configured = configured
+        self._taught = 0, 0.0                           # robustness and query interval of the winner, 0: not told
         self._until = 0.0                               # until then a higher address does not replace the winner
         self.parameters = configured                    # in force
         self.winner = 0                                 # address of the other querier, 0: none
@@ -27,10 +28,20 @@ class Election:
             return False
         if source <= self.winner or not self.winner or now >= self._until:
             self.winner = source
-            self.parameters = self._configured.adopt(query.robustness, query.interval)
+            self._taught = query.robustness, query.interval
+            self.configure(self._configured)
             self._until = now + self.parameters.other_querier_present_interval
         return True
 
+    def configure(self, configured: Parameters) -> None:
+        """Our own values are others; what the winner told stays in force (section 4.1.7)."""
+        self._configured = configured
+        self.parameters = configured.adopt(*self._taught)
+
+    def yields(self, own: int) -> bool:
+        """Whether the other querier stays, now that `own` is our address."""
+        return 0 < self.winner < (own or NOT_A_CANDIDATE)
+
     def forget(self) -> None:
         """The other querier is gone, or we start over."""
-        self.winner, self.parameters = 0, self._configured
+        self.winner, self._taught, self.parameters = 0, (0, 0.0), self._configured

@@ -3,7 +3,7 @@
 Rules of this file: pure values; INCLUDE of no sources is no membership; addresses are int.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -72,3 +72,25 @@ def rows(filters: Mapping[int, Filter]) -> dict[int | None, int]:
         for source in each.sources:
             bitmaps[source] = bitmaps.get(source, anyone) ^ 1 << port   # listed: the opposite of any other
     return bitmaps
+
+
+def filters(bitmaps: Mapping[int | None, int], ports: int) -> dict[int, Filter]:
+    """What each of `ports` (a bitmap) wants, where it wants something: the inverse of `rows`."""
+    anyone = bitmaps.get(None, 0)
+    wanted = dict.fromkeys(_bits(anyone & ports), EVERYTHING)
+    if len(bitmaps) == (None in bitmaps):
+        return wanted                                   # by far the most frequent
+    listed: dict[int, list[int]] = {}
+    for source, bitmap in bitmaps.items():
+        if source is not None:
+            for port in _bits((bitmap ^ anyone) & ports):
+                listed.setdefault(port, []).append(source)
+    return wanted | {port: (exclude if port in wanted else include)(sources) for port, sources in listed.items()}
+
+
+def _bits(bitmap: int) -> Iterator[int]:
+    """The numbers of the bits that are set, ascending."""
+    while bitmap:
+        lowest = bitmap & -bitmap
+        yield lowest.bit_length() - 1
+        bitmap ^= lowest

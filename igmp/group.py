@@ -189,8 +189,11 @@ class Group:
 
     def restrict(self, access: AccessList) -> None:
         """Let end what `access` does not admit; who wanted it is not known any more."""
-        self.timers = {source: until for source, until in self.timers.items() if access.admits(source, self.group)}
+        admitted = {source: until for source, until in self.timers.items() if access.admits(source, self.group)}
         excluding = self.filter.mode is EXCLUDE and access.admits(None, self.group)
+        if len(admitted) == len(self.timers) and excluding == (self.filter.mode is EXCLUDE):
+            return
+        self.timers = admitted
         self._become(self.filter if excluding else include(self.timers))
         self.hosts.blind()
 

@@ -31,6 +31,7 @@ class Host:
         self._up = False
         self._version = options.igmp_version or 3
         self._older_until: dict[int, float] = {}        # when the last querier of an older version will be forgotten
+        self._taught = 0, 0.0                           # robustness and query interval of the querier, 0: not told
         self._unknown: list[int] = []                   # groups that routers have not been told of
 
     @property
@@ -57,21 +58,24 @@ class Host:
             if state := self.wanted(group):
                 yield UpstreamStatus(self._port, group, state.mode, tuple(sorted(state.sources)), self._version)
 
-    def configure(self, options: PortOptions) -> None:
-        """The configuration is another one; `start` when it concerns how the port speaks."""
+    def configure(self, options: PortOptions, now: float) -> list[Said]:
+        """The configuration is another one; what queriers taught stays. All is told anew only in another version."""
         self._options = options
+        self._speaker.parameters = options.parameters.adopt(*self._taught)
+        before = self._version
+        self._switch()
+        return self._tell_all(now) if self._up and self._version != before else []
 
     def start(self, link: Link, now: float) -> list[Said]:
         """The port is up, or its address is another one: tell everything anew, in the newest version."""
         speaker = self._speaker
         speaker.link, speaker.parameters = link, self._options.parameters
-        self._up = True
+        self._up, self._taught = True, (0, 0.0)
         self._older_until.clear()
         self._unknown.clear()
         self._switch()
         self._cancel_pending()
-        self._unknown = sorted(speaker.wanted, reverse=True)
-        return self._announce(now)
+        return self._tell_all(now)
 
     def update(self, link: Link) -> None:
         """The port's MTU or networks are others; its address is not."""
@@ -137,6 +141,10 @@ class Host:
     def _voice(self) -> Newest | Older:
         return self._newest if self._version == 3 else self._older
 
+    def _tell_all(self, now: float) -> list[Said]:
+        self._unknown = sorted(self._speaker.wanted, reverse=True)
+        return self._announce(now)
+
     def _announce(self, now: float) -> list[Said]:
         """Tell of some groups that routers do not know of; the others follow in the next calls."""
         some = reversed(self._unknown[-CHUNK:])
@@ -154,7 +162,8 @@ class Host:
             speaker.timers.set(OLDER_QUERIER | query.version, until)
             self._switch()
         elif not query.group:
-            speaker.parameters = self._options.parameters.adopt(query.robustness, query.interval)
+            self._taught = query.robustness, query.interval
+            speaker.parameters = self._options.parameters.adopt(*self._taught)
         self._voice.ask(query, now)
 
     def _on_report(self, report: Report) -> None:

@@ -5,7 +5,7 @@ message. A neighbour cannot make a port keep more than its limits: what is too m
 there goes on.
 """
 
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from igmp.access import AccessList
@@ -87,14 +87,16 @@ class Memberships:
         self._room.free -= Room(before.max_hosts, before.max_groups).free
         return [] if options.access == before.access else self._restrict(options.access)
 
-    def restore(self, group: int, state: Filter, running: Sources, now: float, until: float) -> None:
-        """Take back a membership; it and its sources `running` end at `until`."""
-        record = Group(group, now)
-        record.filter = state
-        record.timers = dict.fromkeys(running, until)
-        if state.mode is Mode.EXCLUDE:
-            record.timer = until
-        self.keep(record)
+    def restore(self, groups: Mapping[int, Filter], now: float, until: float) -> None:
+        """Take back memberships, which end at `until`."""
+        for number, wanted in groups.items():
+            group = self._groups[number] = Group(number, now)
+            group.filter = wanted
+            if wanted.mode is Mode.EXCLUDE:
+                group.timer = until
+            else:
+                group.timers = dict.fromkeys(wanted.sources, until)
+            self._timers.set(GROUP | number, until)
 
     def clear(self, limit: int) -> list[Changed]:
         """The port is down: no membership is left; `limit` are told now, the others by `purge`."""

@@ -7,6 +7,7 @@ again. No state is kept: the same packet on the same link always gets the same a
 
 import functools
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from igmp.access import OPEN, AccessList
@@ -72,7 +73,7 @@ def receive(
     link: Link,
     upstream: bool,
     rules: Rules,
-    own: frozenset[int] = frozenset(),
+    own: Collection[int] = (),
     access: AccessList = OPEN,
 ) -> Received:
     """The message in an IPv4 packet received on `link` as host (`upstream`) or router; raises Rejected only.
@@ -121,7 +122,7 @@ def _check_header(packet: bytes) -> tuple[int, int, int, int]:
     return length, ttl, source, destination
 
 
-def _check_source(source: int, link: Link, own: frozenset[int], anywhere: bool) -> None:
+def _check_source(source: int, link: Link, own: Collection[int], anywhere: bool) -> None:
     """Raise Rejected unless `source` can be a neighbour's address; off-link ones only if `anywhere` is allowed."""
     if source in own or (not own and link.is_own(source)):
         raise Rejected("rx_own", (), source)

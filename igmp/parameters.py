@@ -75,6 +75,8 @@ class Parameters:
 
     def adopt(self, robustness: int, query_interval: float) -> "Parameters":
         """These values with what a querier told; a zero keeps our own (sections 4.1.6 and 4.1.7)."""
+        if not robustness and not query_interval:
+            return self
         return replace(self, robustness=robustness or self.robustness,
                        query_interval=query_interval or self.query_interval)
 
@@ -108,11 +110,6 @@ class PortOptions:
     quick_leave_untracked: bool = False                 # whoever leaves ends it: for one subscriber on the port
     specific_query_rate: float = 100.0                  # a second at most, leaves wait for their turn
     access: AccessList = OPEN
-
-    @property
-    def voice(self) -> tuple[object, ...]:
-        """What a port must start over for when it is another."""
-        return self.parameters, self.igmp_version, self.querier, self.querier_address
 
     def check(self) -> None:
         """Raise ValueError, naming the field, for options that cannot work."""

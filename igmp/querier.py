@@ -5,7 +5,7 @@ the last record of a message, and specific ones go out at a bounded rate: what m
 """
 
 import sys
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 from igmp import membership
 from igmp.checking import Ask, Rate, Wish
@@ -36,6 +36,7 @@ class Querier:
         self._startup = 0                               # General Queries of the startup series to come
         self._heard_all_at = 0.0                        # members have had their chance to be heard
         self._role = Role(port, False, 0)
+        self._up = False
         self._rate = Rate(options.specific_query_rate)
         self._deferred: dict[int, Wish] = {}            # what must still be asked for, by group
 
@@ -78,26 +79,28 @@ class Querier:
         """What members of `group` on this port want."""
         return self._members.filter(group)
 
-    def configure(self, options: PortOptions) -> list[Event]:
-        """The configuration is another one: what is no longer admitted ends; `start` for what concerns asking."""
+    def configure(self, options: PortOptions, now: float) -> list[Event]:
+        """The configuration is another one: what is no longer admitted ends, what was learned stays in force."""
+        before, spoken = self._options, (self._options.parameters, self.version, self.address)
         self._options = options
-        self._rate = Rate(options.specific_query_rate)
-        self._election = Election(options.parameters)
-        return [*self._members.configure(options)]
+        if options.specific_query_rate != before.specific_query_rate:
+            self._rate = Rate(options.specific_query_rate)
+        self._election.configure(options.parameters)
+        events: list[Event] = [*self._members.configure(options)]
+        if self._up and spoken != (options.parameters, self.version, self.address):
+            events += self._speak_otherwise(now)
+        return events
 
     def start(self, link: Link, now: float) -> list[Event]:
         """The port is up, or its address is another one: query as at startup, keep the memberships (8.6, 8.7)."""
-        self._link = link
+        self._link, self._up = link, True
         self._election.forget()
-        self._deferred.clear()
-        for timer in (OTHER_QUERIER, GENERAL_QUERY, DEFERRED):
-            self._timers.cancel(timer)
+        self._stop_asking()
         parameters = self.parameters
-        self._startup = parameters.startup_queries
-        series = (self._startup - 1) * parameters.startup_interval
+        series = (parameters.startup_queries - 1) * parameters.startup_interval
         self._heard_all_at = now + series + parameters.query_response_interval
         self._role = Role(self._port, bool(self.address), self.address)
-        return [self._role, *(self._general_query(now) if self.address else ())]
+        return [self._role, *self._startup_series(now)]
 
     def update(self, link: Link) -> None:
         """The port's MTU or networks are others; its address is not."""
@@ -105,6 +108,7 @@ class Querier:
 
     def stop(self, now: float) -> list[Event]:
         """The port is down: its memberships end now, unasked; many are told in the next calls of `expire`."""
+        self._up = False
         self._timers.clear()
         self._deferred.clear()
         self._election.forget()
@@ -131,9 +135,9 @@ class Querier:
         self._members.arm(now)
         return events
 
-    def restore(self, group: int, state: Filter, running: Collection[int], now: float) -> None:
-        """Take back a membership with full timers; `running` are its sources with timers."""
-        self._members.restore(group, state, frozenset(running), now, now + self.parameters.group_membership_interval)
+    def restore(self, groups: Mapping[int, Filter], now: float) -> None:
+        """Take back memberships with full timers."""
+        self._members.restore(groups, now, now + self.parameters.group_membership_interval)
 
     # Election
 
@@ -141,15 +145,30 @@ class Querier:
         own = self.address
         if not self._election.hear(source, query, own, now):
             return [Notice(self._port, "querier_conflict", source)] if source and own else []
-        self._startup = 0
-        self._deferred.clear()
-        self._timers.cancel(DEFERRED)
-        self._timers.cancel(GENERAL_QUERY)
+        self._stop_asking()
         self._timers.set(OTHER_QUERIER, now + self.parameters.other_querier_present_interval)
         events = self._become(False, self._election.winner)
         if query.version < self.version:
             events.append(Notice(self._port, "older_querier", source))
         return events
+
+    def _speak_otherwise(self, now: float) -> list[Event]:
+        """Our address, version or values are others: who asks, asks as at startup; another querier stays one."""
+        if self._election.yields(self.address):
+            return []
+        self._election.forget()
+        if not self.address:
+            self._stop_asking()
+            return self._become(False, 0)
+        self._timers.cancel(OTHER_QUERIER)
+        return [*self._become(True, self.address), *self._startup_series(now)]
+
+    def _stop_asking(self) -> None:
+        """Whatever is still to be asked is not ours to ask."""
+        self._startup = 0
+        self._deferred.clear()
+        for timer in (OTHER_QUERIER, GENERAL_QUERY, DEFERRED):
+            self._timers.cancel(timer)
 
     def _on_other_querier_gone(self, now: float) -> list[Event]:
         self._election.forget()
@@ -165,6 +184,11 @@ class Querier:
         return [role]
 
     # Queries
+
+    def _startup_series(self, now: float) -> list[Event]:
+        """General Queries in short succession (8.6, 8.7), the first now; none without an address."""
+        self._startup = self.parameters.startup_queries
+        return self._general_query(now) if self.address else []
 
     def _general_query(self, now: float) -> list[Event]:
         parameters = self.parameters

@@ -6,7 +6,7 @@ Rules of this file: pure bookkeeping; whether a port is up and what its access l
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from igmp.filter import EVERYTHING, NOTHING, Filter, include, merge
+from igmp.filter import EVERYTHING, NOTHING, Filter, Mode, include, merge
 from igmp.packet import is_trackable
 
 Memberships = Collection[tuple[int | None, int]]        # (source, group); source None: any
@@ -63,3 +63,10 @@ class StaticMemberships:
         """What is wanted by configuration of a group on a port."""
         static = self.get(port, group)
         return NOTHING if static is None else static.filter
+
+    def learned(self, port: int, group: int, wanted: Filter) -> Filter:
+        """The part of `wanted` that must be members', where what they and the configuration want was merged."""
+        static = self.filter(port, group)
+        if static.mode is not wanted.mode or not static:
+            return wanted
+        return NOTHING if wanted.mode is Mode.EXCLUDE else include(wanted.sources - static.sources)

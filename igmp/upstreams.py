@@ -5,30 +5,25 @@ is put on a list and told a few at a time.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from igmp.database import Database
+from igmp.database import Database, joint
 from igmp.filter import Filter
-from igmp.host import EVENTS, Host
-from igmp.parameters import PortOptions
-from igmp.querier import Querier
+from igmp.host import EVENTS
+from igmp.inheritance import Inheritance
+from igmp.ports import Ports
 from igmp.speaker import Said
 from igmp.static import StaticMemberships
 
 
 class Upstreams:
-    """The hosts on all upstream ports; the database, options and queriers are the proxy's."""
+    """What the hosts of all upstream ports say; everything it looks at is the proxy's."""
 
     def __init__(
-        self,
-        database: Database,
-        static: StaticMemberships,
-        options: Mapping[int, PortOptions],
-        queriers: Mapping[int, Querier],
+        self, database: Database, static: StaticMemberships, ports: Ports, inheritance: Inheritance
     ) -> None:
-        self._database, self._static, self._options, self._queriers = database, static, options, queriers
+        self._database, self._static, self._ports, self._inheritance = database, static, ports, inheritance
         self._stale: dict[int, None] = {}               # groups to be told again
-        self.hosts: dict[int, Host] = {}                # by port
         self.only_querier = False                       # leave out members of ports where we are not querier
 
     @property
@@ -36,24 +31,32 @@ class Upstreams:
         """Whether `tell_some` has something to do."""
         return bool(self._stale)
 
-    def add(self, port: int, host: Host) -> None:
+    def add(self, port: int) -> None:
         """A new port, down: it takes over what is wanted, of very many groups in `tell_some`."""
-        self.hosts[port] = host
-        for group in itertools.islice(self._database, EVENTS):
-            host.adopt(group, self._wanted(port, group))
+        some = self._inheritance.hold(list(itertools.islice(self._database, EVENTS)))
+        counted = self._counted()
+        for group in some:
+            self._ports.hosts[port].adopt(group, self._wanted(port, group, counted))
         if len(self._database) > EVENTS:
             self._stale |= dict.fromkeys(self._database)
 
-    def adopt(self, group: int) -> None:
-        """Routers know already what is wanted of `group`."""
-        for port, host in self.hosts.items():
-            host.adopt(group, self._wanted(port, group))
+    def adopt(self, wants: Mapping[int, Mapping[int, Filter]], told: int) -> bool:
+        """Routers know already what is wanted by group and port, those on the ports of `told` (a bitmap); False: some.
+        """
+        counted = self._counted()
+        for port, host in self._ports.hosts.items() if told else ():
+            access = self._ports.options[port].access
+            if told >> port & 1:
+                for group, filters in wants.items():
+                    host.adopt(group, joint(filters, group, access, counted))
+        return all(told >> port & 1 for port in self._ports.hosts)
 
-    def tell(self, groups: Iterable[int], now: float) -> list[Said]:
+    def tell(self, groups: Collection[int], now: float) -> list[Said]:
         """Something else may be wanted of `groups`."""
+        groups, counted = self._inheritance.hold(groups), self._counted()
         said: list[Said] = []
-        for port, host in self.hosts.items():
-            said += host.change({group: self._wanted(port, group) for group in groups}, now)
+        for port, host in self._ports.hosts.items():
+            said += host.change({group: self._wanted(port, group, counted) for group in groups}, now)
         return said
 
     def tell_again(self, groups: Iterable[int], now: float) -> list[Said]:
@@ -65,11 +68,12 @@ class Upstreams:
         """Tell `limit` more of the groups that wait."""
         return self.tell([self._stale.popitem()[0] for _ in range(min(limit, len(self._stale)))], now)
 
-    def _wanted(self, port: int, group: int) -> Filter:
-        ports = None
-        if self.only_querier:
-            ports = {port for port, querier in self._queriers.items() if querier.is_querier}
-        access = self._options[port].access
-        if not self._static and access.is_open:
-            return self._database.merged(group, ports)
-        return self._database.admitted(group, access, ports, self._static.filter(port, group))
+    def _counted(self) -> Collection[int] | None:
+        """The ports whose members count, None: all."""
+        if not self.only_querier:
+            return None
+        return {port for port, querier in self._ports.queriers.items() if querier.is_querier}
+
+    def _wanted(self, port: int, group: int, counted: Collection[int] | None) -> Filter:
+        access = self._ports.options[port].access
+        return self._database.admitted(group, access, counted, self._static.filter(port, group))

@@ -148,6 +148,14 @@ class Bench:
         self.proxy.add_port(port, PortOptions(role, **options))
         self.take(self.proxy.port_up(port, link or LINKS[port], self.now))
 
+    def inherit(self, *rows: tuple[int, int | None, int], ports: int = -1) -> "Bench":
+        """Begin to take back what (group, source, port bitmap) of a predecessor say."""
+        for group, source, bitmap in rows:
+            self.proxy.inherit(group, source, bitmap)
+            self.routes[group, source] = bitmap
+        self.proxy.restore(ports, self.now)
+        return self
+
     def take(self, outputs: list[Output]) -> list[Output]:
         for output in outputs:
             match output:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from link import ADDRESSES, filter_of, filter_text
 
-from igmp.filter import EVERYTHING, NOTHING, Filter, Mode, exclude, include, merge, rows
+from igmp.filter import EVERYTHING, NOTHING, Filter, Mode, exclude, filters, include, merge, rows
 
 SOURCES = range(6)
 FILTERS = st.builds(Filter, st.sampled_from(Mode), st.frozensets(st.sampled_from(SOURCES)))
@@ -66,6 +66,13 @@ def test_there_is_no_row_that_repeats_the_one_of_any_source(filters):
     table = rows(filters)
     anyone = table.get(None, 0)
     assert all(ports != anyone for source, ports in table.items() if source is not None)
+
+
+@given(st.dictionaries(st.sampled_from([0, 1, 2, 63, 70]), FILTERS), st.integers(0, 1 << 71))
+def test_rows_say_what_each_port_wants(wants, ports):
+    wanted = {port: each for port, each in wants.items() if each}
+    assert filters(rows(wants), -1) == wanted
+    assert filters(rows(wants), ports) == {port: each for port, each in wanted.items() if ports >> port & 1}
 
 
 def test_a_source_excluded_by_the_only_port_has_a_row_that_blocks_it():

@@ -402,18 +402,12 @@ def test_any_bytes_are_survived(port, packet):
 
 def test_a_restarted_agent_goes_on_as_if_nothing_had_happened():
     bench = Bench()
-    listed = dict(zip("abcd", map(address, "abcd"), strict=True))
-    a, b, c = listed["a"], listed["b"], listed["c"]
-    bench.now = 0.0
-    bench.proxy.restore(D1, address("G"), "exclude", [a], [b, c], 0.0)
-    bench.proxy.restore(D2, address("G"), "include", [b], [], 0.0)
-    bench.proxy.restore(D2, address("S"), "include", [a], [], 0.0)
-    bench.proxy.restore(D2, address("G3"), "include", [], [], 0.0)
-    assert bench.state(D1) == "EXCLUDE X={a:270} Y={b, c} GT=270"
+    a, b, c = map(address, "abc")
+    bench.run(0.0).inherit((address("G"), None, B1), (address("G"), b, B2), (address("G"), c, 0), (address("S"), a, B2))
+    bench.run(0.0)
+    assert bench.state(D1) == "EXCLUDE X={} Y={b, c} GT=270"
     assert bench.state(D2) == "INCLUDE{b:270}"
-    assert bench.state(D2, "G3") == "none"
     assert (bench.merged(), bench.merged("S")) == ("EX{c}", "IN{a}")
-    bench.routes = {(address("G"), None): B1, (address("G"), b): B2, (address("G"), c): 0, (address("S"), a): B2}
     assert bench.hear(1.0, D1, "IS_EX(G,{b,c})") == []
     assert bench.hear(1.0, D2, "IS_IN(G,{b}) + IS_IN(S,{a})") == []
     assert bench.sends(UP) == []
@@ -436,10 +430,11 @@ def test_a_restarted_agent_tells_no_upstream_port_anything():
 
 def test_nothing_is_restored_on_a_port_that_is_down_or_upstream():
     bench = Bench()
-    bench.proxy.port_down(D1, 0.0)
-    for port in (D1, UP, 9):
-        bench.proxy.restore(port, address("G"), "exclude", [], [], 0.0)
+    bench.take(bench.run(0.0).proxy.port_down(D1, 0.0))
+    bench.inherit((address("G"), None, B1 | 1 << UP | 1 << 9)).run(0.0)
     assert bench.proxy.groups(0.0) == []
+    assert bench.routes == {}
+    assert bench.sends(UP) == []
 
 
 # Access lists
@@ -716,7 +711,7 @@ def test_what_is_never_tracked_or_not_admitted_is_not_joined_by_configuration_ei
 def test_a_restart_takes_a_static_membership_over_as_well():
     bench = Bench()
     bench.take(bench.proxy.set_static(D1, static("G"), 0.0))
-    bench.proxy.restore(D1, address("G"), "exclude", [], [], 0.0)
+    bench.inherit((address("G"), None, B1)).run(0.0)
     assert bench.routes == {(address("G"), None): B1}
     bench.run(1000.0)
     assert bench.routes == {(address("G"), None): B1}

@@ -47,10 +47,21 @@ class Shared:
 
     def publisher(self, generation: int = 1, ports: list[Port] = PORTS) -> Publisher:
         publisher = Publisher(self.routes, self.membership, [self.bell])
+        self.inherited = [row for row in publisher.inherited() if row is not None]
         publisher.generation = generation
         for each in ports:
             publisher.assign(each)
         return publisher
+
+    def restore(self, publisher: Publisher, proxy: Proxy) -> None:
+        """What a starting agent does."""
+        for row in self.inherited:
+            proxy.inherit(row.key.group, row.key.source, row.ports)
+        proxy.restore(publisher.heirs(), 0.0)
+        while proxy.is_restoring:
+            for output in proxy.expire(0.0):
+                if isinstance(output, Route):
+                    publisher.route(output)
 
     def rows(self) -> dict[RouteKey, tuple[int, str]]:
         return {row.key: (row.ports, row.kind) for row in self.reader.rows()}
@@ -192,8 +203,7 @@ def test_a_restarted_agent_keeps_the_static_rows_and_learns_only_the_others():
 
     second, proxy = shared.publisher(), listening()
     second.set_static({key(): StaticRow(0b100, "static")})
-    second.restore(proxy, D1, (), 0.0)
-    second.reconcile(proxy.routes())
+    shared.restore(second, proxy)
     assert shared.rows() == {RouteKey(G): (0b010, "learned"), key(): (0b100, "static")}
     assert shared.changed() == 1
     assert [(group.port, group.group) for group in proxy.groups(0.0)] == [(D1, G)]
@@ -206,9 +216,26 @@ def test_static_groups_are_not_taken_back_as_memberships():
     first.route(Route(G + 1, S, 0b010))
     first.route(Route(G + 1, S + 1, 0b010))
     proxy = listening()
-    shared.publisher().restore(proxy, D1, {(None, G), (S, G + 1)}, 0.0)
-    taken_back = {group.group: [source for source, _ in group.sources] for group in proxy.groups(0.0)}
-    assert taken_back == {G + 1: [S + 1]}
+    proxy.set_static(D1, {(None, G), (S, G + 1)}, 0.0)
+    before = shared.rows()
+    shared.restore(shared.publisher(), proxy)
+    assert shared.rows() == before
+    assert proxy.group_count(D1) == 1
+    proxy.expire(1000.0)
+    assert {each.group: [source for source, _ in each.sources] for each in proxy.groups(1000.0)} == {G: [], G + 1: [S]}
+
+
+def test_rows_of_a_former_owner_are_not_taken_back():
+    shared = Shared()
+    first = shared.publisher()
+    for ports in (0b010, 0b110, 0b100):
+        first.route(Route(G + ports, None, ports))
+    second, proxy = shared.publisher(9, [*PORTS[:2], port(D2, "tap9", assigned=9)]), listening()
+    proxy.add_port(D2, PortOptions("downstream"))
+    proxy.port_up(D2, Link((Network(parse_address("10.0.2.1"), 24),)), 0.0)
+    shared.restore(second, proxy)
+    assert [(each.port, each.group) for each in proxy.groups(0.0)] == [(D1, G + 0b010), (D1, G + 0b110)]
+    assert shared.rows() == {RouteKey(G + ports): (0b010, "learned") for ports in (0b010, 0b110)}
 
 
 def test_what_could_not_be_sent_is_counted_and_counted_on():

@@ -101,13 +101,13 @@ class RoutesAgainstDict(RuleBasedStateMachine):
         self.fd = routes.create(ROWS, 70, changes=RING)
         self.raw = segment.Segment(self.fd, writable=True).words
         self.reader = RouteReader(self.fd)
-        self.said: dict[RouteKey, int] = {}
         self.told: dict[RouteKey, int] = {}
         self.odd: list[int] = []
         self.start()
 
     def start(self) -> None:
         self.writer = RouteWriter(self.fd)
+        self.said = {row.key: row.ports for row in self.writer.adopt() if row is not None}
         self.writer._memory = self.memory = Mortal(self.raw)  # type: ignore[assignment]
 
     def teardown(self) -> None:
@@ -172,7 +172,6 @@ class RoutesAgainstDict(RuleBasedStateMachine):
         self.said.pop(key, None)
         self.look(None)
         self.start()
-        self.said = {row.key: row.ports for row in self.writer.rows()}
 
     @rule(most=st.none() | st.integers(1, 3))
     def look(self, most):

@@ -188,6 +188,6 @@ def test_every_field_of_a_route_comes_back():
         writer, reader = routes.RouteWriter(fd), route_reader.RouteReader(fd)
         for row in rows:
             assert writer.set(row.key, row.ports, row.kind, row.stamp)
-        assert reader.rows() == rows == writer.rows()
+        assert reader.rows() == rows
         assert dict(reader.changes()) == {row.key: row for row in rows}
-        assert routes.RouteWriter(fd).rows() == rows
+        assert list(routes.RouteWriter(fd).adopt()) == rows

@@ -221,8 +221,7 @@ def test_a_restart_forgets_hosts_and_learns_them_before_anybody_leaves_quickly()
     bench = Bench(ports=(UP,), quick_leave=True)
     bench.now = 0.0
     bench.add(D1, quick_leave=True)
-    bench.proxy.restore(D1, address("G"), "exclude", [], [], 0.0)
-    bench.routes = {(address("G"), None): 1 << D1}
+    bench.inherit((address("G"), None, 1 << D1)).run(0.0)
     bench.hear(5.0, D1, "IS_EX(G,{})", H1)
     bench.hear(20.0, D1, "TO_IN(G,{})", H1)
     assert bench.sends(D1, since=1.0) == [(20, "Q(G) S=0")]

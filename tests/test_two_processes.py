@@ -84,7 +84,7 @@ def test_routes_that_move_between_rows():
     writer = RouteWriter(fd)
     with beside(write):
         assert for_a_while(look) > 0
-    RouteWriter(fd)
+    list(RouteWriter(fd).adopt())
     while reader.pending:
         look()
     assert told == {row.key: row.stamp for row in RouteReader(fd).rows()}

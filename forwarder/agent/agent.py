@@ -2,8 +2,8 @@
 
 It waits for nothing but its poll, and no turn takes long: packets are heard for a breath, of what is due some is done,
 counters are published in portions. Sockets are drained before timers expire (an answer that waits in a queue must not
-come too late), but a flood holds no timer up for long. A restarted agent takes its memberships back from the route
-rows its predecessor wrote.
+come too late), but a flood holds no timer up for long. A restarted agent reads the route rows its predecessor wrote
+first of all, hears packets once it has all ports, and takes its memberships back while it does.
 """
 
 import asyncio
@@ -27,8 +27,10 @@ from forwarder.agent.publisher import Publisher
 from forwarder.agent.rpc import RpcServer
 from forwarder.agent.static import static_rows
 from forwarder.agent.status import group_rows, host_rows, upstream_rows
+from forwarder.agent.succession import inherit
 from forwarder.process import control
 from forwarder.process.child import Start, bootstrap
+from forwarder.process.lending import Loan
 from forwarder.state.ports import Configuration
 from forwarder.state.settings import RouteSettings
 from forwarder.state.snapshot import SnapshotReader
@@ -75,11 +77,12 @@ class Agent:
         }
         self._rpc = RpcServer(descriptors["rpc"], nouns)
         self._listening = Listening(clock)
-        self._ports = Ports(self._proxy, self._publisher, self._listening, self._apply, clock)
+        self._ports = Ports(self._proxy, self._publisher, self._listening, self._carry_out, clock)
         self._routed: object = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._publishing = False
+        self._complete = self._ready = False    # all ports there were are here; all memberships are
         self._refused = self._publisher.refused
 
     async def run(self) -> None:
@@ -87,12 +90,12 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         self._done = asyncio.Event()
         self._loop.add_signal_handler(signal.SIGTERM, self._done.set)
+        self._beat()
+        await inherit(self._publisher, self._proxy)
         self._configure()
         self._loop.add_reader(self._control.fileno(), self._instructed)
         self._loop.add_reader(self._wake, self._woken)
-        self._loop.add_reader(self._listening.fileno(), self._breathe)
         self._rpc.attach(self._loop)
-        self._beat()
         await self._done.wait()
         self._apply(self._proxy.shutdown(self._clock()))
 
@@ -114,18 +117,25 @@ class Agent:
         match message["type"]:
             case "port":
                 self._configure()
-                key = message["port"], message["assigned"], message["ifindex"]
-                self._ports.lend(key, descriptors["igmp"], message["generation"])
+                self._ports.lend(Loan(message, descriptors))
+                self._settle()
             case "ports_sent":
-                self._become_ready()
+                self._take_over()
             case "stop":
                 self._done.set()
 
-    def _become_ready(self) -> None:
-        """Everything a predecessor had is ours now: take over what no port of today wants, and say so."""
-        self._publisher.reconcile(self._proxy.routes())
-        self._ports.restoring = False
-        control.send(self._control, {"type": "ready"})
+    def _take_over(self) -> None:
+        """All ports there were are here: memberships may be taken back, and packets heard."""
+        self._complete = True
+        self._proxy.restore(self._publisher.heirs(), self._clock())
+        self._loop.add_reader(self._listening.fileno(), self._breathe)
+        self._settle()
+
+    def _say_ready(self) -> None:
+        """Everything a predecessor had is ours now, and the routes are what it says."""
+        if self._complete and not self._ready and not self._proxy.is_restoring:
+            self._ready = True
+            control.send(self._control, {"type": "ready"})
 
     def _configure(self) -> None:
         published = self._configuration.poll()
@@ -134,9 +144,10 @@ class Agent:
         configuration = Configuration.from_json(published)
         settings = configuration.settings
         self._proxy.set_rules(rules_of(settings))
-        self._apply(self._proxy.set_merge_only_querier(settings.igmp.merge_only_querier, self._clock()))
+        self._carry_out(self._proxy.set_merge_only_querier(settings.igmp.merge_only_querier, self._clock()))
         self._ports.configure(configuration)
         self._set_routes(configuration.routes)
+        self._settle()
 
     def _set_routes(self, routes: tuple[RouteSettings, ...]) -> None:
         ports = self._ports.all
@@ -144,13 +155,12 @@ class Agent:
         if self._routed != routed:
             self._routed = routed
             self._publisher.set_static(static_rows(routes, ports))
-            self._publisher.wake()
 
     # packets and time
 
     def _breathe(self) -> bool:
         """Hear packets for a breath; False when all were heard."""
-        more = self._listening.breathe(self._hear)
+        more = self._complete and self._listening.breathe(self._hear)
         self._settle()
         return more
 
@@ -183,8 +193,9 @@ class Agent:
                     log.warning("%s", words_of(output, self._ports[output.port].name))
 
     def _settle(self) -> None:
-        """After a turn: wake the workers if routes changed, set the timer, publish counters soon."""
+        """After a turn: wake the workers if routes changed, say once that we are ready, set the timer, publish soon."""
         self._publisher.wake()
+        self._say_ready()
         self._arm()
         if not self._publishing:
             self._publishing = True

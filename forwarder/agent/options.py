@@ -1,5 +1,8 @@
 """What the configuration says, in the protocol's own terms. Pure."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
 from forwarder.state.ports import Port
 from forwarder.state.settings import InterfaceSettings, Settings
 from igmp.access import AccessList, Entry
@@ -37,12 +40,40 @@ def parameters_of(settings: Settings) -> Parameters:
     )
 
 
-def options_of(port: Port, settings: Settings) -> PortOptions:
+class Options:
+    """What is said about IGMP on ports: worked out once for all that share an entry of the configuration.
+
+    What was worked out for the configuration `before` is not worked out again.
+    """
+
+    def __init__(self, settings: Settings, before: "Options | None" = None) -> None:
+        self._parameters = parameters_of(settings)
+        self._before = {} if before is None else before._known
+        self._known: dict[tuple[InterfaceSettings, str], PortOptions] = {}
+
+    def of(self, ports: Iterable[Port]) -> Iterator[PortOptions]:
+        """Those of each port."""
+        for port in ports:
+            key = port.settings, port.role
+            options = self._known.get(key)
+            if options is None:
+                options = self._known[key] = self._work_out(key, port)
+            yield options
+        self._before = {}
+
+    def _work_out(self, key: tuple[InterfaceSettings, str], port: Port) -> PortOptions:
+        before = self._before.get(key)
+        if before is None:
+            return options_of(port, self._parameters)
+        return before if before.parameters == self._parameters else replace(before, parameters=self._parameters)
+
+
+def options_of(port: Port, parameters: Parameters) -> PortOptions:
     """What is said about IGMP on one port."""
     own = port.settings
     return PortOptions(
         role="upstream" if port.role == "upstream" else "downstream",
-        parameters=parameters_of(settings),
+        parameters=parameters,
         igmp_version=None if own.igmp_version == "auto" else own.igmp_version,
         querier=own.querier,
         querier_address=None if own.querier_address is None else parse_address(own.querier_address),

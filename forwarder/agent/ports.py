@@ -1,25 +1,26 @@
 """The agent's ports: what configuration and lent descriptors together say of them, told to the protocol.
 
 A port is attached when the snapshot names its interface and the descriptor of that same interface has come. Options,
-lists and static groups change in place; only another owner, interface or role makes a port start over.
+lists and static groups change in place; only another owner, interface or role makes a port start over. A port of which
+nothing changed costs no more than finding that out.
 """
 
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from forwarder.agent.attachment import Attachment
 from forwarder.agent.listening import Listening
-from forwarder.agent.options import link_of, options_of
+from forwarder.agent.options import Options, link_of
 from forwarder.agent.publisher import Publisher
 from forwarder.agent.static import memberships_of
+from forwarder.process.lending import Key, Loan, Loans
 from forwarder.state.ports import Configuration, Port
-from forwarder.state.settings import Settings
 from igmp.outputs import Output
 from igmp.parameters import PortOptions
 from igmp.proxy import Proxy
 
-Key = tuple[int, int, int]      # port index, assignment, ifindex
 Apply = Callable[[Iterable[Output]], None]
 
 
@@ -33,11 +34,11 @@ class Ports:
         self._proxy, self._publisher, self._listening, self._apply = proxy, publisher, listening, apply
         self._clock = clock
         self._ports: dict[int, Port] = {}
+        self._said: Options | None = None
         self._options: dict[int, PortOptions] = {}
         self._static: dict[int, tuple[str, ...]] = {}
-        self._lent: dict[Key, tuple[int, int]] = {}     # descriptor, and the generation it was lent at
+        self._loans = Loans()
         self._attached: dict[int, tuple[Key, Attachment]] = {}
-        self.restoring = True       # a predecessor's memberships are taken back as its ports come up
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._ports)
@@ -53,34 +54,33 @@ class Ports:
         """Every port there is now."""
         return list(self._ports.values())
 
-    def lend(self, key: Key, descriptor: int, generation: int) -> None:
-        """The IGMP socket of an interface; it takes the place of another that its port had."""
-        for former in [each for each in self._lent if each[0] == key[0]]:
-            self._forget(former)
-        self._lent[key] = descriptor, generation
-        attached = self._attached.get(key[0])
-        if attached is not None and attached[0] == key and not attached[1].uses(descriptor):
-            self._detach(key[0])    # its link went, and came back under its name and index
-        if key[0] in self._ports:
-            self._attach(self._ports[key[0]])
+    def lend(self, lent: Loan) -> None:
+        """The IGMP socket of an interface, `igmp`; it takes the place of another that its port had."""
+        index, attached = lent.key[0], self._attached.get(lent.key[0])
+        if attached is not None and attached[0] == lent.key and not attached[1].uses(lent.descriptors["igmp"]):
+            self._detach(index)     # its link went, and came back under its name and index
+        self._loans.take(lent)
+        if index in self._ports:
+            self._attach(self._ports[index])
 
     def configure(self, configuration: Configuration) -> None:
         """Take over what the supervisor says of all ports."""
         current: Mapping[int, Port] = {port.index: port for port in configuration.ports}
-        for index in list(self._ports):
-            if index not in current or current[index].assigned != self._ports[index].assigned:
-                self._remove(index)
+        with self._together():
+            for index in list(self._ports):
+                if index not in current or current[index].assigned != self._ports[index].assigned:
+                    self._remove(index)
         self._publisher.generation = configuration.generation   # what was removed is in no row from here on
-        self._ports = dict(current)
-        for port in current.values():
-            self._publisher.assign(port)
-            self._set_options(port, configuration.settings)
-            self._set_static(port, configuration.static_groups(port))
-            self._attach(port)
-        keys = {_key(port) for port in current.values()}
-        for key in [key for key, (_, generation) in self._lent.items() if generation <= configuration.generation]:
-            if key not in keys:
-                self._forget(key)
+        former, self._ports = self._ports, dict(current)
+        self._said = Options(configuration.settings, self._said)
+        with self._together():
+            for port, options in zip(current.values(), self._said.of(current.values()), strict=True):
+                self._publisher.assign(port)
+                self._set_options(port, options)
+                self._set_static(port, configuration.static_groups(port))
+                if port != former.get(port.index):
+                    self._attach(port)
+        self._loans.keep({port.key for port in current.values()}, configuration.generation)
 
     def lost(self, index: int) -> int:
         """Packets of a port that the kernel had no room for, since the last call."""
@@ -93,8 +93,17 @@ class Ports:
         if attached is not None and not attached[1].send(packet):
             self._publisher.failed(index)
 
-    def _set_options(self, port: Port, settings: Settings) -> None:
-        options, former = options_of(port, settings), self._options.get(port.index)
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """What many ports have in common is worked out once."""
+        self._proxy.gather()
+        try:
+            yield
+        finally:
+            self._apply(self._proxy.release(self._clock()))
+
+    def _set_options(self, port: Port, options: PortOptions) -> None:
+        former = self._options.get(port.index)
         if former == options:
             return
         self._options[port.index] = options
@@ -113,11 +122,11 @@ class Ports:
             self._apply(self._proxy.set_static(port.index, memberships_of(groups), self._clock()))
 
     def _attach(self, port: Port) -> None:
-        key = _key(port)
+        key = port.key
         if port.index in self._attached and self._attached[port.index][0] != key:
             self._detach(port.index)
-        if port.index not in self._attached and key in self._lent:
-            attachment = Attachment(os.dup(self._lent[key][0]), port)
+        if port.index not in self._attached and key in self._loans:
+            attachment = Attachment(os.dup(self._loans[key].descriptors["igmp"]), port)
             self._attached[port.index] = (key, attachment)
             self._listening.add(attachment)
         self._set_link(port)
@@ -129,14 +138,6 @@ class Ports:
             return
         self._attached[port.index][1].refresh(port)
         self._apply(self._proxy.port_up(port.index, link_of(port), now))
-        if self.restoring:
-            static = memberships_of(self._static.get(port.index, ()))
-            self._publisher.restore(self._proxy, port.index, static, now)
-            self._apply(())
-
-    def _forget(self, key: Key) -> None:
-        descriptor, _ = self._lent.pop(key)
-        os.close(descriptor)
 
     def _detach(self, index: int) -> None:
         if index not in self._attached:
@@ -151,7 +152,3 @@ class Ports:
         self._apply(self._proxy.remove_port(index, self._clock()))
         del self._ports[index], self._options[index]
         self._static.pop(index, None)
-
-
-def _key(port: Port) -> Key:
-    return port.index, port.assigned, port.ifindex

@@ -1,9 +1,10 @@
-"""What the protocol decided, as the shared segments say it: route rows, roles, counters; and the way back."""
+"""What the protocol decided, as the shared segments say it: route rows, roles, counters; and what stood before."""
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from forwarder.agent.owners import Owners
 from forwarder.agent.static import StaticRow
 from forwarder.state.membership import MembershipWriter
 from forwarder.state.ports import Port
@@ -13,7 +14,6 @@ from igmp.outputs import Role, Route
 from igmp.proxy import Proxy
 
 TX_FAILED, RX_QUEUE_FULL = SOCKET_COUNTERS
-Memberships = Collection[tuple[int | None, int]]        # (source, group), source None for any
 
 
 class Publisher:
@@ -24,13 +24,12 @@ class Publisher:
         self._membership = MembershipWriter(membership)
         self._bells = tuple(bells)
         self._changed = False
-        self._assigned: dict[int, int] = {}
+        self._owners = Owners()
         self._counted_before: dict[int, dict[str, int]] = {}
         self._counting: dict[int, Mapping[str, int]] = {}
         self._failed, self._lost = Counter[int](), Counter[int]()
-        inherited = self._routes.rows()
-        self._inherited = _by_group(inherited)
-        self._static = {row.key: row for row in inherited if row.key.static}
+        self._static: dict[RouteKey, RouteRow] = {}
+        self._said: dict[int, int] = {}         # ports of the inherited rows, by stamp
         self.generation = 0
 
     @property
@@ -42,11 +41,29 @@ class Publisher:
         """I live."""
         self._membership.beat(now_ns)
 
+    def inherited(self) -> Iterator[RouteRow | None]:
+        """What a predecessor learned, row by row, None for other rows: all of them before anything is written."""
+        for row in self._routes.adopt():
+            if row is not None and row.key.static:
+                self._static[row.key] = row
+            elif row is not None:
+                self._said[row.stamp] = self._said.get(row.stamp, 0) | row.ports
+                yield row
+                continue
+            yield None
+
+    def heirs(self) -> int:
+        """Bitmap of the ports whose owners of today the inherited rows speak of; to be asked once, ports assigned."""
+        said, self._said = self._said, {}
+        former = 0
+        for stamp, ports in said.items():
+            former |= ports & self._owners.since(stamp)
+        return ~former
+
     def assign(self, port: Port) -> None:
         """A port index belongs to this name: keep what was said of it, or start over for a new owner."""
-        if self._assigned.get(port.index) == port.assigned:
+        if not self._owners.assign(port.index, port.assigned):
             return
-        self._assigned[port.index] = port.assigned
         self._membership.assign(port.index, port.assigned)
         self._counting.pop(port.index, None)
 
@@ -67,14 +84,10 @@ class Publisher:
             self._changed = True
         for key, row in rows.items():
             former = self._static.get(key)
-            if former is None or (former.ports, former.kind) != row or not self._speaks_of_today(former):
+            if former is None or (former.ports, former.kind) != row or former.ports & self._owners.since(former.stamp):
                 if self._routes.set(key, row.ports, row.kind, self.generation):
                     self._static[key] = RouteRow(key, row.ports, row.kind, self.generation)
                 self._changed = True
-
-    def _speaks_of_today(self, row: RouteRow) -> bool:
-        """Whether no port of the row has got another owner since it was written."""
-        return all(assigned <= row.stamp for index, assigned in self._assigned.items() if row.ports >> index & 1)
 
     def role(self, role: Role) -> None:
         """Say who is querier on a port."""
@@ -106,37 +119,3 @@ class Publisher:
         self._membership.counters(index, counters)
         self._membership.groups(index, proxy.group_count(index))
         self._membership.version(index, proxy.version(index))
-
-    def restore(self, proxy: Proxy, index: int, static: Memberships, now: float) -> None:
-        """Give `proxy` back what a predecessor's rows say of a port, apart from what is static there."""
-        for group, rows in self._inherited.items():
-            bits = {row.key.source: bool(row.ports >> index & 1) for row in rows if row.stamp >= self._assigned[index]}
-            any_source = bits.pop(None, False)
-            listed = {source for source, wanted in bits.items() if source is not None and wanted != any_source}
-            if any_source and (None, group) not in static:
-                proxy.restore(index, group, "exclude", (), listed, now)
-            elif not any_source and (learned := {source for source in listed if (source, group) not in static}):
-                proxy.restore(index, group, "include", learned, (), now)
-
-    def reconcile(self, routes: Iterable[Route]) -> None:
-        """Make the learned rows say what `routes` says, and nothing else."""
-        wanted = {RouteKey(route.group, 32, route.source): route for route in routes}
-        for rows in self._inherited.values():
-            for row in rows:
-                if row.key not in wanted:
-                    self._routes.delete(row.key)
-                    self._changed = True
-                elif wanted[row.key].ports == row.ports:
-                    del wanted[row.key]
-        for route in wanted.values():
-            self.route(route)
-        self._inherited = {}
-        self.wake()
-
-
-def _by_group(rows: Iterable[RouteRow]) -> dict[int, list[RouteRow]]:
-    groups: dict[int, list[RouteRow]] = {}
-    for row in rows:
-        if not row.key.static:
-            groups.setdefault(row.key.group, []).append(row)
-    return groups

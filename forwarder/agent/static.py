@@ -24,8 +24,9 @@ def static_rows(routes: Iterable[RouteSettings], ports: Sequence[Port]) -> dict[
     """The rows of all routes; where two name the same ingress, the one that does so without a wildcard counts."""
     rows: dict[RouteKey, StaticRow] = {}
     for route in sorted(routes, key=lambda route: not is_wildcard(route.upstream or "")):
+        bitmap, kind = _bitmap(route, ports), "static" if route.downstreams else "block"
         for key in _keys(route, ports):
-            rows[key] = StaticRow(_bitmap(route, ports, key.ingress), "static" if route.downstreams else "block")
+            rows[key] = StaticRow(bitmap if key.ingress is None else bitmap & ~(1 << key.ingress), kind)
     return rows
 
 
@@ -51,8 +52,8 @@ def _keys(route: RouteSettings, ports: Sequence[Port]) -> Iterator[RouteKey]:
         )
 
 
-def _bitmap(route: RouteSettings, ports: Iterable[Port], ingress: int | None) -> int:
-    return sum(1 << port.index for port in ports if port.index != ingress and _goes_to(route, port))
+def _bitmap(route: RouteSettings, ports: Iterable[Port]) -> int:
+    return sum(1 << port.index for port in ports if _goes_to(route, port))
 
 
 def _goes_to(route: RouteSettings, port: Port) -> bool:

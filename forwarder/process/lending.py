@@ -33,34 +33,37 @@ def loan(key: Key, generation: int, descriptors: Mapping[str, int], **more: int)
 
 
 class Loans:
-    """Those of a child, by key; `end` is called with a key before the descriptors of its loan are closed."""
+    """Those of a child, one a port; `end` is called with a key before the descriptors of its loan are closed."""
 
-    def __init__(self, end: Callable[[Key], None]) -> None:
+    def __init__(self, end: Callable[[Key], None] = lambda _: None) -> None:
         self._end = end
-        self._loans: dict[Key, Loan] = {}
+        self._loans: dict[int, Loan] = {}   # by port index
 
     def __iter__(self) -> Iterator[Loan]:
         return iter(self._loans.values())
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._loans
+        return key[0] in self._loans and self._loans[key[0]].key == key
 
     def __getitem__(self, key: Key) -> Loan:
-        return self._loans[key]
+        if key not in self:
+            raise KeyError(key)
+        return self._loans[key[0]]
 
     def take(self, lent: Loan) -> None:
         """Keep what is lent of a port, in place of what was."""
-        for former in [each for each in self._loans if each[0] == lent.key[0]]:
-            self._give_back(former)
-        self._loans[lent.key] = lent
+        index = lent.key[0]
+        if index in self._loans:
+            self._give_back(index)
+        self._loans[index] = lent
 
     def keep(self, keys: Collection[Key], generation: int) -> None:
         """Give back what is for none of these ports, which are those of `generation`; what is lent later may be."""
-        for key in [key for key, lent in self._loans.items() if lent.message["generation"] <= generation]:
-            if key not in keys:
-                self._give_back(key)
+        past = [lent.key for lent in self if lent.key not in keys and lent.message["generation"] <= generation]
+        for index, *_ in past:
+            self._give_back(index)
 
-    def _give_back(self, key: Key) -> None:
-        self._end(key)
-        for descriptor in self._loans.pop(key).descriptors.values():
+    def _give_back(self, index: int) -> None:
+        self._end(self._loans[index].key)
+        for descriptor in self._loans.pop(index).descriptors.values():
             os.close(descriptor)

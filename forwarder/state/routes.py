@@ -5,13 +5,15 @@ it. A reader copies and checks the version again; what is odd or changed underne
 A reader that was lapped by the ring looks for rows whose version is not the one it saw.
 
 A writer can be killed between any two stores: `writing` names the row it was at, from before the first store until the
-change was counted. Its successor empties that row if it is odd, and announces it again in any case.
+change was counted. Its successor, which takes over all rows before it sets any, empties that row if it is odd, and
+announces it again in any case.
 
 Order of memory (see `segment`): a version for each row, and `sequence` for the ring. Of the ring a reader trusts only
 what `sequence`, looked at again behind the entries, says was not overwritten meanwhile.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from forwarder.state import fence, segment
 
@@ -24,9 +26,11 @@ LEARNED = "learned"
 KINDS = ("unused", LEARNED, "static", "block")
 
 
-@dataclass(frozen=True, slots=True)
-class RouteKey:
-    """What a route speaks of; `source` and `ingress` None for any. A static route has its row beside a learned one."""
+class RouteKey(NamedTuple):
+    """What a route speaks of; `source` and `ingress` None for any. A static route has its row beside a learned one.
+
+    A tuple, since a table of them is made whenever somebody opens the segment: a dataclass takes three times as long.
+    """
 
     group: int
     plen: int = 32
@@ -36,8 +40,7 @@ class RouteKey:
     static: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RouteRow:
+class RouteRow(NamedTuple):
     """A route: bit p of `ports` is port p; rows with a `stamp` before a port's assignment say nothing of it."""
 
     key: RouteKey
@@ -106,43 +109,46 @@ def _network(word: int) -> tuple[int, int]:
 
 
 class RouteWriter(Rows):
-    """The agent's side. Opening it repairs rows that a killed predecessor left half written."""
+    """The agent's side. What a killed predecessor left is taken over by `adopt`, to its end, before anything is set."""
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd, writable=True)
         self._row_of: dict[RouteKey, int] = {}
         self._free: list[int] = []
-        left = self._memory[WRITING] - 1
-        for row in range(self.high_water):
-            self._adopt(row, row == left)
+        self._inherited = range(self.high_water)
 
-    def _adopt(self, row: int, left: bool) -> None:
+    def adopt(self) -> Iterator[RouteRow | None]:
+        """Every row there was, repaired where it was left half written; None: it is free. A break may be long."""
+        left = self._memory[WRITING] - 1
+        for row in self._inherited:
+            yield self._adopt(row, row == left)
+        self._inherited = range(0)
+
+    def _adopt(self, row: int, left: bool) -> RouteRow | None:
         """Take a row over; `left` is the one that a predecessor may have changed without saying so."""
         at = self.at(row)
-        if self._memory[at] & 1:
-            self._memory[at + KIND] = 0
-        if left or self._memory[at] & 1:
+        copy = self._memory[at : at + self._row_words].tolist()
+        odd = copy[VERSION] & 1
+        if odd:
+            self._memory[at + KIND] = copy[KIND] = 0
+        if left or odd:
             self._commit(row)
-        content = self.decode(self._memory[at : at + self._row_words].tolist())
+        content = self.decode(copy)
         if content is None:
             self._free.append(row)
         else:
             self._row_of[content.key] = row
+        return content
 
     @property
     def refused(self) -> int:
         """How many routes found no free row."""
         return self._memory[REFUSED]
 
-    def rows(self) -> list[RouteRow]:
-        """All rows in use."""
-        starts = (self.at(row) for row in self._row_of.values())
-        copies = (self._memory[at : at + self._row_words].tolist() for at in starts)
-        return [row for row in map(self.decode, copies) if row]
-
     def set(self, key: RouteKey, ports: int, kind: str, stamp: int) -> bool:
         """Write the row of `key`, which says whether `kind` is learned; False when the table is full (counted)."""
         assert key.static == (kind != LEARNED)
+        assert not self._inherited
         row = self._row_of.get(key)
         if row is None:
             row = self._allocate()

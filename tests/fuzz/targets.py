@@ -203,17 +203,15 @@ class Rig:
         self.bench.take(self.bench.proxy.set_merge_only_querier(self.only_querier, self.bench.now))
 
     def restore(self, choices: Choices) -> None:
-        """As after a restart: the routes are there already, and the group is not."""
-        port, group = choices.pick((D1, D2)), choices.pick(GROUPS)
-        known = {(each.port, each.group) for each in self.bench.proxy.groups(self.bench.now)}
-        lists = choices.some(SOURCES[:4])
-        mode = choices.pick(("include", "exclude"))
-        full = self.bench.proxy.group_count(port) >= LIMITS["max_groups"]
-        if (port, group) in known or full or port not in self.links:
+        """As after a restart: the routes are there already, and the group is not. Much may come before it is back."""
+        group, proxy = choices.pick(GROUPS), self.bench.proxy
+        known = {each.group for each in proxy.groups(self.bench.now)} | {each.group for each in proxy.routes()}
+        rows = [(group, source, choices.number() % 16) for source in (None, *choices.some(SOURCES[:3]))]
+        if group in known or any(proxy.group_count(port) >= LIMITS["max_groups"] for port in (D1, D2)):
             return
-        self.bench.proxy.restore(port, group, mode, lists if mode == "include" else (),
-                                 lists if mode == "exclude" else (), self.bench.now)
-        self.bench.routes = {(row.group, row.source): row.ports for row in self.bench.proxy.routes()}
+        self.bench.inherit(*rows)
+        for _ in range(choices.number() % 3):
+            choices.pick((self.report, self.old_report, self.query, self.link, self.configure_static))(choices)
 
     def replace(self, choices: Choices) -> None:
         port = choices.pick((UP, D1, D2))

@@ -1,0 +1,77 @@
+"""What people ask of a proxy: its groups, hosts and roles; times in seconds from now.
+
+Rules of this file: looks and does not touch; what is gone through one by one may change meanwhile.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from igmp.merging import Merging
+from igmp.outputs import GroupStatus, HostStatus, QuerierStatus, Route, UpstreamStatus
+from igmp.ports import Ports
+from igmp.status import hosts, joined, learned_group, static_group
+
+
+class Views:
+    """The side of a proxy that changes nothing."""
+
+    def __init__(self, ports: Ports, merging: Merging) -> None:
+        self._ports, self._merging = ports, merging
+
+    def groups(self, now: float) -> list[GroupStatus]:
+        """Memberships of all downstream ports, and static ones of all ports."""
+        return list(self.each_group(now))
+
+    def each_group(self, now: float) -> Iterator[GroupStatus]:
+        """`groups` one by one; they may change meanwhile."""
+        for port in list(self._ports.options):
+            for group in self._merging.groups_of(port):
+                if (status := self._group_status(port, group, now)) is not None:
+                    yield status
+
+    def hosts(self, now: float) -> list[HostStatus]:
+        """Which host on a downstream port wants what."""
+        return list(self.each_host(now))
+
+    def each_host(self, now: float) -> Iterator[HostStatus]:
+        """`hosts` one by one; they may change meanwhile."""
+        queriers = list(self._ports.queriers.items())
+        return (status for port, querier in queriers for status in hosts(port, querier.members, now))
+
+    def upstream(self, now: float) -> list[UpstreamStatus]:
+        """What is reported upstream now."""
+        return list(self.each_upstream())
+
+    def each_upstream(self) -> Iterator[UpstreamStatus]:
+        """`upstream` one by one; they may change meanwhile."""
+        return (status for host in list(self._ports.hosts.values()) for status in host.status())
+
+    def querier(self, port: int) -> QuerierStatus | None:
+        """The querier of a downstream port; None upstream."""
+        querier = self._ports.queriers.get(port)
+        return None if querier is None else querier.status
+
+    def version(self, port: int) -> int:
+        """The IGMP version spoken on `port`."""
+        return self._ports.core(port).version
+
+    def counters(self, port: int) -> Mapping[str, int]:
+        """The counters of `port` by name; they only grow."""
+        return self._ports.counters[port]
+
+    def group_count(self, port: int) -> int:
+        """How many groups have members on a downstream port; 0 upstream."""
+        return len(self._ports.queriers[port].members) if port in self._ports.queriers else 0
+
+    def routes(self) -> list[Route]:
+        """Every row that was put out and not deleted since."""
+        return self._merging.database.routes()
+
+    def _group_status(self, port: int, group: int, now: float) -> GroupStatus | None:
+        querier = self._ports.queriers.get(port)
+        learned = None if querier is None else learned_group(port, querier.members, group, now)
+        static = self._merging.static.get(port, group)
+        if static is None:
+            return learned
+        if learned is None:
+            return static_group(static, port, group, self.version(port), now)
+        return joined(learned, static)
