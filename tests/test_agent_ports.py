@@ -13,7 +13,6 @@ from forwarder.process.lending import loan
 from forwarder.state import membership, routes
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Added, Configuration, Port
-from forwarder.state.routes import RouteKey, RouteWriter
 from forwarder.state.settings import InterfaceSettings, Settings
 from igmp.link import parse_address
 from igmp.messages import GroupRecord, RecordType, encode_report
@@ -251,29 +250,3 @@ def test_lists_are_taken_over_in_place(wired):
     wired.join()
     entry = replace(SETTINGS.interface[1], deny=("239.1.0.0/16",))
     assert Route(G, None, 0, present=False) in wired.configure(PORTS[0], replace(PORTS[1], settings=entry))
-
-
-def test_memberships_of_a_predecessor_are_taken_back_when_their_port_comes_up_and_not_later():
-    shared = routes.create(256, 8), membership.create(8)
-    RouteWriter(shared[0]).set(RouteKey(G), 0b10, "learned", 1)
-    wired = Wired(shared)
-    wired.configure(*PORTS)
-    assert wired.joined() == []
-    wired.lend(*PORTS)
-    assert wired.joined() == [(1, G, False)]
-    late = Wired(shared)
-    late.configure(*PORTS)
-    late.publisher.reconcile(late.proxy.routes())
-    late.ports.restoring = False
-    late.lend(*PORTS)
-    assert late.joined() == []
-
-
-def test_static_groups_are_no_memberships_of_a_predecessor():
-    shared = routes.create(256, 8), membership.create(8)
-    for group in (G, G + 1):
-        RouteWriter(shared[0]).set(RouteKey(group), 0b10, "learned", 1)
-    wired = Wired(shared)
-    wired.configure(*PORTS, added=Added(groups=(("tap1", "239.1.1.1"),)))
-    wired.lend(*PORTS)
-    assert wired.joined() == [(1, G + 1, False), (1, G, True)]

@@ -50,7 +50,7 @@ def test_parameters():
 
 
 def test_options_of_a_port():
-    said = options_of(port(), Settings(igmp=IGMP))
+    said = options_of(port(), parameters_of(Settings(igmp=IGMP)))
     assert said == PortOptions(
         "downstream", PARAMETERS, igmp_version=2, querier=False, querier_address=parse_address("10.0.1.5"),
         max_groups=11, max_sources=12, max_hosts=13, quick_leave=True, quick_leave_untracked=True, access=ACCESS,
@@ -61,7 +61,7 @@ def test_options_of_a_port():
 
 @pytest.mark.parametrize("role", ["upstream", "downstream"])
 def test_options_that_nobody_named(role):
-    assert options_of(port(InterfaceSettings(name="eth1"), role), Settings()) == PortOptions(role)
+    assert options_of(port(InterfaceSettings(name="eth1"), role), Parameters()) == PortOptions(role)
 
 
 def test_lists():

@@ -183,17 +183,6 @@ def test_all_that_is_no_longer_said_goes_and_may_be_said_again():
     assert shared.rows() == dict.fromkeys(rows, (0b100, "static"))
 
 
-def test_a_source_is_taken_back_as_excluded_only_where_its_row_says_other_than_the_groups():
-    shared = Shared()
-    first = shared.publisher()
-    for source, ports in ((None, 0b010), (S, 0b010), (S + 1, 0b100)):
-        first.route(Route(G, source, ports))
-    proxy = listening()
-    shared.publisher().restore(proxy, D1, (), 0.0)
-    [taken_back] = proxy.groups(0.0)
-    assert (str(taken_back.mode), taken_back.sources, taken_back.excluded_sources) == ("exclude", (), (S + 1,))
-
-
 def test_a_restarted_agent_keeps_the_static_rows_and_learns_only_the_others():
     shared = Shared()
     first = shared.publisher()

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 
 from forwarder.lab.wait import wait_for
 from forwarder.state.ports import Port
+from forwarder.state.ring_memory import LEAST
 from forwarder.state.settings import DataplaneSettings, InterfaceSettings
 from forwarder.supervisor.ports import PortOpener
 from forwarder.supervisor.sockets import PortSockets, key_of
@@ -39,7 +40,7 @@ def test_all_that_could_not_be_opened_is_told_of_and_may_be_tried_again():
     ports = [replace(PORT, index=index, ifindex=(1 << 30) + index) for index in range(3)]
     for _ in range(2):
         for each in ports:
-            opener.open(each, False)
+            opener.open(each, False, LEAST)
         assert opener.busy
         rung: list[int] = []
         wait_for(lambda rung=rung: rung.append(ringing(bell)) or sum(rung) == len(ports), 30.0, "all of them")

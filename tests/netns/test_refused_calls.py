@@ -97,7 +97,6 @@ def assert_it_goes_on(directory: Path, wanted: Sequence[Case], patient: bool = F
     assert not failed, "\n\n".join(failed)
 
 
-@pytest.mark.timeout(600)   # most of it is waiting, but a busy machine takes its time to start so many processes
 def test_every_call_is_refused_for_a_while(tmp_path):
     one = {call: numbers[:1] for call, numbers in ERRORS.items()}
     wanted = [
