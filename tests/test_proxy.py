@@ -419,8 +419,9 @@ def test_a_restarted_agent_goes_on_as_if_nothing_had_happened():
 def test_a_restarted_agent_tells_no_upstream_port_anything():
     bench, second = Bench(), 5
     add_upstream(bench, second)
-    bench.inherit((address("G"), None, B1)).run(0.0)
-    bench.routes = {(address("G"), None): B1}
+    bench.run(0.0).inherit((address("G"), None, B1))
+    bench.run(0.0)
+    assert bench.routes == {(address("G"), None): B1}
     assert [each.port for each in bench.proxy.upstream(0.0)] == [UP, second]
     bench.hear(1.0, D1, "IS_EX(G,{}) + ALLOW(S,{a})")
     bench.run(10.0)
