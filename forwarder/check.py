@@ -15,12 +15,12 @@ from forwarder.state.ports import Port
 from forwarder.state.ring_memory import full, least_memory, octets
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings, is_wildcard
 from forwarder.supervisor.assignment import Assignment, wanting
-from forwarder.supervisor.links import Link, obstacle
+from forwarder.supervisor.links import KernelLink, obstacle
 from forwarder.supervisor.ring_lending import RingLending, ports_that_may_come
 from forwarder.units import count, listed, rate, size
 from igmp.link import format_address
 
-Links = Mapping[str, Link]
+Links = Mapping[str, KernelLink]
 
 
 def default_interface() -> str | None:

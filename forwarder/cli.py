@@ -47,7 +47,7 @@ class Noun(StrEnum):
     STATS = "stats"
 
 
-class Profile(StrEnum):
+class ProfileChoice(StrEnum):
     """What the data plane is tuned for."""
 
     LATENCY = "latency"
@@ -97,7 +97,7 @@ def run(
     upstream: Upstream = None,
     downstream: Downstream = None,
     socket: Socket = None,
-    profile: Annotated[Profile | None, typer.Option("--profile", help="What the data plane is tuned for.")] = None,
+    profile: Annotated[ProfileChoice | None, typer.Option("--profile", help="What the data plane favours.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, max=32, help="Data plane processes.")] = None,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to log.")] = LogLevel.INFO,
 ) -> None:

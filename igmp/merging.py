@@ -11,7 +11,7 @@ from igmp.database import Database, restrict
 from igmp.filter import Filter, merge
 from igmp.inheritance import Inheritance
 from igmp.outputs import Changed, Event, Notice, Output, Role, Send
-from igmp.ports import Ports
+from igmp.ports import ProxyPorts
 from igmp.speaker import Said
 from igmp.static import StaticMemberships
 from igmp.timers import TimerQueue
@@ -24,7 +24,7 @@ STALE = -1                              # the timer of no port: groups whose rep
 class Merging:
     """The merged database, and who must hear of what changes in it."""
 
-    def __init__(self, ports: Ports, inheritance: Inheritance, timers: TimerQueue[int]) -> None:
+    def __init__(self, ports: ProxyPorts, inheritance: Inheritance, timers: TimerQueue[int]) -> None:
         self._ports, self._inheritance, self._timers = ports, inheritance, timers
         self._noticed: dict[tuple[int, str], float] = {}
         self._gathered: dict[int, None] | None = None   # groups to be worked out together, None: each at once

@@ -9,7 +9,7 @@ from igmp.parameters import DOWNSTREAM, PortOptions
 from igmp.querier import Querier
 
 
-class Ports:
+class ProxyPorts:
     """By number; a port costs the same whatever the number of others. `random` gives numbers in (0, 1]."""
 
     def __init__(self, random: Callable[[], float]) -> None:

@@ -13,7 +13,7 @@ from igmp.merging import STALE, Merging
 from igmp.outputs import Event, Notice, Output
 from igmp.packet import Link, Received, Rejected, Rules, receive
 from igmp.parameters import PortOptions
-from igmp.ports import Ports
+from igmp.ports import ProxyPorts
 from igmp.querier import EVENTS
 from igmp.restoration import RESTORING, Restoration
 from igmp.static import Memberships
@@ -32,7 +32,7 @@ class Proxy(Views):
         self._rules = rules or Rules()
         self._timers: TimerQueue[int] = TimerQueue()            # by port
         self._inheritance = Inheritance()
-        ports = Ports(random)
+        ports = ProxyPorts(random)
         super().__init__(ports, Merging(ports, self._inheritance, self._timers))
         self._upstreams = self._merging.upstreams
         self._upstreams.only_querier = merge_only_querier
@@ -89,7 +89,7 @@ class Proxy(Views):
         """What came of the calls since `gather`."""
         return self._merging.release(now)
 
-    # Ports and packets
+    # ProxyPorts and packets
 
     def remove_port(self, port: int, now: float) -> list[Output]:
         """The port is no longer ours: downstream as `port_down`, upstream its groups are left."""

@@ -14,7 +14,7 @@ from igmp.inheritance import Inheritance
 from igmp.merging import Merging
 from igmp.messages import Message, Query
 from igmp.outputs import Output
-from igmp.ports import Ports
+from igmp.ports import ProxyPorts
 from igmp.timers import TimerQueue
 
 RESTORING = -2                          # the timer of no port: groups wait to be taken back
@@ -26,7 +26,7 @@ Found = dict[int, dict[int, Filter]]    # what is wanted, by group and port
 class Restoration:
     """Does the work a few groups at a time."""
 
-    def __init__(self, ports: Ports, merging: Merging, inheritance: Inheritance, timers: TimerQueue[int]) -> None:
+    def __init__(self, ports: ProxyPorts, merging: Merging, inheritance: Inheritance, timers: TimerQueue[int]) -> None:
         self._ports, self._merging, self._inheritance, self._timers = ports, merging, inheritance, timers
         self._postponed: dict[tuple[int, int], Query] = {}      # General Queries by upstream port and version
 

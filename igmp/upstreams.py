@@ -11,7 +11,7 @@ from igmp.database import Database, joint
 from igmp.filter import Filter
 from igmp.host import EVENTS
 from igmp.inheritance import Inheritance
-from igmp.ports import Ports
+from igmp.ports import ProxyPorts
 from igmp.speaker import Said
 from igmp.static import StaticMemberships
 
@@ -20,7 +20,7 @@ class Upstreams:
     """What the hosts of all upstream ports say; everything it looks at is the proxy's."""
 
     def __init__(
-        self, database: Database, static: StaticMemberships, ports: Ports, inheritance: Inheritance
+        self, database: Database, static: StaticMemberships, ports: ProxyPorts, inheritance: Inheritance
     ) -> None:
         self._database, self._static, self._ports, self._inheritance = database, static, ports, inheritance
         self._stale: dict[int, None] = {}               # groups to be told again

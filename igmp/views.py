@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 
 from igmp.merging import Merging
 from igmp.outputs import GroupStatus, HostStatus, QuerierStatus, Route, UpstreamStatus
-from igmp.ports import Ports
+from igmp.ports import ProxyPorts
 from igmp.status import hosts, joined, learned_group, static_group
 
 
 class Views:
     """The side of a proxy that changes nothing."""
 
-    def __init__(self, ports: Ports, merging: Merging) -> None:
+    def __init__(self, ports: ProxyPorts, merging: Merging) -> None:
         self._ports, self._merging = ports, merging
 
     def groups(self, now: float) -> list[GroupStatus]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from forwarder.agent.listening import Listening
-from forwarder.agent.ports import Ports
+from forwarder.agent.ports import AgentPorts
 from forwarder.agent.publisher import Publisher
 from forwarder.process.lending import loan
 from forwarder.state import membership, routes
@@ -33,9 +33,9 @@ def port(index: int, assigned: int, ifindex: int) -> Port:
 
 
 @pytest.fixture
-def ports() -> Ports:
+def ports() -> AgentPorts:
     publisher = Publisher(routes.create(256, 8), membership.create(8), [])
-    return Ports(Proxy(lambda: 0.5), publisher, Listening(), lambda outputs: None)
+    return AgentPorts(Proxy(lambda: 0.5), publisher, Listening(), lambda outputs: None)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ class Wired:
         self.now, self.asked, self.generation = 1000.0, [], 0
         self.proxy = Proxy(lambda: 0.5)
         self.publisher, self.listening = Publisher(self.routes, self.membership, []), Listening()
-        self.ports = Ports(self.proxy, self.publisher, self.listening, self.asked.extend, lambda: self.now)
+        self.ports = AgentPorts(self.proxy, self.publisher, self.listening, self.asked.extend, lambda: self.now)
         self.wires: dict[int, socket.socket] = {}
 
     def configure(self, *ports: Port, settings: Settings = SETTINGS, added: Added | None = None) -> list:

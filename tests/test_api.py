@@ -18,11 +18,11 @@ import uvloop
 from forwarder.agent.rpc import RpcServer
 from forwarder.api import flows, views
 from forwarder.api.__main__ import serve
-from forwarder.api.agent import Agent
+from forwarder.api.agent import AgentClient
 from forwarder.api.application import Application
 from forwarder.api.segments import Segments
 from forwarder.api.server import MAX_CONNECTIONS, Server
-from forwarder.api.supervisor import Supervisor
+from forwarder.api.supervisor import SupervisorClient
 from forwarder.client import Client, NoAnswerError, RequestError
 from forwarder.lab.wait import wait_for
 from forwarder.process import control
@@ -459,7 +459,7 @@ class Standing:
     def __init__(self, channel: socket.socket) -> None:
         self._channel, self.added = channel, Added()
         self.asked: list[dict[str, Any]] = []
-        self.reason = changes.Reason.CONFIGURATION      # why a reload is refused
+        self.reason = changes.Cause.CONFIGURATION      # why a reload is refused
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_reader(self._channel.fileno(), self._answer)
@@ -472,9 +472,9 @@ class Standing:
         answer = {"type": "answer", "id": request["id"], "refusal": None, "words": ""}
         try:
             if request["type"] == "reload":
-                raise changes.RefusedError(self.reason, "mcfwd.toml: igmp.robustness: is 0")
+                raise changes.ChangeError(self.reason, "mcfwd.toml: igmp.robustness: is 0")
             self.added = changes.apply(request, self.added, CONFIGURED)
-        except changes.RefusedError as refused:
+        except changes.ChangeError as refused:
             answer |= {"refusal": refused.reason.value, "words": str(refused)}
         control.send(self._channel, answer)
 
@@ -490,13 +490,13 @@ class Instance:
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        agent = Agent(ours, timeout=5.0 if self._answering else 0.05)
+        agent = AgentClient(ours, timeout=5.0 if self._answering else 0.05)
         agent.attach(self._loop)
         if self._answering:
             nouns = {"groups": lambda: GROUPS, "hosts": lambda: HOSTS, "upstream": lambda: UPSTREAM}
             RpcServer(theirs.detach(), nouns).attach(self._loop)
         asking, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        supervisor = Supervisor(asking, timeout=5.0 if self._answering else 0.05)
+        supervisor = SupervisorClient(asking, timeout=5.0 if self._answering else 0.05)
         supervisor.attach(self._loop)
         self.supervisor = Standing(asked)
         if self._answering:
@@ -625,7 +625,7 @@ def test_a_route_is_deleted_by_the_query_string_too(tmp_path):
 ])  # fmt: skip
 def test_every_refusal_has_its_status(tmp_path, reason, status):
     with running(tmp_path) as instance:
-        instance.supervisor.reason = changes.Reason(reason)
+        instance.supervisor.reason = changes.Cause(reason)
         assert refusal(instance, "POST", "reload", {}) == (status, "mcfwd.toml: igmp.robustness: is 0")
 
 
@@ -725,7 +725,7 @@ def test_an_answer_that_goes_on_is_waited_for_and_one_that_stops_is_not():
 
     async def answered(parts: int, complete: bool) -> views.Row | list[Any] | None:
         loop = asyncio.get_running_loop()
-        agent = Agent(ours.dup(), timeout=0.2)
+        agent = AgentClient(ours.dup(), timeout=0.2)
         agent.attach(loop)
         question = loop.create_task(agent.rows("groups"))
         number = json.loads(await loop.sock_recv(theirs, 4096))["id"]
@@ -882,9 +882,9 @@ def test_places_are_free_again_once_the_dawdlers_are_cut_off(tmp_path):
 # --- questions to the agent ---
 
 
-async def asked(use: Callable[[Agent, socket.socket], Awaitable[Any]], timeout: float = 5.0) -> Any:
+async def asked(use: Callable[[AgentClient, socket.socket], Awaitable[Any]], timeout: float = 5.0) -> Any:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    agent = Agent(ours, timeout)
+    agent = AgentClient(ours, timeout)
     agent.attach(asyncio.get_running_loop())
     try:
         with theirs:
@@ -899,7 +899,7 @@ async def question(theirs: socket.socket) -> Any:
 
 
 def test_many_askers_are_one_question():
-    async def use(agent: Agent, theirs: socket.socket) -> Any:
+    async def use(agent: AgentClient, theirs: socket.socket) -> Any:
         askers = [asyncio.ensure_future(agent.rows("groups")) for _ in range(5)]
         asked_for = await question(theirs)
         askers.pop().cancel()
@@ -911,7 +911,7 @@ def test_many_askers_are_one_question():
 
 
 def test_a_late_answer_is_not_taken_for_the_next():
-    async def use(agent: Agent, theirs: socket.socket) -> Any:
+    async def use(agent: AgentClient, theirs: socket.socket) -> Any:
         late = await agent.rows("groups")
         first = await question(theirs)
         theirs.send(json.dumps({"id": first["id"], "rows": [{"late": True}], "more": False}).encode())
@@ -924,7 +924,7 @@ def test_a_late_answer_is_not_taken_for_the_next():
     "answer", [b"{", b"[]", b'{"id":1}', b'{"id":1,"rows":3,"more":false}', b'{"id":[],"rows":[]}']
 )
 def test_nonsense_from_the_agent_is_no_answer(answer):
-    async def use(agent: Agent, theirs: socket.socket) -> Any:
+    async def use(agent: AgentClient, theirs: socket.socket) -> Any:
         theirs.send(answer)
         return await agent.rows("groups")
 
@@ -932,14 +932,14 @@ def test_nonsense_from_the_agent_is_no_answer(answer):
 
 
 def test_an_agent_whose_queue_is_full_is_no_answer():
-    async def use(agent: Agent, theirs: socket.socket) -> Any:
+    async def use(agent: AgentClient, theirs: socket.socket) -> Any:
         return [await agent.rows("groups") for _ in range(600)]
 
     assert set(uvloop.run(asked(use, timeout=0.0))) == {None}
 
 
 def test_an_agent_that_is_gone_is_no_answer():
-    async def use(agent: Agent, theirs: socket.socket) -> Any:
+    async def use(agent: AgentClient, theirs: socket.socket) -> Any:
         theirs.close()
         await asyncio.sleep(0)
         return await agent.rows("groups")

@@ -2,13 +2,13 @@
 
 from forwarder.state.settings import InterfaceSettings, Settings
 from forwarder.supervisor.assignment import Assignment, Entries
-from forwarder.supervisor.links import Link
+from forwarder.supervisor.links import KernelLink
 
 
 def link(name, ifindex, **changes):
     values = {"up": True, "mac": "02:00:00:00:00:01", "mtu": 1500, "link_type": 1, "loopback": False, "kind": None,
               "addresses": (), "peers": ()}
-    return Link(name=name, ifindex=ifindex, **{**values, **changes})
+    return KernelLink(name=name, ifindex=ifindex, **{**values, **changes})
 
 
 def links(*names):

@@ -20,7 +20,7 @@ from rich.console import Console
 from forwarder import check, config, units
 from forwarder.client import Client, NoAnswerError, default_socket_path, socket_candidates
 from forwarder.state.settings import InterfaceSettings, Settings
-from forwarder.supervisor.links import Link
+from forwarder.supervisor.links import KernelLink
 from forwarder.tables import COLUMNS, fit, render
 
 ROLES = '[[interface]]\nname = "absent-up"\nrole = "upstream"\n[[interface]]\nname = "absent-down"\n'
@@ -370,12 +370,12 @@ def drawn(noun: str, answer: Any) -> str:
 # --- check ---
 
 
-def link(name: str, **facts: Any) -> Link:
+def link(name: str, **facts: Any) -> KernelLink:
     plain = {"ifindex": 2, "up": True, "mac": "02:00:00:00:00:01", "mtu": 1500, "link_type": 1, "loopback": False}
-    return Link(**{"name": name, "kind": None, "addresses": ((0x0A000001, 24),), "peers": (), **plain, **facts})
+    return KernelLink(**{"name": name, "kind": None, "addresses": ((0x0A000001, 24),), "peers": (), **plain, **facts})
 
 
-def explained(settings: Settings, *links: Link, privileged: bool = True) -> str:
+def explained(settings: Settings, *links: KernelLink, privileged: bool = True) -> str:
     return "\n".join(check.explain(settings, {each.name: each for each in links}, privileged))
 
 

@@ -1,8 +1,10 @@
 """Imports point down only, the protocol is pure, and every module can be imported alone."""
 
 import ast
+import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,13 @@ def test_pure_modules_stay_pure(path):
         assert not roots & IMPURE_FOR_IGMP
         assert roots - {"igmp"} <= set(sys.stdlib_module_names)
     assert not roots & (PURE.get(name) or set())
+
+
+def test_a_name_stands_for_one_class():
+    """Of the daemon; the programs of the lab are others', with options and accounts of their own."""
+    files = {path: re.findall(r"^class (\w+)", path.read_text(), re.MULTILINE) for path in MODULES}
+    names = sorted(name for path, found in files.items() if "lab" not in path.parts for name in found)
+    assert [name for name, next_one in pairwise(names) if name == next_one] == []
 
 
 ALONE = """

@@ -21,13 +21,13 @@ from forwarder.packet.rtnetlink import (
     RTM_DELLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
-    Notice,
+    LinkNotice,
 )
 from forwarder.state.settings import InterfaceSettings, Settings
 from forwarder.supervisor.assignment import Entries
 from forwarder.supervisor.link_watch import DUMPS, RINGS, LinkWatch, current_links
-from forwarder.supervisor.links import Link
-from forwarder.supervisor.looks import Interest
+from forwarder.supervisor.links import KernelLink
+from forwarder.supervisor.looks import Concern
 
 DONE = message(NLMSG_DONE, bytes(4))
 ETH0 = link("eth0", 2, kind="veth", addresses=((0x0A000001, 24),))
@@ -160,9 +160,9 @@ class Watch(LinkWatch):
         super().__init__(Bell(*told), self._read_and_count)
         self.dumps = 0
         entries = Entries(Settings(interface=(InterfaceSettings(name="eth0"), InterfaceSettings(name="tap*"))))
-        self.concerns = Interest(entries, [ETH0, link("docker0", 3)]).concerns
+        self.concerns = Concern(entries, [ETH0, link("docker0", 3)]).concerns
 
-    def _read_and_count(self) -> dict[str, Link]:
+    def _read_and_count(self) -> dict[str, KernelLink]:
         self.dumps += 1
         return {"eth0": ETH0}
 
@@ -213,7 +213,7 @@ def test_overruns_without_end_do_not_hold_us():
 
 def test_what_matters_may_change():
     watch = Watch(new_link(8, b"veth1"))
-    watch.concerns = lambda notice: notice == Notice(8, (b"veth1",))
+    watch.concerns = lambda notice: notice == LinkNotice(8, (b"veth1",))
     assert watch.rang()
     assert watch.snapshot() == {"eth0": ETH0}
     assert watch.dumps == 1

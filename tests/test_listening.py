@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from forwarder.agent import rest
-from forwarder.agent.attachment import Attachment
+from forwarder.agent.igmp_socket import IgmpSocket
 from forwarder.agent.listening import BREATH, QUOTA, Listening
 from forwarder.state.ports import Port
 from forwarder.state.settings import InterfaceSettings
@@ -36,11 +36,11 @@ def port(index: int, link_type: int = 1) -> Port:
 @contextmanager
 def listened(
     count: int, clock: Callable[[], float] = time.monotonic
-) -> Iterator[tuple[Listening, list[Attachment], list[socket.socket]]]:
+) -> Iterator[tuple[Listening, list[IgmpSocket], list[socket.socket]]]:
     """Ports that are listened to, and the other ends of their wires."""
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count)]
     listening = Listening(clock)
-    attachments = [Attachment(near.detach(), port(index)) for index, (near, _) in enumerate(pairs)]
+    attachments = [IgmpSocket(near.detach(), port(index)) for index, (near, _) in enumerate(pairs)]
     for each in attachments:
         listening.add(each)
     try:
@@ -93,7 +93,7 @@ def test_packets_are_dated_when_they_are_read():
 
 def test_a_link_without_header_has_none_to_take_off():
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    attachment = Attachment(near.detach(), port(0, link_type=0xFFFE))
+    attachment = IgmpSocket(near.detach(), port(0, link_type=0xFFFE))
     with far:
         far.send(b"packet")
         assert attachment.receive() == (b"packet", 0)
@@ -123,7 +123,7 @@ def test_a_breath_ends_and_the_next_goes_on_where_it_ended():
 
 def test_what_cannot_be_sent_is_said():
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    attachment = Attachment(near.detach(), port(0))
+    attachment = IgmpSocket(near.detach(), port(0))
     packet = encode(HOST, ROUTERS, b"message")
     assert attachment.send(packet) is True
     assert far.recv(100) == bytes.fromhex("01005e000016") + bytes(6) + b"\x08\x00" + packet
@@ -137,7 +137,7 @@ def test_what_cannot_be_sent_is_said():
 
 def test_a_link_without_header_is_sent_the_packet_alone():
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    attachment = Attachment(near.detach(), port(0, link_type=0xFFFE))
+    attachment = IgmpSocket(near.detach(), port(0, link_type=0xFFFE))
     with far:
         attachment.refresh(port(0, link_type=0xFFFE))
         assert attachment.send(encode(HOST, ROUTERS, b"message"))
@@ -153,7 +153,7 @@ def test_an_error_of_the_link_is_no_packet_and_the_next_one_comes():
             nobody.bind(("127.0.0.1", 0))
             near.connect(nobody.getsockname())
         near.send(b"to a port that was closed")
-        attachment = Attachment(os.dup(near.fileno()), port(0))
+        attachment = IgmpSocket(os.dup(near.fileno()), port(0))
         assert attachment.receive() is None     # ECONNREFUSED, once
         assert attachment.receive() is None
         assert near.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
@@ -173,7 +173,7 @@ def test_a_port_that_is_gone_is_not_heard():
 def test_a_port_that_is_gone_is_held_by_nobody_and_loses_its_turn():
     with listened(1) as (listening, _, wires):
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        gone = Attachment(near.detach(), port(7))
+        gone = IgmpSocket(near.detach(), port(7))
         listening.add(gone)
         say(wires[0], *([b"packet"] * (QUOTA + 1)))
         say(far, *([b"packet"] * (QUOTA + 1)))

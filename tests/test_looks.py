@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_assignment import link
 
-from forwarder.packet.rtnetlink import Notice
+from forwarder.packet.rtnetlink import LinkNotice
 from forwarder.state.settings import InterfaceSettings, Settings
 from forwarder.supervisor.assignment import Assignment, Entries
 from forwarder.supervisor.guard import Guard
-from forwarder.supervisor.looks import GATHERING, LONGEST_RETRY, RETRY, Interest, Looks
+from forwarder.supervisor.looks import GATHERING, LONGEST_RETRY, RETRY, Concern, Looks
 
 SETTINGS = Settings(interface=(
     InterfaceSettings(name="eth0", role="upstream"), InterfaceSettings(name="tap*"),
@@ -41,8 +41,8 @@ ENTRIES = Entries(SETTINGS)
     (12, (), False),
 ])  # fmt: skip
 def test_what_concerns_us_is_what_is_or_was_called_as_configured(ifindex, names, concerned):
-    interest = Interest(ENTRIES, [link("eth0", 10), link("tap9", 11), link("docker0", 12)])
-    assert interest.concerns(Notice(ifindex, names)) is concerned
+    interest = Concern(ENTRIES, [link("eth0", 10), link("tap9", 11), link("docker0", 12)])
+    assert interest.concerns(LinkNotice(ifindex, names)) is concerned
 
 
 # when
@@ -174,20 +174,20 @@ class Kernel:
 
     names: dict[int, bytes] = field(default_factory=lambda: {2: b"eth0", 3: b"x", 4: b"tap1"})
     addresses: dict[int, int] = field(default_factory=dict)
-    told: list[Notice] = field(default_factory=list)
+    told: list[LinkNotice] = field(default_factory=list)
 
     def change(self, what: str, ifindex: int, name: bytes) -> None:
         """As far as it can be done: who comes may take the index of one that has gone, but no name that is there."""
         there = ifindex in self.names
         if what == "call" and name not in self.names.values():      # make, or rename
             self.names[ifindex] = name
-            self.told.append(Notice(ifindex, (name,)))
+            self.told.append(LinkNotice(ifindex, (name,)))
         elif what == "end" and there:
-            self.told.append(Notice(ifindex, (self.names.pop(ifindex),)))
+            self.told.append(LinkNotice(ifindex, (self.names.pop(ifindex),)))
             self.addresses.pop(ifindex, None)
         elif what == "address" and there:
             self.addresses[ifindex] = self.addresses.get(ifindex, 0) + 1
-            self.told.append(Notice(ifindex, ()))
+            self.told.append(LinkNotice(ifindex, ()))
 
     def links(self):
         return {name.decode(): link(name.decode(), ifindex, addresses=((self.addresses.get(ifindex, 0), 24),))
@@ -201,7 +201,7 @@ class Watcher:
     kernel: Kernel
     now: float = 0.0
     dumps: int = 0
-    heard: list[Notice] = field(default_factory=list)
+    heard: list[LinkNotice] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.looks = Looks(Guard(lambda: self.now), self.rang, self.look)
@@ -212,7 +212,7 @@ class Watcher:
 
     def look(self) -> None:
         self.links = self.kernel.links()
-        self.interest = Interest(ENTRIES, self.links.values())
+        self.interest = Concern(ENTRIES, self.links.values())
         self.dumps += 1
 
     def hear(self, count: int) -> None:

@@ -12,7 +12,7 @@ from forwarder.state.ports import Port
 from forwarder.state.ring_memory import BLOCK, LEAST
 from forwarder.state.settings import DataplaneSettings, InterfaceSettings
 from forwarder.supervisor.opener import PortOpener
-from forwarder.supervisor.sockets import Ring, key_of
+from forwarder.supervisor.sockets import WorkerRing
 
 PORT = Port(0, 1, "eth0", "upstream", InterfaceSettings(name="eth0", role="upstream"), ifindex=4711)
 
@@ -51,7 +51,7 @@ def failure(opener: PortOpener) -> Exception:
     failures = []
     assert opener.done(lambda key, error: failures.append((key, error))) == []
     [(key, error)] = failures
-    assert (key, opener.busy) == (key_of(PORT), False)
+    assert (key, opener.busy) == (PORT.key, False)
     return error
 
 
@@ -86,7 +86,7 @@ def test_a_ring_that_replaces_another_may_be_smaller_than_asked_but_not_than_it_
     rings = Rings(refusal("PACKET_RX_RING", errno.ENOMEM), most=30)
     opener = PortOpener(DataplaneSettings(), bell, True, rings)
     former = socket.socket(socket.AF_UNIX)
-    opener.replace_ring(PORT, False, 0, 100, least, Ring(former, RingLayout(block_nr=8)))
+    opener.replace_ring(PORT, False, 0, 100, least, WorkerRing(former, RingLayout(block_nr=8)))
     opener.shutdown()
     failures = []
     made = opener.replaced(lambda place, error: failures.append(error))

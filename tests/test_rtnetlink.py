@@ -25,8 +25,8 @@ from forwarder.packet.rtnetlink import (
     RTM_NEWLINK,
     AddressMessage,
     LinkMessage,
+    LinkNotice,
     Message,
-    Notice,
     RtnetlinkError,
     address_message,
     attributes,
@@ -94,7 +94,7 @@ def test_notices_are_about_links_and_what_they_are_called():
     data = b"".join([new_link(7, b"x\xff"), new_address(8), message(RTM_DELLINK, link_body(9, b"y", b"lan", b"z")),
                      message(RTM_DELADDR, address_body(10, 1))])  # fmt: skip
     about = [(7, (b"x\xff",)), (8, ()), (9, (b"y", b"lan", b"z")), (10, ())]
-    assert list(notices(data)) == [Notice(*each) for each in about]
+    assert list(notices(data)) == [LinkNotice(*each) for each in about]
 
 
 def test_the_end_of_a_dump_says_whether_it_was_given():

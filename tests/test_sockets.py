@@ -8,13 +8,13 @@ from forwarder.state.ports import Port
 from forwarder.state.ring_memory import LEAST
 from forwarder.state.settings import DataplaneSettings, InterfaceSettings
 from forwarder.supervisor.ports import PortOpener
-from forwarder.supervisor.sockets import PortSockets, key_of
+from forwarder.supervisor.sockets import PortSockets
 
 PORT = Port(3, 7, "eth1", "downstream", InterfaceSettings(name="eth1"), 11)
 
 
 def sockets(**said: object) -> PortSockets:
-    return PortSockets(**{field.name: None for field in fields(PortSockets)} | {"key": key_of(PORT), **said})
+    return PortSockets(**{field.name: None for field in fields(PortSockets)} | {"key": PORT.key, **said})
 
 
 def test_sockets_fit_the_port_they_were_opened_for_in_its_role():
@@ -46,7 +46,7 @@ def test_all_that_could_not_be_opened_is_told_of_and_may_be_tried_again():
         wait_for(lambda rung=rung: rung.append(ringing(bell)) or sum(rung) == len(ports), 30.0, "all of them")
         failed: dict[object, Exception] = {}
         assert opener.done(failed.__setitem__) == []
-        assert {*failed} == {key_of(each) for each in ports}
+        assert {*failed} == {each.key for each in ports}
         assert all(isinstance(error, OSError) for error in failed.values())
         assert not opener.busy
     opener.shutdown()

@@ -11,8 +11,8 @@ from forwarder.supervisor.changes import (
     MOST_GROUPS,
     MOST_OCTETS,
     MOST_ROUTES,
-    Reason,
-    RefusedError,
+    Cause,
+    ChangeError,
     apply,
     describe,
     still_added,
@@ -48,8 +48,8 @@ def after(*requests: dict[str, object]) -> Added:
     return added
 
 
-def refusal(asked: dict[str, object], added: Added | None = None) -> tuple[Reason, str]:
-    with pytest.raises(RefusedError) as caught:
+def refusal(asked: dict[str, object], added: Added | None = None) -> tuple[Cause, str]:
+    with pytest.raises(ChangeError) as caught:
         apply(asked, added or Added(), SETTINGS)
     return caught.value.reason, str(caught.value)
 
@@ -72,43 +72,43 @@ def test_one_of_several_is_taken_back():
 @pytest.mark.parametrize(
     ("asked", "reason", "words"),
     [
-        (add("routes", {**ROUTE, "group": "239.1.1.1/32", "downstreams": []}), Reason.EXISTS, "exists already"),
-        (add("groups", GROUP), Reason.EXISTS, "static group 239.1.1.1 on eth1 exists already"),
+        (add("routes", {**ROUTE, "group": "239.1.1.1/32", "downstreams": []}), Cause.EXISTS, "exists already"),
+        (add("groups", GROUP), Cause.EXISTS, "static group 239.1.1.1 on eth1 exists already"),
         (
             add("routes", {"group": "239.9.9.9", "source": "10.0.0.0/8"}),
-            Reason.EXISTS,
+            Cause.EXISTS,
             "route 239.9.9.9 source 10.0.0.0/8 is in the configuration file already",
         ),
-        (add("groups", {"interface": "tap7", "group": "239.5.5.5"}), Reason.EXISTS, "configuration file already"),
-        (delete("routes", {"group": "239.7.7.7"}), Reason.UNKNOWN, "there is no static route 239.7.7.7"),
-        (delete("routes", {**ROUTE, "upstream": None}), Reason.UNKNOWN, "there is no static route 239.1.1.1"),
+        (add("groups", {"interface": "tap7", "group": "239.5.5.5"}), Cause.EXISTS, "configuration file already"),
+        (delete("routes", {"group": "239.7.7.7"}), Cause.UNKNOWN, "there is no static route 239.7.7.7"),
+        (delete("routes", {**ROUTE, "upstream": None}), Cause.UNKNOWN, "there is no static route 239.1.1.1"),
         (
             delete("routes", {**ROUTE, "downstreams": ["tap1"]}),
-            Reason.UNKNOWN,
+            Cause.UNKNOWN,
             "route 239.1.1.1 from eth0 goes to eth1, not to tap1",
         ),
-        (delete("groups", {**GROUP, "source": "10.0.0.7"}), Reason.UNKNOWN, "source 10.0.0.7 on eth1"),
+        (delete("groups", {**GROUP, "source": "10.0.0.7"}), Cause.UNKNOWN, "source 10.0.0.7 on eth1"),
         (
             delete("routes", {"group": "239.9.9.9", "source": "10.0.0.0/8"}),
-            Reason.CONFIGURED,
+            Cause.CONFIGURED,
             "is in the configuration file; change it there",
         ),
-        (delete("groups", {"interface": "tap*", "group": "239.5.5.5"}), Reason.CONFIGURED, "change it there"),
-        (add("groups", {**GROUP, "interface": "off0"}), Reason.INVALID, 'no [[interface]] covers "off0"'),
-        (add("groups", {**GROUP, "interface": ["eth1"]}), Reason.INVALID, "interface: should be text"),
-        (add("groups", {**GROUP, "interface": "tap7", "group": "239.7.7.7,"}), Reason.INVALID, "group: "),
-        (add("groups", {**GROUP, "interface": ""}), Reason.INVALID, "interface: should be text"),
-        (add("groups", {**GROUP, "interface": "a/b"}), Reason.INVALID, "interface: "),
-        (add("groups", {**GROUP, "group": "10.0.0.1"}), Reason.INVALID, "group: "),
-        (add("groups", {**GROUP, "source": "239.0.0.1"}), Reason.INVALID, "source and group: "),
-        (add("groups", {**GROUP, "group": "232.1.1.1"}), Reason.INVALID, "group: "),
-        (add("routes", {**ROUTE, "downstreams": "eth1"}), Reason.INVALID, "downstreams: should be a list"),
-        (add("routes", {**ROUTE, "downstreams": ["eth1", 7]}), Reason.INVALID, "downstreams: should be a list"),
-        (add("routes", {**ROUTE, "downstreams": ["eth7"]}), Reason.INVALID, 'no [[interface]] covers "eth7"'),
-        (delete("routes", {**ROUTE, "group": "10.0.0.1"}), Reason.INVALID, "group: "),
-        (add("flows", {}), Reason.INVALID, "not a request that can be carried out"),
-        (add("routes", 7), Reason.INVALID, "not a request that can be carried out"),
-        ({}, Reason.INVALID, "not a request that can be carried out"),
+        (delete("groups", {"interface": "tap*", "group": "239.5.5.5"}), Cause.CONFIGURED, "change it there"),
+        (add("groups", {**GROUP, "interface": "off0"}), Cause.INVALID, 'no [[interface]] covers "off0"'),
+        (add("groups", {**GROUP, "interface": ["eth1"]}), Cause.INVALID, "interface: should be text"),
+        (add("groups", {**GROUP, "interface": "tap7", "group": "239.7.7.7,"}), Cause.INVALID, "group: "),
+        (add("groups", {**GROUP, "interface": ""}), Cause.INVALID, "interface: should be text"),
+        (add("groups", {**GROUP, "interface": "a/b"}), Cause.INVALID, "interface: "),
+        (add("groups", {**GROUP, "group": "10.0.0.1"}), Cause.INVALID, "group: "),
+        (add("groups", {**GROUP, "source": "239.0.0.1"}), Cause.INVALID, "source and group: "),
+        (add("groups", {**GROUP, "group": "232.1.1.1"}), Cause.INVALID, "group: "),
+        (add("routes", {**ROUTE, "downstreams": "eth1"}), Cause.INVALID, "downstreams: should be a list"),
+        (add("routes", {**ROUTE, "downstreams": ["eth1", 7]}), Cause.INVALID, "downstreams: should be a list"),
+        (add("routes", {**ROUTE, "downstreams": ["eth7"]}), Cause.INVALID, 'no [[interface]] covers "eth7"'),
+        (delete("routes", {**ROUTE, "group": "10.0.0.1"}), Cause.INVALID, "group: "),
+        (add("flows", {}), Cause.INVALID, "not a request that can be carried out"),
+        (add("routes", 7), Cause.INVALID, "not a request that can be carried out"),
+        ({}, Cause.INVALID, "not a request that can be carried out"),
     ],
 )
 def test_a_refusal_says_why(asked, reason, words):
@@ -120,14 +120,14 @@ def test_a_refusal_says_why(asked, reason, words):
 
 def test_what_can_be_added_is_bounded():
     many = Added(routes=tuple(RouteSettings(group=f"239.2.{at >> 8}.{at & 255}") for at in range(MOST_ROUTES)))
-    assert refusal(add("routes", ROUTE), many)[0] is Reason.FULL
+    assert refusal(add("routes", ROUTE), many)[0] is Cause.FULL
 
 
 def test_the_octets_of_what_is_added_are_bounded_too():
     """Every change is published whole, beside ports that may get addresses later."""
     names = tuple(f"interface-{at:04}" for at in range(1000))
     many = Added(routes=tuple(RouteSettings(group=f"239.2.0.{at}", downstreams=names) for at in range(64)))
-    assert refusal(add("routes", ROUTE), many)[0] is Reason.FULL
+    assert refusal(add("routes", ROUTE), many)[0] is Cause.FULL
     route = {"group": "239.2.0.7", "source": None, "upstream": None, "downstreams": []}
     assert len(apply(delete("routes", route), many, SETTINGS).routes) == 63
 
@@ -135,7 +135,7 @@ def test_the_octets_of_what_is_added_are_bounded_too():
 def test_what_goes_to_nobody_is_said_so():
     blocked = after(add("routes", {"group": "239.1.1.1"}))
     asked = delete("routes", {"group": "239.1.1.1", "downstreams": ["eth1", "tap1"]})
-    assert refusal(asked, blocked) == (Reason.UNKNOWN, "route 239.1.1.1 goes to nobody, not to eth1, tap1")
+    assert refusal(asked, blocked) == (Cause.UNKNOWN, "route 239.1.1.1 goes to nobody, not to eth1, tap1")
 
 
 def test_the_last_that_fits_is_added():
@@ -145,7 +145,7 @@ def test_the_last_that_fits_is_added():
     full = apply(add("groups", GROUP), Added(groups=groups), SETTINGS)
     assert full.groups == (*groups, ("eth1", "239.1.1.1"))
     more = add("groups", {**GROUP, "group": "239.1.1.2"})
-    assert refusal(more, full) == (Reason.FULL, f"no more than {MOST_GROUPS} static groups can be added at run time")
+    assert refusal(more, full) == (Cause.FULL, f"no more than {MOST_GROUPS} static groups can be added at run time")
 
 
 def test_what_is_added_may_take_so_many_octets_and_no_more():
@@ -155,7 +155,7 @@ def test_what_is_added_may_take_so_many_octets_and_no_more():
 
     room = MOST_OCTETS - len(json.dumps(asdict(beside(""))))
     assert len(json.dumps(asdict(beside("x" * room)))) == MOST_OCTETS == 1 << 20
-    with pytest.raises(RefusedError, match=f"would take {MOST_OCTETS + 1} octets, more than {MOST_OCTETS}"):
+    with pytest.raises(ChangeError, match=f"would take {MOST_OCTETS + 1} octets, more than {MOST_OCTETS}"):
         beside("x" * (room + 1))
 
 
@@ -172,8 +172,8 @@ def test_a_name_has_the_static_groups_of_the_entry_it_is_configured_by():
     def taken(name: str, group: str, source: str | None = None) -> bool:
         try:
             apply(add("groups", {"interface": name, "group": group, "source": source}), Added(), settings)
-        except RefusedError as refused:
-            return refused.reason is Reason.EXISTS
+        except ChangeError as refused:
+            return refused.reason is Cause.EXISTS
         return False
 
     assert [taken("tap1", group) for group in ("239.5.5.4", "239.5.5.5", "239.6.6.6", "239.7.7.7")] == [1, 1, 0, 0]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_assignment import link
 
 from forwarder.packet.packet_socket import PortError
-from forwarder.packet.rtnetlink import Notice
+from forwarder.packet.rtnetlink import LinkNotice
 from forwarder.packet.tpacket import RingLayout
 from forwarder.state.ports import Added, Configuration
 from forwarder.state.ring_memory import BLOCK, DOWNSTREAM, LEAST, UPSTREAM
@@ -23,7 +23,7 @@ from forwarder.supervisor.refusals import LONGEST_RETRY, NO_ROOM, PORT_RETRY, wo
 from forwarder.supervisor.replacements import SHARED
 from forwarder.supervisor.ring_lending import LET_GO
 from forwarder.supervisor.shared import Shared
-from forwarder.supervisor.sockets import NewRing, PortSockets, Replacing, Ring, key_of
+from forwarder.supervisor.sockets import NewRing, PortSockets, Replacing, WorkerRing
 
 SIZES = DataplaneSettings(max_ports=4, max_flows=64, max_routes=64)
 
@@ -58,7 +58,7 @@ class Opener:
         self.bell, self.workers, self.most = -1, 1, UPSTREAM
         self.rings: dict[object, int] = {}
         self.opened: dict[str, Sockets] = {}
-        self.kept: list[Ring] = []      # or what tells their sockets apart would be used again
+        self.kept: list[WorkerRing] = []      # or what tells their sockets apart would be used again
         self.descriptor: int | None = None  # that of all sockets, where they need a real one
 
     def __call__(self, sizes, bell, super_frames) -> "Opener":
@@ -75,7 +75,7 @@ class Opener:
         return [port.name for port, _ in self.asked]
 
     def open(self, port, promiscuous, blocks) -> None:
-        assert key_of(port) not in [key_of(each) for each, _ in self.asked]
+        assert port.key not in [each.key for each, _ in self.asked]
         self.asked.append((port, blocks))
 
     def replace_ring(self, port, promiscuous, worker, blocks, least, former) -> None:
@@ -88,14 +88,14 @@ class Opener:
         asked, self.asked = self.asked, []
         for port, _ in asked:
             if port.name in self.refusals:
-                failed(key_of(port), self.refusals[port.name])
+                failed(port.key, self.refusals[port.name])
         return [self._opened(port, blocks) for port, blocks in asked if port.name not in self.refusals]
 
     def replaced(self, failed) -> list[NewRing]:
         asked, self.replacing = self.replacing, []
         made = []
         for port, worker, blocks, least in asked:
-            place, given = Replacing(key_of(port), port.role, worker), min(blocks, self.most)
+            place, given = Replacing(port.key, port.role, worker), min(blocks, self.most)
             if given < least:
                 failed(place, OUT_OF_MEMORY)
                 continue
@@ -108,11 +108,11 @@ class Opener:
         rings = tuple(self._ring(port, worker, given) for worker in range(self.workers))
         transmit, igmp = (Number(self.descriptor or number + port.index) for number in (200, 300))
         refused = None if given == blocks else OUT_OF_MEMORY
-        made = self.opened[port.name] = Sockets(key_of(port), port.role, rings, transmit, igmp, refused)
+        made = self.opened[port.name] = Sockets(port.key, port.role, rings, transmit, igmp, refused)
         return made
 
-    def _ring(self, port, worker, blocks) -> Ring:
-        ring = Ring(Number(self.descriptor or 100 + port.index), RingLayout(block_nr=blocks))
+    def _ring(self, port, worker, blocks) -> WorkerRing:
+        ring = WorkerRing(Number(self.descriptor or 100 + port.index), RingLayout(block_nr=blocks))
         self.rings[id(ring.socket)] = blocks
         self.kept.append(ring)
         return ring
@@ -260,18 +260,18 @@ def test_sockets_whose_link_went_before_they_came_are_closed_and_others_opened()
 def test_what_concerns_the_ports_follows_links_and_settings():
     office = Office()
 
-    def concerned(*links: Notice) -> list[bool]:
+    def concerned(*links: LinkNotice) -> list[bool]:
         return [office.watch.concerns(each) for each in links]
 
-    tap, down = Notice(12, (b"tap0",)), Notice(11, ())
+    tap, down = LinkNotice(12, (b"tap0",)), LinkNotice(11, ())
     assert concerned(tap, down) == [False, True]
     taps = replace(office.settings, interface=(UP, InterfaceSettings(name="tap*")))
     office.ports.configure(taps, Added())
     assert concerned(tap, down) == [True, False]
-    assert concerned(Notice(12, ())) == [False]
+    assert concerned(LinkNotice(12, ())) == [False]
     office.watch.links["tap0"] = link("tap0", 12)
     office.ports.refresh()
-    assert concerned(Notice(12, ()), down) == [True, False]
+    assert concerned(LinkNotice(12, ()), down) == [True, False]
 
 
 def test_another_role_has_other_sockets():

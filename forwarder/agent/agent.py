@@ -22,7 +22,7 @@ from forwarder.agent import rest
 from forwarder.agent.listening import Listening
 from forwarder.agent.notices import words_of
 from forwarder.agent.options import rules_of
-from forwarder.agent.ports import Ports
+from forwarder.agent.ports import AgentPorts
 from forwarder.agent.publisher import Publisher
 from forwarder.agent.rpc import RpcServer
 from forwarder.agent.static import static_rows
@@ -77,7 +77,7 @@ class Agent:
         }
         self._rpc = RpcServer(descriptors["rpc"], nouns)
         self._listening = Listening(clock)
-        self._ports = Ports(self._proxy, self._publisher, self._listening, self._carry_out, clock)
+        self._ports = AgentPorts(self._proxy, self._publisher, self._listening, self._carry_out, clock)
         self._routed: object = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from forwarder.agent.attachment import Attachment
+from forwarder.agent.igmp_socket import IgmpSocket
 
 BREATH = 0.005          # seconds of reading after which others get their turn
 QUOTA = 16              # packets of one port while others wait
@@ -14,27 +14,27 @@ Hear = Callable[[int, bytes, float, int], None]     # port index, packet, now, M
 
 
 class Listening:
-    """The attachments that are listened to; `fileno` is readable while one has something; `clock` is in seconds."""
+    """The sockets that are listened to; `fileno` is readable while one has something; `clock` is in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._epoll = clock, select.epoll()
-        self._attachments: dict[int, Attachment] = {}
-        self._waiting: deque[Attachment] = deque()
+        self._sockets: dict[int, IgmpSocket] = {}
+        self._waiting: deque[IgmpSocket] = deque()
 
     def fileno(self) -> int:
         """The number for the loop."""
         return self._epoll.fileno()
 
-    def add(self, attachment: Attachment) -> None:
+    def add(self, sock: IgmpSocket) -> None:
         """Listen to a port."""
-        self._attachments[attachment.fileno()] = attachment
-        self._epoll.register(attachment.fileno(), select.EPOLLIN)
+        self._sockets[sock.fileno()] = sock
+        self._epoll.register(sock.fileno(), select.EPOLLIN)
 
-    def remove(self, attachment: Attachment) -> None:
+    def remove(self, sock: IgmpSocket) -> None:
         """Listen to a port no longer; before it is closed."""
-        self._epoll.unregister(attachment.fileno())
-        del self._attachments[attachment.fileno()]
-        self._waiting = deque(each for each in self._waiting if each is not attachment)
+        self._epoll.unregister(sock.fileno())
+        del self._sockets[sock.fileno()]
+        self._waiting = deque(each for each in self._waiting if each is not sock)
 
     def breathe(self, hear: Hear) -> bool:
         """Give `hear` what has come, each port in turn, for BREATH seconds at most; False when all was heard."""
@@ -42,22 +42,22 @@ class Listening:
         waiting, clock = self._waiting, self._clock
         end = clock() + BREATH
         while waiting:
-            attachment = waiting.popleft()
+            sock = waiting.popleft()
             for _ in range(QUOTA):
-                received = attachment.receive()
+                received = sock.receive()
                 if received is None:
                     break
                 now = clock()
-                hear(attachment.index, received[0], now, received[1])
+                hear(sock.index, received[0], now, received[1])
                 if now > end:
-                    waiting.append(attachment)
+                    waiting.append(sock)
                     return True
             else:
-                waiting.append(attachment)
+                waiting.append(sock)
         return False
 
     def _notice(self) -> None:
         """Ports that were left waiting keep their place before those that were just noticed."""
         known = set(map(id, self._waiting))
-        ready = (self._attachments[number] for number, _ in self._epoll.poll(0))
+        ready = (self._sockets[number] for number, _ in self._epoll.poll(0))
         self._waiting.extend(each for each in ready if id(each) not in known)

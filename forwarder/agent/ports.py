@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from forwarder.agent.attachment import Attachment
+from forwarder.agent.igmp_socket import IgmpSocket
 from forwarder.agent.listening import Listening
 from forwarder.agent.options import Options, link_of
 from forwarder.agent.publisher import Publisher
@@ -24,7 +24,7 @@ from igmp.proxy import Proxy
 Apply = Callable[[Iterable[Output]], None]
 
 
-class Ports:
+class AgentPorts:
     """By index; what the protocol answers goes to `apply`; `clock` is monotonic seconds."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Ports:
         self._options: dict[int, PortOptions] = {}
         self._static: dict[int, tuple[str, ...]] = {}
         self._loans = Loans()
-        self._attached: dict[int, tuple[Key, Attachment]] = {}
+        self._attached: dict[int, tuple[Key, IgmpSocket]] = {}
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._ports)
@@ -126,9 +126,9 @@ class Ports:
         if port.index in self._attached and self._attached[port.index][0] != key:
             self._detach(port.index)
         if port.index not in self._attached and key in self._loans:
-            attachment = Attachment(os.dup(self._loans[key].descriptors["igmp"]), port)
-            self._attached[port.index] = (key, attachment)
-            self._listening.add(attachment)
+            sock = IgmpSocket(os.dup(self._loans[key].descriptors["igmp"]), port)
+            self._attached[port.index] = (key, sock)
+            self._listening.add(sock)
         self._set_link(port)
 
     def _set_link(self, port: Port) -> None:
@@ -142,9 +142,9 @@ class Ports:
     def _detach(self, index: int) -> None:
         if index not in self._attached:
             return
-        _, attachment = self._attached.pop(index)
-        self._listening.remove(attachment)
-        attachment.close()
+        _, sock = self._attached.pop(index)
+        self._listening.remove(sock)
+        sock.close()
         self._apply(self._proxy.port_down(index, self._clock()))
 
     def _remove(self, index: int) -> None:

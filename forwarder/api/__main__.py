@@ -6,11 +6,11 @@ import time
 
 import uvloop
 
-from forwarder.api.agent import Agent
+from forwarder.api.agent import AgentClient
 from forwarder.api.application import Application
 from forwarder.api.segments import Segments
 from forwarder.api.server import Server
-from forwarder.api.supervisor import Supervisor
+from forwarder.api.supervisor import SupervisorClient
 from forwarder.process import control
 from forwarder.process.child import Start, bootstrap
 from forwarder.state.segment import Segment
@@ -21,9 +21,9 @@ HEARTBEAT = 1.0
 async def serve(start: Start) -> None:
     """Answer for ever."""
     loop = asyncio.get_running_loop()
-    agent = Agent(socket.socket(fileno=start.descriptors["agent"]))
+    agent = AgentClient(socket.socket(fileno=start.descriptors["agent"]))
     agent.attach(loop)
-    supervisor = Supervisor(start.control)
+    supervisor = SupervisorClient(start.control)
     supervisor.attach(loop)
     server = Server(Application(Segments(start.descriptors), agent, supervisor).handle)
     beat = Segment(start.descriptors["segment"], writable=True).words

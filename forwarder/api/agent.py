@@ -16,7 +16,7 @@ LARGEST_MESSAGE = 1 << 18       # above the default net.core.wmem_max, which bou
 Rows = list[dict[str, Any]]
 
 
-class Agent:
+class AgentClient:
     """The asking side; `attach` before the first question."""
 
     def __init__(self, connected: socket.socket, timeout: float = TIMEOUT) -> None:

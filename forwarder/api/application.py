@@ -10,11 +10,11 @@ from typing import Any
 from aiohttp import web
 
 from forwarder.api import requests, views
-from forwarder.api.agent import Agent
+from forwarder.api.agent import AgentClient
 from forwarder.api.flows import Page
 from forwarder.api.segments import Segments
 from forwarder.api.server import RefusedError, json_response
-from forwarder.api.supervisor import Supervisor
+from forwarder.api.supervisor import SupervisorClient
 from igmp.link import Network
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ Answer = Callable[[web.BaseRequest], Awaitable[Any]]
 class Application:
     """Answers requests from the segments, from the agent what only it knows; has the supervisor make changes."""
 
-    def __init__(self, segments: Segments, agent: Agent, supervisor: Supervisor) -> None:
+    def __init__(self, segments: Segments, agent: AgentClient, supervisor: SupervisorClient) -> None:
         self._segments, self._agent, self._supervisor = segments, agent, supervisor
         self._answers: dict[str, Answer] = {
             "interfaces": self._interfaces,

@@ -15,7 +15,7 @@ TIMEOUT = 4.0
 STATUSES = {"invalid": 400, "exists": 409, "unknown": 404, "configured": 409, "full": 507, "configuration": 422}
 
 
-class Supervisor:
+class SupervisorClient:
     """The asking side; `attach` before the first request."""
 
     def __init__(self, channel: socket.socket, timeout: float = TIMEOUT) -> None:

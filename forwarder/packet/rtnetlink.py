@@ -73,7 +73,7 @@ class AddressMessage(NamedTuple):
     address: int
 
 
-class Notice(NamedTuple):
+class LinkNotice(NamedTuple):
     """A notification: the link it is about, and what that is called; an address does not say its link's name."""
 
     ifindex: int
@@ -135,14 +135,14 @@ def address_message(body: memoryview) -> AddressMessage:
     return AddressMessage(ifindex, prefix, local, address)
 
 
-def notices(data: bytes) -> Iterator[Notice]:
+def notices(data: bytes) -> Iterator[LinkNotice]:
     """What a datagram of the groups of links and IPv4 addresses is about."""
     for message in messages(data):
         if message.type in (RTM_NEWLINK, RTM_DELLINK):
             link = link_message(message.body)
-            yield Notice(link.ifindex, (link.name, *link.alternatives))
+            yield LinkNotice(link.ifindex, (link.name, *link.alternatives))
         elif message.type in (RTM_NEWADDR, RTM_DELADDR):
-            yield Notice(_unpack(IFADDRMSG, message.body)[4], ())
+            yield LinkNotice(_unpack(IFADDRMSG, message.body)[4], ())
         else:
             raise RtnetlinkError(f"a message of type {message.type}")
 

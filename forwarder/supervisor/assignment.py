@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from forwarder.state.ports import Port
 from forwarder.state.settings import InterfaceSettings, Settings, covers, is_wildcard
-from forwarder.supervisor.links import Link
+from forwarder.supervisor.links import KernelLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Assignment:
     names: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def updated(
-        self, settings: Settings, links: Mapping[str, Link], generation: int
+        self, settings: Settings, links: Mapping[str, KernelLink], generation: int
     ) -> tuple["Assignment", tuple[Port, ...]]:
         """What lasts from this moment on, and its ports in index order; names that find no free index are left out."""
         wanted, entries = wanting(settings, links), Entries(settings)
@@ -40,7 +40,7 @@ class Assignment:
         return Assignment(self.max_ports, names), tuple(sorted(ports, key=lambda port: port.index))
 
 
-def wanting(settings: Settings, links: Mapping[str, Link]) -> dict[str, InterfaceSettings]:
+def wanting(settings: Settings, links: Mapping[str, KernelLink]) -> dict[str, InterfaceSettings]:
     """Every name that should have a port, in the order in which they get them, with the entry that says so."""
     find = Entries(settings).of
     plain = [each.name for each in settings.interface if not is_wildcard(each.name)]
@@ -63,7 +63,7 @@ class Entries:
         return None if chosen is None or chosen.role == "disabled" else chosen
 
 
-def _port(name: str, index: int, assigned: int, settings: InterfaceSettings, links: Mapping[str, Link]) -> Port:
+def _port(name: str, index: int, assigned: int, settings: InterfaceSettings, links: Mapping[str, KernelLink]) -> Port:
     port = Port(index=index, assigned=assigned, name=name, role=settings.role, settings=settings)
     link = links.get(name)
     if link is None:

@@ -20,7 +20,7 @@ MOST_OCTETS = 1 << 20   # of JSON: a quarter of a snapshot, half of which is for
 KEYS = ("interface", "group", "source", "upstream", "downstreams")
 
 
-class Reason(Enum):
+class Cause(Enum):
     """Why a request is refused."""
 
     INVALID = "invalid"
@@ -32,26 +32,26 @@ class Reason(Enum):
     FAULT = "fault"                     # ours
 
 
-class RefusedError(Exception):
+class ChangeError(Exception):
     """A request that is not carried out, and why in words."""
 
-    def __init__(self, reason: Reason, words: str) -> None:
+    def __init__(self, reason: Cause, words: str) -> None:
         super().__init__(words)
         self.reason = reason
 
 
 def apply(request: dict[str, Any], added: Added, settings: Settings) -> Added:
-    """What is added once `request` is carried out; RefusedError.
+    """What is added once `request` is carried out; ChangeError.
 
     A request has `type` add or delete, `noun` routes or groups, and a `row`.
     """
     change = _CHANGES.get((str(request.get("type")), str(request.get("noun"))))
     row = request.get("row")
     if change is None or not isinstance(row, dict):
-        raise RefusedError(Reason.INVALID, "not a request that can be carried out")
+        raise ChangeError(Cause.INVALID, "not a request that can be carried out")
     changed = change(row, added, settings)
     if request["type"] == "add" and (size := len(json.dumps(asdict(changed)))) > MOST_OCTETS:
-        raise RefusedError(Reason.FULL, f"what was added at run time would take {size} octets, more than {MOST_OCTETS}")
+        raise ChangeError(Cause.FULL, f"what was added at run time would take {size} octets, more than {MOST_OCTETS}")
     return changed
 
 
@@ -81,11 +81,11 @@ def _add_route(row: dict[str, Any], added: Added, settings: Settings) -> Added:
     _refuse_invalid(rules.unknown_names(route, settings))
     identity = rules.identity(route)
     if identity in map(rules.identity, settings.route):
-        raise RefusedError(Reason.EXISTS, f"{_words(route)} is in the configuration file already")
+        raise ChangeError(Cause.EXISTS, f"{_words(route)} is in the configuration file already")
     if identity in map(rules.identity, added.routes):
-        raise RefusedError(Reason.EXISTS, f"{_words(route)} exists already; delete it first to change it")
+        raise ChangeError(Cause.EXISTS, f"{_words(route)} exists already; delete it first to change it")
     if len(added.routes) >= MOST_ROUTES:
-        raise RefusedError(Reason.FULL, f"no more than {MOST_ROUTES} routes can be added at run time")
+        raise ChangeError(Cause.FULL, f"no more than {MOST_ROUTES} routes can be added at run time")
     return replace(added, routes=(*added.routes, route))
 
 
@@ -96,19 +96,19 @@ def _delete_route(row: dict[str, Any], added: Added, settings: Settings) -> Adde
     kept = tuple(each for each in added.routes if rules.identity(each) != identity)
     if len(kept) == len(added.routes):
         if identity in map(rules.identity, settings.route):
-            raise RefusedError(Reason.CONFIGURED, f"{_words(route)} is in the configuration file; change it there")
-        raise RefusedError(Reason.UNKNOWN, f"there is no static {_words(route)}")
+            raise ChangeError(Cause.CONFIGURED, f"{_words(route)} is in the configuration file; change it there")
+        raise ChangeError(Cause.UNKNOWN, f"there is no static {_words(route)}")
     [former] = set(added.routes) - set(kept)
     if route.downstreams and set(route.downstreams) != set(former.downstreams):
         goes = ", ".join(former.downstreams) or "nobody"
-        raise RefusedError(Reason.UNKNOWN, f"{_words(route)} goes to {goes}, not to {', '.join(route.downstreams)}")
+        raise ChangeError(Cause.UNKNOWN, f"{_words(route)} goes to {goes}, not to {', '.join(route.downstreams)}")
     return replace(added, routes=kept)
 
 
 def _route(row: dict[str, Any]) -> RouteSettings:
     downstreams = row.get("downstreams") or []
     if not isinstance(downstreams, list) or not all(isinstance(each, str) for each in downstreams):
-        raise RefusedError(Reason.INVALID, "downstreams: should be a list of interface names")
+        raise ChangeError(Cause.INVALID, "downstreams: should be a list of interface names")
     return RouteSettings(
         group=_text(row, "group"),
         source=_optional_text(row, "source"),
@@ -139,15 +139,15 @@ class _StaticGroup:
 def _add_group(row: dict[str, Any], added: Added, settings: Settings) -> Added:
     asked = _group(row)
     if not rules.may_be_port(asked.interface, settings):
-        raise RefusedError(Reason.INVALID, f"interface: no [[interface]] covers {rules.quote(asked.interface)}")
+        raise ChangeError(Cause.INVALID, f"interface: no [[interface]] covers {rules.quote(asked.interface)}")
     if problem := rules.ssm_problem(asked.text, settings):
-        raise RefusedError(Reason.INVALID, f"group: {problem}")
+        raise ChangeError(Cause.INVALID, f"group: {problem}")
     if _is_configured(asked.interface, asked.text, settings):
-        raise RefusedError(Reason.EXISTS, f"{asked.words} is in the configuration file already")
+        raise ChangeError(Cause.EXISTS, f"{asked.words} is in the configuration file already")
     if (asked.interface, asked.text) in added.groups:
-        raise RefusedError(Reason.EXISTS, f"{asked.words} exists already")
+        raise ChangeError(Cause.EXISTS, f"{asked.words} exists already")
     if len(added.groups) >= MOST_GROUPS:
-        raise RefusedError(Reason.FULL, f"no more than {MOST_GROUPS} static groups can be added at run time")
+        raise ChangeError(Cause.FULL, f"no more than {MOST_GROUPS} static groups can be added at run time")
     return replace(added, groups=(*added.groups, (asked.interface, asked.text)))
 
 
@@ -157,17 +157,17 @@ def _delete_group(row: dict[str, Any], added: Added, settings: Settings) -> Adde
     if len(kept) < len(added.groups):
         return replace(added, groups=kept)
     if _is_configured(asked.interface, asked.text, settings):
-        raise RefusedError(Reason.CONFIGURED, f"{asked.words} is in the configuration file; change it there")
-    raise RefusedError(Reason.UNKNOWN, f"there is no {asked.words}")
+        raise ChangeError(Cause.CONFIGURED, f"{asked.words} is in the configuration file; change it there")
+    raise ChangeError(Cause.UNKNOWN, f"there is no {asked.words}")
 
 
 def _group(row: dict[str, Any]) -> _StaticGroup:
     interface, group, source = _text(row, "interface"), _text(row, "group"), _optional_text(row, "source")
     if problem := rules.name_problem(interface):
-        raise RefusedError(Reason.INVALID, f"interface: {problem}")
+        raise ChangeError(Cause.INVALID, f"interface: {problem}")
     text = group.strip() if source is None else f"{source.strip()},{group.strip()}"
     if problem := rules.membership_problem(text):
-        raise RefusedError(Reason.INVALID, f"{'group' if source is None else 'source and group'}: {problem}")
+        raise ChangeError(Cause.INVALID, f"{'group' if source is None else 'source and group'}: {problem}")
     return _StaticGroup(interface, text)
 
 
@@ -184,7 +184,7 @@ def _is_configured(name: str, text: str, settings: Settings) -> bool:
 def _text(row: dict[str, Any], key: str) -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value:
-        raise RefusedError(Reason.INVALID, f"{key}: is missing" if value is None else f"{key}: should be text")
+        raise ChangeError(Cause.INVALID, f"{key}: is missing" if value is None else f"{key}: should be text")
     return value
 
 
@@ -195,7 +195,7 @@ def _optional_text(row: dict[str, Any], key: str) -> str | None:
 def _refuse_invalid(problems: Iterable[rules.Problem]) -> None:
     found = [f"{key}: {text}" for key, text in problems]
     if found:
-        raise RefusedError(Reason.INVALID, "\n".join(found))
+        raise ChangeError(Cause.INVALID, "\n".join(found))
 
 
 _CHANGES = {

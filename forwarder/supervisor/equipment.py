@@ -7,13 +7,14 @@ import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
+from forwarder.process.lending import Key
 from forwarder.state.ports import Port
 from forwarder.state.settings import DataplaneSettings
 from forwarder.supervisor.opener import PortOpener
 from forwarder.supervisor.refusals import NO_ROOM, Refusals, words_of
 from forwarder.supervisor.replacements import Replacements
 from forwarder.supervisor.ring_lending import LET_GO, RingLending
-from forwarder.supervisor.sockets import Demand, Key, PortSockets, key_of
+from forwarder.supervisor.sockets import Demand, PortSockets
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Equipment:
         self._changed += 1
         for index in [index for index, each in self.sockets.items() if not demand.fits(each)]:
             self._close(self.sockets.pop(index))
-        self._refusals.keep({key_of(port) for port in demand.ports.values()})
+        self._refusals.keep({port.key for port in demand.ports.values()})
         self.replacements.keep()
         self._open_missing(self._clock())
 
@@ -92,7 +93,7 @@ class Equipment:
         port = self._demand.ports[index]
         if index in self.sockets or not port.ifindex:
             return None
-        return self._refusals.words(key_of(port)) or OPENING
+        return self._refusals.words(port.key) or OPENING
 
     def close(self) -> None:
         """Close all sockets; waits for what is being opened."""
@@ -103,20 +104,20 @@ class Equipment:
     def _open_missing(self, now: float) -> None:
         """Begin to open the sockets of ports that exist and have none, in the memory that there is."""
         unequipped = self._unequipped()
-        lacking = [port for port in unequipped if port.ifindex and self._refusals.due(key_of(port), now)]
+        lacking = [port for port in unequipped if port.ifindex and self._refusals.due(port.key, now)]
         if not lacking:
             return
         parts = self._memory.parts(unequipped, self._demand.coming, now)
         for port in lacking:
             if blocks := parts[port.index]:
                 self._opener.open(port, self._demand.promiscuous(port), blocks)
-                self._memory.lend(key_of(port), blocks * self._workers)     # now: where that failed nothing is lent
+                self._memory.lend(port.key, blocks * self._workers)     # now: where that failed nothing is lent
             else:
-                self._refuse(key_of(port), NO_ROOM)
+                self._refuse(port.key, NO_ROOM)
 
     def _unequipped(self) -> list[Port]:
         """Ports that have no sockets, and none are being opened; interfaces that do not exist yet, too."""
-        return [port for port in self._demand.ports.values() if key_of(port) not in self._memory]
+        return [port for port in self._demand.ports.values() if port.key not in self._memory]
 
     def _equip(self, sockets: PortSockets) -> None:
         self.sockets[sockets.key[0]] = sockets
@@ -142,6 +143,6 @@ class Equipment:
     def _refuse(self, key: Key, words: str) -> None:
         """A port does without sockets for now, which is said once for each reason."""
         port = self._demand.ports.get(key[0])
-        if port is not None and key_of(port) == key and self._refusals.refused(key, words, self._clock()):
+        if port is not None and port.key == key and self._refusals.refused(key, words, self._clock()):
             self._changed += 1
             log.error("%s is degraded: %s", port.name, words)

@@ -18,7 +18,7 @@ from forwarder.packet.rtnetlink import (
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,
-    Notice,
+    LinkNotice,
     RtnetlinkError,
     address_message,
     failure,
@@ -26,7 +26,7 @@ from forwarder.packet.rtnetlink import (
     messages,
     notices,
 )
-from forwarder.supervisor.links import Link, links_of
+from forwarder.supervisor.links import KernelLink, links_of
 
 NETLINK_ROUTE = 0
 RTMGRP_LINK, RTMGRP_IPV4_IFADDR = 0x1, 0x10
@@ -58,7 +58,7 @@ def open_bell() -> socket.socket:
     return opened
 
 
-def current_links(open_socket: Open = open_netlink) -> dict[str, Link]:
+def current_links(open_socket: Open = open_netlink) -> dict[str, KernelLink]:
     """All interfaces of this network namespace by name, as of one moment; OSError, also when they are never still.
 
     Each attempt has a socket of its own: nothing that one left unread is taken for an answer to the next.
@@ -78,9 +78,9 @@ def current_links(open_socket: Open = open_netlink) -> dict[str, Link]:
 class LinkWatch:
     """The bell and the picture; `concerns`: whether a notification may matter, which all do until told otherwise."""
 
-    concerns: Callable[[Notice], bool]
+    concerns: Callable[[LinkNotice], bool]
 
-    def __init__(self, bell: socket.socket, read: Callable[[], dict[str, Link]] = current_links) -> None:
+    def __init__(self, bell: socket.socket, read: Callable[[], dict[str, KernelLink]] = current_links) -> None:
         """`bell`: of `open_bell`."""
         self._bell, self._read = bell, read
         self.concerns = lambda notice: True
@@ -105,7 +105,7 @@ class LinkWatch:
                 matters = matters or self._matters(datagram)
         return matters
 
-    def snapshot(self) -> dict[str, Link]:
+    def snapshot(self) -> dict[str, KernelLink]:
         """All interfaces by name, as of one moment; OSError."""
         return self._read()
 

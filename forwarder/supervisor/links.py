@@ -14,7 +14,7 @@ NO_MAC = bytes(6)
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class KernelLink:
     """One interface; `up` means administratively up with carrier, `kind` is rtnetlink's IFLA_INFO_KIND."""
 
     name: str
@@ -29,7 +29,7 @@ class Link:
     peers: tuple[int, ...]
 
 
-def links_of(links: Iterable[LinkMessage], addresses: Iterable[AddressMessage]) -> dict[str, Link]:
+def links_of(links: Iterable[LinkMessage], addresses: Iterable[AddressMessage]) -> dict[str, KernelLink]:
     """All interfaces by name, of what two dumps say."""
     by_index: dict[int, list[AddressMessage]] = {}
     for each in addresses:
@@ -39,7 +39,7 @@ def links_of(links: Iterable[LinkMessage], addresses: Iterable[AddressMessage]) 
     return {link.name: link for link in found}
 
 
-def obstacle(link: Link) -> str | None:
+def obstacle(link: KernelLink) -> str | None:
     """Why mcfwd can never use this interface, in words; None when it can."""
     if link.loopback:
         return f"{link.name} is a loopback interface, which carries no multicast between networks"
@@ -62,9 +62,9 @@ def printable(name: bytes | str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def _link(said: LinkMessage, addresses: list[AddressMessage]) -> Link:
+def _link(said: LinkMessage, addresses: list[AddressMessage]) -> KernelLink:
     mac = said.address if len(said.address) == len(NO_MAC) else NO_MAC     # tunnels have an IPv4 address there, or none
-    return Link(
+    return KernelLink(
         name=printable(said.name),
         ifindex=said.ifindex,
         up=bool(said.flags & IFF_UP and said.flags & IFF_RUNNING),

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable, Iterable
 
-from forwarder.packet.rtnetlink import Notice
+from forwarder.packet.rtnetlink import LinkNotice
 from forwarder.supervisor.assignment import Entries
 from forwarder.supervisor.guard import Guard
-from forwarder.supervisor.links import Link, printable
+from forwarder.supervisor.links import KernelLink, printable
 
 GATHERING = 0.05
 """Seconds after the first change of a burst: setting up one link takes half a dozen notifications and some 10 ms."""
@@ -14,18 +14,18 @@ RETRY, LONGEST_RETRY = 1.0, 30.0
 """Seconds until the links are looked at again after that failed."""
 
 
-class Interest:
+class Concern:
     """What may matter after a look that found `links`: what was called as an entry says, or is now.
 
     Every notification before that look was of something that the look has seen. One of those after it that makes a link
     matter says so by its name; where it is not the last word, the look that it leads to comes later than that.
     """
 
-    def __init__(self, entries: Entries, links: Iterable[Link]) -> None:
+    def __init__(self, entries: Entries, links: Iterable[KernelLink]) -> None:
         self._entries = entries
         self._indexes = {link.ifindex for link in links if entries.of(link.name)}
 
-    def concerns(self, notice: Notice) -> bool:
+    def concerns(self, notice: LinkNotice) -> bool:
         """Whether a notification may change a port, or make or end one."""
         return notice.ifindex in self._indexes or any(self._entries.of(printable(name)) for name in notice.names)
 

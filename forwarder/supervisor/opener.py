@@ -16,11 +16,12 @@ from typing import TypeAlias, TypeVar
 
 from forwarder.packet.bpf import Share
 from forwarder.packet.packet_socket import RingLayout, open_igmp, open_receive_ring, open_transmit, stop_receiving
+from forwarder.process.lending import Key
 from forwarder.state.ports import Port
 from forwarder.state.ring_memory import BLOCK, LEAST, smaller
 from forwarder.state.settings import DataplaneSettings
 from forwarder.supervisor.refusals import of_memory
-from forwarder.supervisor.sockets import Key, NewRing, PortSockets, Replacing, Ring, key_of, ring_version
+from forwarder.supervisor.sockets import NewRing, PortSockets, Replacing, WorkerRing, ring_version
 
 THREADS = 4     # that open ports, most of the time waiting for the kernel
 RETIRED = 0.02  # seconds until the block that was being filled is shown: a millisecond, in jiffies of up to 10 ms
@@ -50,10 +51,10 @@ class PortOpener:
 
     def open(self, port: Port, promiscuous: bool, blocks: int) -> None:
         """Begin to open `port` with rings of so many blocks, or of fewer if the kernel has no memory for these."""
-        self._opening[key_of(port)] = self._submit(lambda: self._opened(port, promiscuous, blocks))
+        self._opening[port.key] = self._submit(lambda: self._opened(port, promiscuous, blocks))
 
     def replace_ring(
-        self, port: Port, promiscuous: bool, worker: int, blocks: int, least: int, former: Ring
+        self, port: Port, promiscuous: bool, worker: int, blocks: int, least: int, former: WorkerRing
     ) -> None:
         """Begin to open another ring for a worker, to which frames come from then on instead of to `former`.
 
@@ -63,7 +64,7 @@ class PortOpener:
         """
         held = former.socket.dup()  # or its number might be that of another by the time it is told to stop
 
-        def open_ring(blocks: int) -> Ring:
+        def open_ring(blocks: int) -> WorkerRing:
             return self._ring_of(port, promiscuous, blocks, worker)
 
         def opened() -> NewRing:
@@ -74,7 +75,7 @@ class PortOpener:
             time.sleep(RETIRED)
             return NewRing(place, ring, refused)
 
-        place = Replacing(key_of(port), port.role, worker)
+        place = Replacing(port.key, port.role, worker)
         self._replacing[place] = self._submit(opened)
 
     def done(self, failed: Callable[[Key, Exception], None]) -> list[PortSockets]:
@@ -85,7 +86,7 @@ class PortOpener:
         """Rings that were opened to take another's place since the last call; failures go to `failed`."""
         return [ring for _, ring in _finished(self._replacing, failed)]
 
-    def close_ring(self, ring: Ring) -> None:
+    def close_ring(self, ring: WorkerRing) -> None:
         """Close a single ring beside the loop."""
         self._pool.submit(ring.socket.close)
 
@@ -110,9 +111,9 @@ class PortOpener:
             transmit = opened.enter_context(open_transmit(port.ifindex, port.name))
             igmp = open_igmp(port.ifindex, port.name, promiscuous)
             opened.pop_all()
-        return PortSockets(key_of(port), port.role, rings, transmit, igmp, refused)
+        return PortSockets(port.key, port.role, rings, transmit, igmp, refused)
 
-    def _rings_of(self, port: Port, promiscuous: bool, blocks: int) -> tuple[Ring, ...]:
+    def _rings_of(self, port: Port, promiscuous: bool, blocks: int) -> tuple[WorkerRing, ...]:
         """One for each worker."""
         with ExitStack() as opened:
             rings = []
@@ -122,11 +123,11 @@ class PortOpener:
             opened.pop_all()
         return tuple(rings)
 
-    def _ring_of(self, port: Port, promiscuous: bool, blocks: int, worker: int) -> Ring:
+    def _ring_of(self, port: Port, promiscuous: bool, blocks: int, worker: int) -> WorkerRing:
         version = ring_version(port.role, self._profile, self._super_frames)
         layout = RingLayout(block_size=BLOCK, block_nr=blocks, version=version)
         share = Share(worker, self._workers)
-        return Ring(self._open_ring(port.ifindex, port.name, layout, promiscuous, share), layout)
+        return WorkerRing(self._open_ring(port.ifindex, port.name, layout, promiscuous, share), layout)
 
 
 def _with_fewer(blocks: int, least: int, open_rings: Callable[[int], T]) -> tuple[T, Exception | None]:

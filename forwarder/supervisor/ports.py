@@ -21,8 +21,8 @@ from forwarder.supervisor.assignment import Assignment, Entries
 from forwarder.supervisor.deafness import DeafRings
 from forwarder.supervisor.equipment import Equipment, MakeOpener
 from forwarder.supervisor.link_watch import LinkWatch
-from forwarder.supervisor.links import Link
-from forwarder.supervisor.looks import Interest
+from forwarder.supervisor.links import KernelLink
+from forwarder.supervisor.looks import Concern
 from forwarder.supervisor.opener import PortOpener
 from forwarder.supervisor.ring_lending import ports_that_may_come
 from forwarder.supervisor.shared import Shared
@@ -48,7 +48,7 @@ class Ports:
             opener(settings.dataplane, self._bell, super_frames_taken()), settings.dataplane, clock
         )
         self._deaf = DeafRings(shared.workers)
-        self.links: dict[str, Link] = {}
+        self.links: dict[str, KernelLink] = {}
         self.ports: tuple[Port, ...] = ()
 
     def fileno(self) -> int:
@@ -86,7 +86,7 @@ class Ports:
 
     def _mind(self) -> None:
         """Say which links matter from now on."""
-        self._watch.concerns = Interest(Entries(self.settings), self.links.values()).concerns
+        self._watch.concerns = Concern(Entries(self.settings), self.links.values()).concerns
 
     def _publish(self, configuration: Configuration, assignment: Assignment) -> None:
         """Say to all what has changed, and open or close sockets; ValueError before anything when it is too much."""

@@ -10,7 +10,7 @@ from forwarder.state.ring_memory import LEAST, full, worthwhile
 from forwarder.supervisor.opener import PortOpener
 from forwarder.supervisor.refusals import LONGEST_RETRY, NO_ROOM, Refusals, words_of
 from forwarder.supervisor.ring_lending import LET_GO, RingLending
-from forwarder.supervisor.sockets import Demand, NewRing, PortSockets, Replacing, key_of
+from forwarder.supervisor.sockets import Demand, NewRing, PortSockets, Replacing
 from forwarder.units import size
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Replacements:
 
     def _begin(self, port: Port, worker: int, blocks: int, least: int) -> None:
         """Begin to replace a ring by one of so many blocks, which there are, or fewer; once at a time."""
-        place, former = Replacing(key_of(port), port.role, worker), self._sockets[port.index].rings[worker]
+        place, former = Replacing(port.key, port.role, worker), self._sockets[port.index].rings[worker]
         if place in self._memory:
             return
         try:

@@ -7,17 +7,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from socket import socket
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from forwarder.packet.packet_socket import RingLayout, is_bound
 from forwarder.packet.tpacket import TPACKET_V2, TPACKET_V3
+from forwarder.process.lending import Key
 from forwarder.state.ports import Port
 from forwarder.state.settings import ProfileName
 
-Key: TypeAlias = tuple[int, int, int]  # port index, assignment, ifindex
 
-
-class Ring(NamedTuple):
+class WorkerRing(NamedTuple):
     """A worker's ring."""
 
     socket: socket
@@ -38,7 +37,7 @@ class PortSockets:
 
     key: Key
     role: str
-    rings: tuple[Ring, ...]
+    rings: tuple[WorkerRing, ...]
     transmit: socket
     igmp: socket
     refused: Exception | None = None
@@ -50,14 +49,14 @@ class PortSockets:
 
     def fit(self, port: Port) -> bool:
         """Whether this port is what they were opened for; another role has another ring."""
-        return (self.key, self.role) == (key_of(port), port.role)
+        return (self.key, self.role) == (port.key, port.role)
 
     def outlived(self) -> bool:
         """Whether their interface has gone, even if one of its name and index is there: it came back from elsewhere."""
         rings = (ring.socket for ring in self.rings)
         return not all(map(is_bound, (*rings, self.transmit, self.igmp)))
 
-    def with_ring(self, worker: int, ring: Ring) -> "PortSockets":
+    def with_ring(self, worker: int, ring: WorkerRing) -> "PortSockets":
         """The same with another ring for a worker."""
         return replace(self, rings=(*self.rings[:worker], ring, *self.rings[worker + 1 :]))
 
@@ -79,7 +78,7 @@ class NewRing(NamedTuple):
     """A ring that takes the place of a worker's ring; `refused`: what the kernel refused of a larger one."""
 
     place: Replacing
-    ring: Ring
+    ring: WorkerRing
     refused: Exception | None = None
 
 
@@ -102,11 +101,6 @@ class Demand:
     def promiscuous(self, port: Port) -> bool:
         """Whether a port has to ask for everything."""
         return port.index in self.bridges
-
-
-def key_of(port: Port) -> Key:
-    """Index, assignment and interface: sockets fit a port while all three agree."""
-    return port.index, port.assigned, port.ifindex
 
 
 def ring_version(role: str, profile: ProfileName, super_frames: bool) -> int:

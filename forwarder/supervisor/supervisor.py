@@ -27,7 +27,7 @@ from forwarder.supervisor.children import Process
 from forwarder.supervisor.equipment import MakeOpener
 from forwarder.supervisor.guard import Guard
 from forwarder.supervisor.link_watch import LinkWatch, open_bell
-from forwarder.supervisor.links import Link, obstacle
+from forwarder.supervisor.links import KernelLink, obstacle
 from forwarder.supervisor.looks import Looks
 from forwarder.supervisor.notify import notify
 from forwarder.supervisor.opener import PortOpener
@@ -100,7 +100,7 @@ def _raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _never_works(settings: Settings, links: dict[str, Link]) -> str | None:
+def _never_works(settings: Settings, links: dict[str, KernelLink]) -> str | None:
     named = (links.get(interface.name) for interface in settings.interface if interface.role != "disabled")
     return next((problem for link in named if link and (problem := obstacle(link))), None)
 
@@ -228,11 +228,11 @@ class Supervisor:
                 self._take_over()
             else:
                 self._change(request)
-        except changes.RefusedError as refused:
+        except changes.ChangeError as refused:
             answer |= {"refusal": refused.reason.value, "words": str(refused)[:LONGEST_WORDS]}
         except Exception as fault:
             self._guard.failed("answering a request", fault)
-            answer |= {"refusal": changes.Reason.FAULT.value, "words": f"internal error: {type(fault).__name__}"}
+            answer |= {"refusal": changes.Cause.FAULT.value, "words": f"internal error: {type(fault).__name__}"}
         return answer
 
     def _change(self, request: dict[str, Any]) -> None:
@@ -245,12 +245,12 @@ class Supervisor:
         notify("RELOADING=1")
         try:
             self._take_over()
-        except changes.RefusedError as refused:
+        except changes.ChangeError as refused:
             log.error("reload refused, the running configuration stays: %s", refused)
         notify("READY=1")
 
     def _take_over(self) -> None:
-        """Take over a changed configuration; what did not change is not touched. RefusedError when it cannot run."""
+        """Take over a changed configuration; what did not change is not touched. ChangeError when it cannot run."""
         former = self._ports.settings
         try:
             settings = self._load()
@@ -260,7 +260,7 @@ class Supervisor:
         except Exception as error:  # whatever is wrong with the file, the running configuration stays
             problem = str(error)
         if problem:
-            raise changes.RefusedError(changes.Reason.CONFIGURATION, problem)
+            raise changes.ChangeError(changes.Cause.CONFIGURATION, problem)
         if taken != settings:
             log.warning("[dataplane], [control] and [process] are fixed at start; their changes need a restart")
         self._configure(taken, changes.still_added(self._ports.added, taken))
@@ -270,4 +270,4 @@ class Supervisor:
         try:
             self._ports.configure(settings, added)
         except ValueError as error:     # more than the snapshot holds; what was before still stands in it
-            raise changes.RefusedError(changes.Reason.FULL, str(error)) from error
+            raise changes.ChangeError(changes.Cause.FULL, str(error)) from error

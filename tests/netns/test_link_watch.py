@@ -13,8 +13,8 @@ from forwarder.lab.wait import wait_for
 from forwarder.state.settings import InterfaceSettings, Settings
 from forwarder.supervisor.assignment import Entries
 from forwarder.supervisor.link_watch import LinkWatch, current_links, open_bell
-from forwarder.supervisor.links import Link, printable
-from forwarder.supervisor.looks import Interest
+from forwarder.supervisor.links import KernelLink, printable
+from forwarder.supervisor.looks import Concern
 
 ENTRIES = Entries(Settings(interface=tuple(InterfaceSettings(name=name) for name in ("down0", "tap*", "odd\\xff*"))))
 OTHERS = 40
@@ -47,7 +47,7 @@ class Watch(LinkWatch):
 
     def look(self) -> None:
         self.links = self.snapshot()
-        self.concerns = Interest(ENTRIES, self.links.values()).concerns
+        self.concerns = Concern(ENTRIES, self.links.values()).concerns
         self.dumps += 1
 
     def hear(self) -> bool:
@@ -74,14 +74,14 @@ def make_pairs(ip: IPRoute) -> None:
 # what is read
 
 
-def decoded(ip: IPRoute) -> dict[str, Link]:
+def decoded(ip: IPRoute) -> dict[str, KernelLink]:
     """The same by the library, which decodes everything."""
     found = {}
     for each in ip.get_links():
         index, name = each["index"], printable(each.get("ifname"))
         rows = [row for row in ip.get_addr(family=socket.AF_INET) if row["index"] == index]
         far = [row for row in rows if row.get("local") != row.get("address")]
-        found[name] = Link(
+        found[name] = KernelLink(
             name, index, each["flags"] & 0x41 == 0x41, each.get("address") or "00:00:00:00:00:00", each.get("mtu"),
             each["ifi_type"], bool(each["flags"] & 8), each.get(("linkinfo", "kind")),
             tuple((number(row.get("local")), 32 if row in far else row["prefixlen"]) for row in rows),

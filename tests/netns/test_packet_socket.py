@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from lacks import is_root
 
-from forwarder.agent.attachment import Attachment
+from forwarder.agent.igmp_socket import IgmpSocket
 from forwarder.dataplane.ring import Batch, ReceiveRing
 from forwarder.dataplane.transmit import Messages, probe_gso, send_frame, strided
 from forwarder.lab import links
@@ -327,7 +327,7 @@ def test_the_agent_is_told_how_many_found_its_queue_full(pair: Pair) -> None:
     right = pair.right.run(packet_socket.open_igmp, links.index(pair.right, "right"), "right", False)
     right.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     settings = InterfaceSettings(name="right")
-    attachment = Attachment(os.dup(right.fileno()), Port(0, 1, "right", "downstream", settings))
+    attachment = IgmpSocket(os.dup(right.fileno()), Port(0, 1, "right", "downstream", settings))
     query = ipv4("224.0.0.1", b"\x11\x64\xee\x9b\0\0\0\0", protocol=2)
     for _ in range(40):
         left.send(ethernet(pair, query))

@@ -14,9 +14,10 @@ from itertools import cycle, product
 from pathlib import Path
 
 import pytest
-from forwarder.lab.daemon import missing
 from refusals.page import library
 from refusals.rig import AGENT, API, SPARE, WORKER, Case, Rig
+
+from bench.peers.daemon import missing
 
 LANES = 4
 STORM = 5000    # signals; the socket that wakes the supervisor holds less than 300

@@ -14,7 +14,7 @@ LARGEST = 65536
 ETHERTYPE_IPV4 = b"\x08\x00"
 
 
-class Attachment:
+class IgmpSocket:
     """A port's IGMP socket; close it when the port goes."""
 
     def __init__(self, descriptor: int, port: Port) -> None:
