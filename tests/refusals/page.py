@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from forwarder.lab.daemon import program
+from bench.peers.daemon import program
 
 SOURCE = Path(__file__).with_name("refuse.c")
 CALLS = re.findall(r"X\((\w+)\)", SOURCE.read_text().partition("#define CALLS(X)")[2].partition("#define NUMBER")[0])
