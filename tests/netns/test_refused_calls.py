@@ -20,6 +20,7 @@ from refusals.rig import AGENT, API, SPARE, WORKER, Case, Rig
 from bench.peers.daemon import missing
 
 LANES = 4
+NO_LOOK = "failed while looking at the links: OSError: [Errno 24] Too many open files"
 STORM = 5000    # signals; the socket that wakes the supervisor holds less than 300
 NONE_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 NO_MEMORY = (errno.ENOMEM, errno.ENOBUFS)
@@ -127,7 +128,7 @@ def assert_a_limit_below_what_it_has_is_outlived(rig: Rig, supervisor: int) -> N
     gone = [rig.kill(name) for name in REPLACED]
     with rig.plugged() as far:
         rig.mcfwd.wait_for(lambda _: f"{AGENT} cannot be started" in rig.mcfwd.read_log(), 20.0, "a start refused")
-        rig.mcfwd.wait_for(lambda _: f"{far.name}: open: Too many open files" in rig.mcfwd.read_log(), 20.0, "a port")
+        rig.mcfwd.wait_for(lambda _: NO_LOOK in rig.mcfwd.read_log(), 20.0, "a look at the links refused")
         resource.prlimit(supervisor, resource.RLIMIT_NOFILE, limits)
         rig.assert_recovered(far, gone)
 
