@@ -167,8 +167,11 @@ class Proxy(Views):
         return outputs + self._merging.conclude(events, now)
 
     def shutdown(self, now: float) -> list[Output]:
-        """Leave all groups upstream, once; nothing is sent afterwards."""
-        while self.is_restoring:
+        """Leave all groups upstream, once; nothing is sent afterwards.
+
+        What was inherited and not claimed by `restore` is nobody's: whose ports it speaks of was never said.
+        """
+        while self._restoration.has_begun and self.is_restoring:
             self._restoration.some(now)
         self._timers.clear()
         return [said for host in self._ports.hosts.values() for said in host.leave()]

@@ -29,6 +29,7 @@ class Restoration:
     def __init__(self, ports: ProxyPorts, merging: Merging, inheritance: Inheritance, timers: TimerQueue[int]) -> None:
         self._ports, self._merging, self._inheritance, self._timers = ports, merging, inheritance, timers
         self._postponed: dict[tuple[int, int], Query] = {}      # General Queries by upstream port and version
+        self.has_begun = False                                  # before that `some` has nobody to give anything back to
 
     def __bool__(self) -> bool:
         return bool(self._inheritance or self._postponed)
@@ -43,6 +44,7 @@ class Restoration:
         up = sum(1 << port for port in self._ports.links) & ports
         hosts = sum(1 << port for port in self._ports.hosts)
         self._inheritance.begin(up & ~hosts, up & hosts)
+        self.has_begun = True
         self._arm(now)
 
     def postpones(self, port: int, message: Message) -> bool:

@@ -298,6 +298,13 @@ def test_whoever_stops_meanwhile_leaves_everything():
     assert sum(text.count("TO_IN") for _, text in one.sends(UP)) == 2 * PORTION
 
 
+def test_whoever_stops_before_all_ports_are_there_stops():
+    one = bench()
+    one.proxy.inherit(*many(1)[0])
+    one.take(one.proxy.shutdown(0.0))
+    assert one.sends(UP) == []
+
+
 def test_packets_that_nobody_understands_take_nothing_back():
     one = bench().inherit(*many(2 * PORTION, B1))
     one.receive(0.0, D1, packet_of("v2 Report(G)", SPEAKERS[D1])[:-1])
