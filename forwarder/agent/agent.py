@@ -47,7 +47,12 @@ PORTION = 64                    # ports whose counters are published in one turn
 
 
 def main() -> None:
-    """Be mcfwd-agent until told to stop."""
+    """Be mcfwd-agent until the supervisor says stop.
+
+    SIGTERM says nothing: who got it alone left all groups upstream, and its successor, which takes routers to know what
+    was wanted, did not join them again. Whoever stops all of us signals the supervisor too.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     start = bootstrap("mcfwd-agent")
     rest.begin()
     uvloop.run(Agent(start).run())
@@ -89,7 +94,6 @@ class Agent:
         """Serve until told to stop; then leave all groups upstream."""
         self._loop = asyncio.get_running_loop()
         self._done = asyncio.Event()
-        self._loop.add_signal_handler(signal.SIGTERM, self._done.set)
         self._beat()
         await inherit(self._publisher, self._proxy)
         self._configure()
