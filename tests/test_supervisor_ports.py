@@ -40,6 +40,13 @@ class Number:
         return self._number
 
 
+class Ring(WorkerRing):
+    """A ring whose interface may have gone."""
+
+    def outlived(self) -> bool:
+        return not self.socket.bound
+
+
 class Sockets(PortSockets):
     """Those of a port; the interface of its transmit socket may have gone."""
 
@@ -112,7 +119,7 @@ class Opener:
         return made
 
     def _ring(self, port, worker, blocks) -> WorkerRing:
-        ring = WorkerRing(Number(self.descriptor or 100 + port.index), RingLayout(block_nr=blocks))
+        ring = Ring(Number(self.descriptor or 100 + port.index), RingLayout(block_nr=blocks))
         self.rings[id(ring.socket)] = blocks
         self.kept.append(ring)
         return ring
@@ -460,6 +467,25 @@ def test_a_ring_that_comes_for_a_port_that_is_gone_is_closed():
     assert sum(office.opener.rings.values()) == DOWNSTREAM
     office.plug("eth0")
     office.later(LET_GO)
+    assert office.blocks() == {"eth0": UPSTREAM, "eth1": DOWNSTREAM}
+
+
+def test_a_ring_that_was_opened_before_its_link_went_and_came_back_takes_no_place():
+    office = Office()
+    office.opener.most = 8
+    office.opened()
+    office.opener.most = UPSTREAM
+    office.now += LONGEST_RETRY
+    office.ports.retry(office.now)
+    made = office.opener.replaced(failed=None)
+    for each in made:
+        each.ring.socket.bound = False
+    office.opener.replaced = lambda failed: made
+    assert office.ports.replaced() == []
+    assert office.blocks() == {"eth0": 8, "eth1": 8}
+    assert sum(office.opener.rings.values()) == 16
+    del office.opener.replaced
+    office.later(LONGEST_RETRY)
     assert office.blocks() == {"eth0": UPSTREAM, "eth1": DOWNSTREAM}
 
 

@@ -64,11 +64,14 @@ class Replacements:
         self._refusals.keep({place for each in self._sockets.values() for place in _places(each)})
 
     def replaced(self) -> list[tuple[int, int]]:
-        """Index and worker of the rings that were replaced since the last call."""
+        """Index and worker of the rings that were replaced since the last call.
+
+        A link that went and came back while its ring was opened may have other sockets by now, of the same key.
+        """
         taken = []
         for made in self._opener.replaced(self._refused):
             sockets = self._sockets.get(made.place.key[0])
-            if sockets is None or (sockets.key, sockets.role) != (made.place.key, made.place.role):
+            if sockets is None or not made.fits(sockets):
                 self._memory.take_back(made.place, self._clock())
                 self._opener.close_ring(made.ring)
                 continue

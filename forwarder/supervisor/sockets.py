@@ -27,6 +27,10 @@ class WorkerRing(NamedTuple):
         """What tells it from all others: its inode."""
         return os.fstat(self.socket.fileno()).st_ino
 
+    def outlived(self) -> bool:
+        """Whether its interface has gone."""
+        return not is_bound(self.socket)
+
 
 @dataclass(frozen=True, slots=True)
 class PortSockets:
@@ -53,8 +57,7 @@ class PortSockets:
 
     def outlived(self) -> bool:
         """Whether their interface has gone, even if one of its name and index is there: it came back from elsewhere."""
-        rings = (ring.socket for ring in self.rings)
-        return not all(map(is_bound, (*rings, self.transmit, self.igmp)))
+        return any(ring.outlived() for ring in self.rings) or not all(map(is_bound, (self.transmit, self.igmp)))
 
     def with_ring(self, worker: int, ring: WorkerRing) -> "PortSockets":
         """The same with another ring for a worker."""
@@ -80,6 +83,10 @@ class NewRing(NamedTuple):
     place: Replacing
     ring: WorkerRing
     refused: Exception | None = None
+
+    def fits(self, sockets: PortSockets) -> bool:
+        """Whether its place is one of these, and its interface is still there."""
+        return (sockets.key, sockets.role) == self.place[:2] and not self.ring.outlived()
 
 
 @dataclass(frozen=True, slots=True)
