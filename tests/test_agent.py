@@ -16,6 +16,7 @@ import uvloop
 from forwarder.agent.agent import EVENTS, PORTION, Agent, luck
 from forwarder.process import control
 from forwarder.process.child import Start
+from forwarder.process.lending import loan
 from forwarder.state.membership import MembershipReader, PortMembership
 from forwarder.state.ports import Added, Configuration, Port
 from forwarder.state.route_reader import RouteReader
@@ -94,9 +95,8 @@ class Life:
         for each in ports:
             near, self.wires[each.index] = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self.wires[each.index].setblocking(False)
-            said = {"type": "port", "port": each.index, "assigned": each.assigned, "ifindex": each.ifindex}
             with near:
-                control.send(self.channel, {**said, "generation": 1}, {"igmp": near.fileno()})
+                control.send(self.channel, *loan(each.key, 1, {"igmp": near.fileno()}))
 
     async def ready(self) -> None:
         """It has been told of all ports."""

@@ -57,7 +57,7 @@ def held(ours: socket.socket) -> bool:
 def test_a_socket_is_let_go_with_its_port(ports, descriptor):
     number, ours = descriptor
     ports.configure(Configuration(1, SETTINGS, (port(0, 1, 10), port(1, 1, 11))))
-    ports.lend(loan((1, 1, 11), 1, {"igmp": number}))
+    ports.lend(loan((1, 1, 11, 1), 1, {"igmp": number}))
     assert held(ours)
     ports.configure(Configuration(2, SETTINGS, (port(0, 1, 10),)))
     assert not held(ours)
@@ -65,7 +65,7 @@ def test_a_socket_is_let_go_with_its_port(ports, descriptor):
 
 def test_a_socket_that_came_before_its_port_is_kept_for_it(ports, descriptor):
     number, ours = descriptor
-    ports.lend(loan((1, 3, 11), 3, {"igmp": number}))
+    ports.lend(loan((1, 3, 11, 1), 3, {"igmp": number}))
     ports.configure(Configuration(2, SETTINGS, (port(0, 1, 10),)))
     assert held(ours)
     ports.configure(Configuration(3, SETTINGS, (port(0, 1, 10), port(1, 3, 11))))
@@ -76,7 +76,7 @@ def test_a_socket_that_came_before_its_port_is_kept_for_it(ports, descriptor):
 @pytest.mark.parametrize("generation", [2, 4])
 def test_a_socket_that_was_lent_for_an_interface_of_the_past_is_let_go(ports, descriptor, generation):
     number, ours = descriptor
-    ports.lend(loan((1, 2, 11), generation, {"igmp": number}))
+    ports.lend(loan((1, 2, 11, 1), generation, {"igmp": number}))
     ports.configure(Configuration(4, SETTINGS, (port(0, 1, 10), port(1, 2, 12))))
     assert not held(ours)
 
@@ -111,7 +111,7 @@ class Wired:
         for each in ports:
             near, self.wires[each.index] = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self.wires[each.index].setblocking(False)
-            self.ports.lend(loan((each.index, each.assigned, each.ifindex), self.generation, {"igmp": near.detach()}))
+            self.ports.lend(loan(each.key, self.generation, {"igmp": near.detach()}))
         return list(self.asked)
 
     def join(self, group: int = G) -> None:
@@ -180,9 +180,9 @@ def test_another_socket_takes_the_place_of_the_one_its_port_had_and_the_port_sta
 def test_the_same_socket_again_changes_nothing(wired):
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     again = os.dup(near.fileno())
-    wired.ports.lend(loan((1, 1, 11), wired.generation, {"igmp": near.detach()}))
+    wired.ports.lend(loan((1, 1, 11, 1), wired.generation, {"igmp": near.detach()}))
     wired.join()
-    wired.ports.lend(loan((1, 1, 11), wired.generation, {"igmp": again}))
+    wired.ports.lend(loan((1, 1, 11, 1), wired.generation, {"igmp": again}))
     assert wired.joined() == [(1, G, False)]
     far.close()
 

@@ -37,41 +37,42 @@ def loans():
 
 
 def test_a_loan_says_whose_it_is_and_what_more_there_is_to_say(descriptors):
-    made = loan((3, 7, 21), 9, {"ring": descriptors()}, block_nr=4)
-    assert made.key == (3, 7, 21)
-    assert made.message == {"type": "port", "port": 3, "assigned": 7, "ifindex": 21, "generation": 9, "block_nr": 4}
+    made = loan((3, 7, 21, 1), 9, {"ring": descriptors()}, block_nr=4)
+    assert made.key == (3, 7, 21, 1)
+    assert made.message == {"type": "port", "port": 3, "assigned": 7, "ifindex": 21, "link_type": 1,
+                            "generation": 9, "block_nr": 4}
     assert Loan(dict(made.message), made.descriptors).key == made.key
 
 
 def test_a_loan_is_kept_until_the_configuration_says_another_owner(loans, descriptors):
     kept, ended = loans
     one, other = descriptors(), descriptors()
-    kept.take(loan((0, 1, 10), 5, {"igmp": one}))
-    kept.take(loan((1, 1, 11), 5, {"igmp": other}))
-    kept.keep({(0, 1, 10), (1, 2, 11)}, 6)
-    assert ended == [(1, 1, 11)]
-    assert ((0, 1, 10) in kept, (1, 1, 11) in kept) == (True, False)
+    kept.take(loan((0, 1, 10, 1), 5, {"igmp": one}))
+    kept.take(loan((1, 1, 11, 1), 5, {"igmp": other}))
+    kept.keep({(0, 1, 10, 1), (1, 2, 11, 1)}, 6)
+    assert ended == [(1, 1, 11, 1)]
+    assert ((0, 1, 10, 1) in kept, (1, 1, 11, 1) in kept) == (True, False)
     assert (is_open(one), is_open(other)) == (True, False)
-    assert [each.key for each in kept] == [(0, 1, 10)]
-    assert kept[0, 1, 10].descriptors == {"igmp": one}
+    assert [each.key for each in kept] == [(0, 1, 10, 1)]
+    assert kept[0, 1, 10, 1].descriptors == {"igmp": one}
 
 
 def test_what_is_lent_ahead_of_the_configuration_waits_for_it(loans, descriptors):
     kept, ended = loans
-    kept.take(loan((0, 7, 10), 7, {"igmp": descriptors()}))
+    kept.take(loan((0, 7, 10, 1), 7, {"igmp": descriptors()}))
     kept.keep(set(), 6)
-    assert ((0, 7, 10) in kept, ended) == (True, [])
+    assert ((0, 7, 10, 1) in kept, ended) == (True, [])
     kept.keep(set(), 7)
-    assert ((0, 7, 10) in kept, ended) == (False, [(0, 7, 10)])
+    assert ((0, 7, 10, 1) in kept, ended) == (False, [(0, 7, 10, 1)])
 
 
-@pytest.mark.parametrize("key", [(0, 1, 10), (0, 2, 12)])
+@pytest.mark.parametrize("key", [(0, 1, 10, 1), (0, 2, 12, 1), (0, 1, 10, 65534)])
 def test_a_port_that_is_lent_anew_has_the_new_sockets_only(loans, descriptors, key):
     kept, ended = loans
     ring, transmit, another = descriptors(), descriptors(), descriptors()
-    kept.take(loan((0, 1, 10), 1, {"ring": ring, "transmit": transmit}))
+    kept.take(loan((0, 1, 10, 1), 1, {"ring": ring, "transmit": transmit}))
     kept.take(loan(key, 1, {"ring": another}))
-    assert ended == [(0, 1, 10)]
+    assert ended == [(0, 1, 10, 1)]
     assert [is_open(each) for each in (ring, transmit, another)] == [False, False, True]
     assert [each.key for each in kept] == [key]
 
@@ -80,7 +81,7 @@ def test_the_end_is_said_while_the_descriptors_are_still_open(descriptors):
     seen = []
     descriptor = descriptors()
     kept = Loans(lambda key: seen.append((key, is_open(descriptor))))
-    kept.take(loan((0, 1, 10), 1, {"igmp": descriptor}))
+    kept.take(loan((0, 1, 10, 1), 1, {"igmp": descriptor}))
     kept.keep((), 1)
-    assert seen == [((0, 1, 10), True)]
+    assert seen == [((0, 1, 10, 1), True)]
     assert not is_open(descriptor)

@@ -87,8 +87,8 @@ class Lender:
     def loan(self, worker: int | None, index: int) -> Loan:
         layout = asdict(RingLayout(block_nr=4))
         if worker is None:
-            return loan((index, 9, 9), 9, {"igmp": NOWHERE})
-        return loan((index, 9, 9), 9, {"ring": NOWHERE, "transmit": NOWHERE}, **layout)
+            return loan((index, 9, 9, 1), 9, {"igmp": NOWHERE})
+        return loan((index, 9, 9, 1), 9, {"ring": NOWHERE, "transmit": NOWHERE}, **layout)
 
 
 NOWHERE = os.open(os.devnull, os.O_RDWR)

@@ -3,10 +3,11 @@
 import errno
 import os
 import socket
+from dataclasses import replace
 
 import pytest
 
-from forwarder.packet.packet_socket import PortError
+from forwarder.packet.packet_socket import PortError, UnsupportedLink
 from forwarder.packet.tpacket import RingLayout
 from forwarder.state.ports import Port
 from forwarder.state.ring_memory import BLOCK, LEAST
@@ -72,6 +73,17 @@ def test_what_a_smaller_ring_would_not_cure_is_not_tried_again(bell, operation, 
     rings = Rings(refusal(operation, number))
     assert failure(PortOpener(DataplaneSettings(), bell, True, rings)) is rings.refusal
     assert rings.tried == [100]
+
+
+def test_a_link_of_a_type_that_children_would_not_understand_is_not_opened(bell):
+    """It may be another type by now: whoever has a tap may change it at any time while it is down."""
+    rings, failures = Rings(refusal("bind", errno.ENODEV), most=100), []
+    opener = PortOpener(DataplaneSettings(), bell, True, rings)
+    opener.open(replace(PORT, link_type=32), promiscuous=False, blocks=4)
+    opener.shutdown()
+    assert opener.done(lambda key, error: failures.append(error)) == []
+    assert [type(error) for error in failures] == [UnsupportedLink]
+    assert rings.tried == []
 
 
 def test_all_workers_get_rings_of_a_size_and_what_was_opened_before_a_refusal_is_closed(bell):

@@ -20,7 +20,7 @@ def sockets(**said: object) -> PortSockets:
 def test_sockets_fit_the_port_they_were_opened_for_in_its_role():
     opened = sockets(role="downstream")
     assert opened.fit(PORT) is True
-    others = {"index": 4, "assigned": 8, "ifindex": 12, "role": "upstream"}
+    others = {"index": 4, "assigned": 8, "ifindex": 12, "link_type": 65534, "role": "upstream"}
     assert not any(opened.fit(replace(PORT, **{key: value})) for key, value in others.items())
     assert opened.fit(replace(PORT, name="eth9", up=True, mtu=9000))
 

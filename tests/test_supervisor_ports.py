@@ -489,6 +489,17 @@ def test_a_ring_that_was_opened_before_its_link_went_and_came_back_takes_no_plac
     assert office.blocks() == {"eth0": UPSTREAM, "eth1": DOWNSTREAM}
 
 
+def test_a_link_that_becomes_one_of_another_type_has_other_sockets_which_are_lent_as_such():
+    office = Office()
+    office.opened()
+    office.watch.links["eth1"] = replace(office.watch.links["eth1"], link_type=65534)
+    office.ports.refresh()
+    assert (office.opener.closed, office.opener.names) == ([1], ["eth1"])
+    assert office.ports.loan(0, 1) is None
+    office.opened()
+    assert office.ports.loan(0, 1).key == office.ports.ports[1].key
+
+
 def deaf(office: Office, index: int, descriptor: int) -> None:
     """The worker says that the kernel fills a ring no more."""
     rows = WorkerSegment(office.shared.workers[0], writable=True).ports

@@ -8,7 +8,7 @@ import mmap
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from batches import Frame
 from rings import Kernel
@@ -17,6 +17,7 @@ from forwarder.dataplane.worker import Worker
 from forwarder.packet.tpacket import TP_STATUS_USER, RingLayout
 from forwarder.process import control
 from forwarder.process.child import Start
+from forwarder.process.lending import loan
 from forwarder.state import membership, routes, segment, snapshot, worker_segment
 from forwarder.state.membership import MembershipWriter
 from forwarder.state.ports import Configuration, Port
@@ -130,11 +131,8 @@ class Rig:
         for each in [each for each in self.ports if each.index in indexes or not indexes]:
             link = self.links.setdefault(each.index, None) or Link(self._maps)
             self.links[each.index] = link
-            message = {"type": "port", "port": each.index, "assigned": each.assigned, "ifindex": each.ifindex,
-                       "generation": self.generation, "block_size": LAYOUT.block_size, "block_nr": LAYOUT.block_nr,
-                       "retire_blk_tov": LAYOUT.retire_blk_tov, "version": LAYOUT.version}
             sockets = {"ring": link.ring.fileno(), "transmit": link.transmit.fileno()}
-            assert control.send(self.supervisor, message, sockets)
+            assert control.send(self.supervisor, *loan(each.key, self.generation, sockets, **asdict(LAYOUT)))
 
     def complete(self) -> None:
         """All ports there are were lent."""

@@ -9,8 +9,9 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-Key: TypeAlias = tuple[int, int, int]
-"""Port index, assignment, ifindex: what is lent for one owner of an index is nobody else's."""
+Key: TypeAlias = tuple[int, int, int, int]
+"""Port index, assignment, ifindex, link type: what is lent for one owner of an index is nobody else's."""
+WHOSE = ("port", "assigned", "ifindex", "link_type")
 
 
 class Loan(NamedTuple):
@@ -22,14 +23,14 @@ class Loan(NamedTuple):
     @property
     def key(self) -> Key:
         """Whose it is."""
-        return self.message["port"], self.message["assigned"], self.message["ifindex"]
+        port, assigned, ifindex, link_type = (self.message[name] for name in WHOSE)
+        return port, assigned, ifindex, link_type
 
 
 def loan(key: Key, generation: int, descriptors: Mapping[str, int], **more: int) -> Loan:
     """What is lent of the port of `key`, while the configuration of that `generation` is the latest."""
-    port, assigned, ifindex = key
-    whose = {"port": port, "assigned": assigned, "ifindex": ifindex, "generation": generation}
-    return Loan({"type": "port", **whose, **more}, descriptors)
+    whose = dict(zip(WHOSE, key, strict=True))
+    return Loan({"type": "port", **whose, "generation": generation, **more}, descriptors)
 
 
 class Loans:

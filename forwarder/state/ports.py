@@ -39,9 +39,13 @@ class Port:
     peers: tuple[int, ...] = ()
 
     @property
-    def key(self) -> tuple[int, int, int]:
-        """Whose sockets it has: index, assignment, ifindex. What is lent for another key is not for this port."""
-        return self.index, self.assigned, self.ifindex
+    def key(self) -> tuple[int, int, int, int]:
+        """Whose sockets it has: index, assignment, ifindex, link type. What is lent for another is not for this port.
+
+        The user of a tap may make it a link of another type while it is down (TUNSETLINK), and frames are another thing
+        then, or nothing that we understand.
+        """
+        return self.index, self.assigned, self.ifindex, self.link_type
 
     @property
     def limited(self) -> bool:

@@ -15,7 +15,14 @@ from threading import Barrier
 from typing import TypeAlias, TypeVar
 
 from forwarder.packet.bpf import Share
-from forwarder.packet.packet_socket import RingLayout, open_igmp, open_receive_ring, open_transmit, stop_receiving
+from forwarder.packet.packet_socket import (
+    RingLayout,
+    link_header_length,
+    open_igmp,
+    open_receive_ring,
+    open_transmit,
+    stop_receiving,
+)
 from forwarder.process.lending import Key
 from forwarder.state.ports import Port
 from forwarder.state.ring_memory import BLOCK, LEAST, smaller
@@ -104,6 +111,7 @@ class PortOpener:
         return future
 
     def _opened(self, port: Port, promiscuous: bool, blocks: int) -> PortSockets:
+        link_header_length(port.link_type, port.name)   # what children go by; its interface may be another type by now
         with ExitStack() as opened:
             rings, refused = _with_fewer(blocks, LEAST, lambda blocks: self._rings_of(port, promiscuous, blocks))
             for ring in rings:
