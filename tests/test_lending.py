@@ -57,6 +57,16 @@ def test_a_loan_is_kept_until_the_configuration_says_another_owner(loans, descri
     assert kept[0, 1, 10, 1].descriptors == {"igmp": one}
 
 
+def test_a_loan_of_which_there_are_copies_goes_on_without_its_descriptors(loans, descriptors):
+    kept, ended = loans
+    one = descriptors()
+    kept.take(loan((0, 1, 10, 1), 1, {"ring": one}))
+    kept.used_up((0, 1, 10, 1))
+    assert ((0, 1, 10, 1) in kept, is_open(one), ended) == (True, False, [])
+    kept.keep(set(), 1)
+    assert ended == [(0, 1, 10, 1)]
+
+
 def test_what_is_lent_ahead_of_the_configuration_waits_for_it(loans, descriptors):
     kept, ended = loans
     kept.take(loan((0, 7, 10, 1), 7, {"igmp": descriptors()}))

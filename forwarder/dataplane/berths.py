@@ -77,6 +77,7 @@ class Berths:
         ring, transmit = lent.descriptors["ring"], lent.descriptors["transmit"]
         made = Attachment(port, layout, ring, transmit, self._counters[port.index], self._map_memory)
         self.attached[port.index], self._keys[port.index] = made, lent.key
+        self._loans.used_up(lent.key)   # a port must cost us no more of them than the supervisor, which has our limit
         self.rings[made.receiving()] = made
         if self.complete:
             self._poll.register(made.receiving(), select.POLLIN)

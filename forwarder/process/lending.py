@@ -58,6 +58,13 @@ class Loans:
             self._give_back(index)
         self._loans[index] = lent
 
+    def used_up(self, key: Key) -> None:
+        """The borrower has copies that it closes at the end of the loan: those that came with it are closed now."""
+        lent = self[key]
+        self._loans[key[0]] = lent._replace(descriptors={})
+        for descriptor in lent.descriptors.values():
+            os.close(descriptor)
+
     def keep(self, keys: Collection[Key], generation: int) -> None:
         """Give back what is for none of these ports, which are those of `generation`; what is lent later may be."""
         past = [lent.key for lent in self if lent.key not in keys and lent.message["generation"] <= generation]
