@@ -43,7 +43,7 @@ def test_a_port_for_which_there_are_no_descriptors_is_degraded_until_there_are(m
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     with Receiver(lab.receivers[0], GROUP) as receiver, Sender(lab.source, GROUP, rate=RATE) as sender:
         receiver.wait_received(RATE // 4, SOON)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free_descriptor(pid) + 1, hard))     # one, to see the link
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free_descriptor(pid) + 1, hard))  # one: to see the link
         lab.connect(2)
         words = mcfwd.wait_for(lambda _: refused(mcfwd, "down2"), SOON, "down2 degraded")
         assert "socket: EMFILE, Too many open files; what helps: raise the limit of" in words
