@@ -1,6 +1,7 @@
 """A port's sockets: what they fit, and one of several rings in the place of another."""
 
 import os
+import socket
 from dataclasses import fields, replace
 
 from forwarder.lab.wait import wait_for
@@ -58,3 +59,9 @@ def ringing(bell: int) -> int:
         return os.eventfd_read(bell)
     except BlockingIOError:
         return 0
+
+
+def test_sockets_of_which_the_system_does_not_say_whether_they_are_bound_are_kept():
+    with socket.socketpair()[0] as closed:
+        pass
+    assert not sockets(rings=(), transmit=closed, igmp=closed).outlived()

@@ -62,7 +62,8 @@ class Equipment:
 
     def outlived(self) -> list[Port]:
         """Ports with sockets whose interface has gone, though it seems to be there: it came back from elsewhere."""
-        return [self._demand.ports[index] for index, each in self.sockets.items() if each.outlived()]
+        ports = self._demand.ports
+        return [ports[index] for index, each in self.sockets.items() if index in ports and each.outlived()]
 
     def opened(self) -> list[int]:
         """Indexes of the ports whose sockets were opened since the last call."""

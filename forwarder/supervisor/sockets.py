@@ -16,6 +16,14 @@ from forwarder.state.ports import Port
 from forwarder.state.settings import ProfileName
 
 
+def _outlived(sock: socket) -> bool:
+    """Whether the interface of a socket has gone; not as long as the system does not say: each look asks again."""
+    try:
+        return not is_bound(sock)
+    except OSError:
+        return False
+
+
 class WorkerRing(NamedTuple):
     """A worker's ring."""
 
@@ -29,7 +37,7 @@ class WorkerRing(NamedTuple):
 
     def outlived(self) -> bool:
         """Whether its interface has gone."""
-        return not is_bound(self.socket)
+        return _outlived(self.socket)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ class PortSockets:
 
     def outlived(self) -> bool:
         """Whether their interface has gone, even if one of its name and index is there: it came back from elsewhere."""
-        return any(ring.outlived() for ring in self.rings) or not all(map(is_bound, (self.transmit, self.igmp)))
+        return any(ring.outlived() for ring in self.rings) or any(map(_outlived, (self.transmit, self.igmp)))
 
     def with_ring(self, worker: int, ring: WorkerRing) -> "PortSockets":
         """The same with another ring for a worker."""
