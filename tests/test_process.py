@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from lacks import is_root
 
-from forwarder.lab.mcfwd import public_python
+from forwarder.lab.public import public_python
 from forwarder.lab.wait import wait_for
 from forwarder.process import control, launch, privileges
 from forwarder.process.control import MAX_DESCRIPTORS, MAX_MESSAGE, MessageError

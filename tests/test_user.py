@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from lacks import is_root
 
-from forwarder.lab.mcfwd import NOBODY, public_python
+from forwarder.lab.mcfwd import NOBODY
+from forwarder.lab.public import public_python
 from forwarder.process.user import MODULES, Children, Trial, User, find, name_of, problem
 from forwarder.supervisor.staff import WORKER_MODULE
 

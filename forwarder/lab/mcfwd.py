@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,23 +21,6 @@ NOBODY = 65534
 # The set-up that mcfwd is made for: CAP_NET_RAW and nothing else, as an ordinary user.
 CAPABILITIES = ("setpriv", "--inh-caps=-all,+net_raw", "--bounding-set=-all,+net_raw", "--pdeathsig=TERM")
 ORDINARY_USER = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--ambient-caps=-all,+net_raw")
-
-
-def reachable(path: str) -> bool:
-    """Whether any user may execute `path`; an interpreter under root's home is out of an ordinary user's reach."""
-    places = [place.resolve() for place in (Path(path), Path(path).parent)]
-    return all(step.stat().st_mode & 1 for place in places for step in (place, *place.parents))
-
-
-def public_python() -> tuple[str, dict[str, str]] | None:
-    """A Python of our version that any user may run, and the environment in which it finds what ours does."""
-    if reachable(sys.executable):
-        return sys.executable, {}
-    system = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
-    places = [str(Path(__file__).parents[2]), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    if os.path.exists(system) and all(map(reachable, [system, *places])):
-        return system, {"PYTHONPATH": ":".join(dict.fromkeys(places))}
-    return None
 
 
 class _Connection(http.client.HTTPConnection):

@@ -16,9 +16,10 @@ import pytest
 from lacks import is_root
 
 from forwarder.lab import links
-from forwarder.lab.mcfwd import NOBODY, Mcfwd, exit_code, public_python
+from forwarder.lab.mcfwd import NOBODY, Mcfwd, exit_code
 from forwarder.lab.namespaces import Namespace
 from forwarder.lab.programs import Receiver, Sender
+from forwarder.lab.public import public_python
 from forwarder.lab.topology import LINK
 from forwarder.lab.wait import wait_for
 
