@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from forwarder.lab.namespaces import Namespace
+from forwarder.lab.public import public_python
 from forwarder.lab.wait import wait_for
 
 NOBODY = 65534

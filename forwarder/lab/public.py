@@ -29,7 +29,7 @@ def public_python() -> tuple[str, dict[str, str]] | None:
         return None
     places = [str(Path(__file__).parents[2]), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     found = dict.fromkeys(places if all(map(reachable, places)) else map(_public, dict.fromkeys(places)))
-    return system, {"PYTHONPATH": ":".join(found)}
+    return system, {"PYTHONPATH": ":".join(found), "PYTHONSAFEPATH": "1"}  # and not where we are: a folder of root's
 
 
 @cache
