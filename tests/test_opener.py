@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import socket
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from forwarder.packet.tpacket import RingLayout
 from forwarder.state.ports import Port
 from forwarder.state.ring_memory import BLOCK, LEAST
 from forwarder.state.settings import DataplaneSettings, InterfaceSettings
-from forwarder.supervisor.opener import PortOpener
+from forwarder.supervisor.opener import SPARED, PortOpener
 from forwarder.supervisor.sockets import WorkerRing
 
 PORT = Port(0, 1, "eth0", "upstream", InterfaceSettings(name="eth0", role="upstream"), ifindex=4711)
@@ -84,6 +85,25 @@ def test_a_link_of_a_type_that_children_would_not_understand_is_not_opened(bell)
     assert opener.done(lambda key, error: failures.append(error)) == []
     assert [type(error) for error in failures] == [UnsupportedLink]
     assert rings.tried == []
+
+
+def test_ports_leave_the_last_descriptors_to_children(bell):
+    """However low the limit is that somebody sets: the numbers that are free are given from the lowest on."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    rings = Rings(refusal("bind", errno.ENODEV), most=100)
+    opener = PortOpener(DataplaneSettings(), bell, True, rings)
+    with open(os.devnull) as file:
+        lowest = file.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + SPARED, limits[1]))
+    try:
+        opener.open(PORT, promiscuous=False, blocks=4)
+        opener.shutdown()
+        failures = []
+        assert opener.done(lambda key, error: failures.append(error)) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert [(error.operation, error.errno) for error in failures] == [("socket", errno.EMFILE)]
+    assert [made.fileno() for made in rings.made] == [-1]
 
 
 def test_all_workers_get_rings_of_a_size_and_what_was_opened_before_a_refusal_is_closed(bell):

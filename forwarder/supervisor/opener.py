@@ -6,6 +6,7 @@ deaf (`dataplane.slot_ring`), or one that is smaller than it should be.
 
 import errno
 import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import TypeAlias, TypeVar
 
 from forwarder.packet.bpf import Share
 from forwarder.packet.packet_socket import (
+    PortError,
     RingLayout,
     link_header_length,
     open_igmp,
@@ -32,6 +34,7 @@ from forwarder.supervisor.sockets import NewRing, PortSockets, Replacing, Worker
 
 THREADS = 4     # that open ports, most of the time waiting for the kernel
 RETIRED = 0.02  # seconds until the block that was being filled is shown: a millisecond, in jiffies of up to 10 ms
+SPARED = 32     # descriptors that ports leave to children, or none could be started again: ten each for a moment
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -135,7 +138,11 @@ class PortOpener:
         version = ring_version(port.role, self._profile, self._super_frames)
         layout = RingLayout(block_size=BLOCK, block_nr=blocks, version=version)
         share = Share(worker, self._workers)
-        return WorkerRing(self._open_ring(port.ifindex, port.name, layout, promiscuous, share), layout)
+        ring = WorkerRing(self._open_ring(port.ifindex, port.name, layout, promiscuous, share), layout)
+        if ring.socket.fileno() >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARED:  # the lowest that was free
+            ring.socket.close()
+            raise PortError("receive ring", "socket", port.name, errno.EMFILE)
+        return ring
 
 
 def _with_fewer(blocks: int, least: int, open_rings: Callable[[int], T]) -> tuple[T, Exception | None]:
