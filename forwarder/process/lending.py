@@ -2,7 +2,7 @@
 
 Descriptors come first, the configuration then names the port; a child uses a loan when both agree, and gives it back
 when the configuration says another owner, or nothing. A port that is lent anew gets the new sockets in place of the
-former ones: its ring was deaf, or it has another role.
+former ones: its ring was deaf or small, it has another role, or its link went and came back as it was.
 """
 
 import os

@@ -21,7 +21,8 @@ HELP = {
     errno.EACCES: "let what confines mcfwd (seccomp, SELinux, AppArmor) allow it",
 }
 FILTER_HELP = "raise net.core.optmem_max"  # which bounds a socket's filters (sk_attach_filter, net/core/filter.c)
-NO_ROOM = "receive ring: nothing of ring_memory is left for one; what helps: raise it in [dataplane]"
+NO_ROOM = "receive ring: nothing of ring_memory is left for one; what helps: raise it in [dataplane], and a restart"
+"""A restart divides the memory anew; until then others keep what they have, and [dataplane] is what it was."""
 
 K = TypeVar("K", bound=Hashable)
 

@@ -82,7 +82,7 @@ def test_a_port_without_a_ring_keeps_nobody_from_being_ready_and_is_named(make_l
     mcfwd = stack.enter_context(Mcfwd(lab.router, "-c", str(file), environment=environment))
     assert manager.recv(4096) == b"READY=1"
     assert manager.recv(4096) == b"STATUS=2 of 3 interfaces served, degraded: down1"
-    words = "receive ring: nothing of ring_memory is left for one; what helps: raise it in [dataplane]"
+    words = "receive ring: nothing of ring_memory is left for one; what helps: raise it in [dataplane], and a restart"
     assert {row["name"]: row["degraded"] for row in mcfwd.show("interfaces")} == {
         "up0": None, "down0": None, "down1": words,
     }  # fmt: skip
