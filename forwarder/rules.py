@@ -77,7 +77,7 @@ def name_problem(name: str) -> str | None:
         return f"{quote(name)} is longer than {LONGEST_NAME} characters"
     if ":" in name:
         return f"{quote(name)} is an alias address, not an interface; name the interface {quote(name.split(':')[0])}"
-    if name in (".", "..") or "/" in name or "\0" in name or any(character.isspace() for character in name):
+    if name in (".", "..") or "/" in name or "\0" in name or name.split() != [name]:
         return f"{quote(name)} cannot be an interface name"
     return None
 

@@ -5,6 +5,7 @@ import socket
 from dataclasses import replace
 
 import pytest
+from effort import lines
 
 from forwarder.agent.listening import Listening
 from forwarder.agent.ports import AgentPorts
@@ -250,3 +251,19 @@ def test_lists_are_taken_over_in_place(wired):
     wired.join()
     entry = replace(SETTINGS.interface[1], deny=("239.1.0.0/16",))
     assert Route(G, None, 0, present=False) in wired.configure(PORTS[0], replace(PORTS[1], settings=entry))
+
+
+def test_a_port_costs_the_same_whatever_the_number_of_others():
+    """Lines that are run for it when the limits of all change: of 2,000 ports it took 565 ms when each asked all."""
+    def cost(count: int) -> int:
+        wired = Wired((routes.create(256, count), membership.create(count)))
+        each = [port(index, 1, 10 + index) for index in range(count)]
+        wired.configure(*each)
+        wired.lend(*each)
+        entries = tuple(InterfaceSettings(name=one.name, role=one.role, max_groups=7) for one in each)
+        changed = [replace(one, settings=entry) for one, entry in zip(each, entries, strict=True)]
+        settings = replace(SETTINGS, interface=entries)
+        return lines(lambda: wired.configure(*changed, settings=settings))
+
+    few, many = cost(20), cost(80)
+    assert many < 4.2 * few

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 
 import pytest
+from effort import lines
 from hypothesis import given
 from hypothesis import strategies as st
 from test_assignment import link
@@ -580,3 +581,20 @@ def test_a_configuration_that_is_too_much_changes_nothing():
     assert office.opener.closed == []
     office.ports.configure(replace(office.settings, interface=(UP,)), Added())
     assert office.opener.closed == [1]
+
+
+def test_a_port_costs_the_same_whatever_the_number_of_others():
+    """Lines that are run for it when the limits of all change."""
+    def cost(count: int) -> int:
+        names = [f"eth{number}" for number in range(count)]
+        entries = [InterfaceSettings(name=name, role="upstream" if name == "eth0" else "downstream") for name in names]
+        office = Office(*entries, max_ports=count, ring_memory=1 << 30)
+        office.plug(*names)
+        office.opened()
+        settings = replace(office.settings, interface=tuple(replace(entry, max_groups=7) for entry in entries))
+        taken = lines(lambda: (office.ports.configure(settings, Added()), office.ports.standings({})))
+        office.close()
+        return taken
+
+    few, many = cost(20), cost(80)
+    assert many < 4.2 * few

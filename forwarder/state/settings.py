@@ -6,7 +6,8 @@ Durations are seconds, sizes bytes, networks and addresses text as the user wrot
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from fnmatch import fnmatchcase
-from operator import attrgetter
+from itertools import compress
+from operator import attrgetter, ne
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
@@ -61,8 +62,9 @@ class InterfaceSettings(Table):
     link_local_sources: bool = False
 
 
-_DEFAULTS = {each.name: each.default for each in fields(InterfaceSettings)}
-_VALUES = attrgetter(*_DEFAULTS)
+_KEYS = [each.name for each in fields(InterfaceSettings)]
+_DEFAULTS = [each.default for each in fields(InterfaceSettings)]
+_VALUES = attrgetter(*_KEYS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +166,8 @@ class Settings(Table):
 
 def interface_to_json(settings: InterfaceSettings) -> dict[str, Any]:
     """What an interface's settings say beyond the defaults: of thousands of ports every reader decodes all of it."""
-    said = zip(_DEFAULTS.items(), _VALUES(settings), strict=True)
-    return {key: value for (key, default), value in said if value is not default and value != default}
+    values = _VALUES(settings)
+    return dict(compress(zip(_KEYS, values, strict=True), map(ne, values, _DEFAULTS)))
 
 
 def interface_from_json(plain: dict[str, Any]) -> InterfaceSettings:
