@@ -28,8 +28,9 @@ def public_python() -> tuple[str, dict[str, str]] | None:
     if not (os.path.exists(system) and reachable(system)):
         return None
     places = [str(Path(__file__).parents[2]), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    found = dict.fromkeys(places if all(map(reachable, places)) else map(_public, dict.fromkeys(places)))
-    return system, {"PYTHONPATH": ":".join(found), "PYTHONSAFEPATH": "1"}  # and not where we are: a folder of root's
+    found = places if all(map(reachable, places)) else map(_public, dict.fromkeys(places))
+    path = dict.fromkeys([*found, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return system, {"PYTHONPATH": ":".join(path), "PYTHONSAFEPATH": "1"}    # and not where we are: a folder of root's
 
 
 @cache

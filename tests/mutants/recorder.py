@@ -49,12 +49,18 @@ class Recorder:
         everything = [self._coverage.get_data(), *map(stored, self._children.iterdir())]
         for data in everything:
             for path in data.measured_files():
-                known = lines.setdefault(str(Path(path).relative_to(Path.cwd())), {})
+                known = lines.setdefault(within(Path(path)), {})
                 for line, tests in data.contexts_by_lineno(path).items():
                     known.setdefault(line, set()).update(tests)
         listed = {path: {line: sorted(tests) for line, tests in known.items()} for path, known in lines.items()}
         content = {"lines": listed, "seconds": self._seconds, "failed": sorted(self._failed)}
         self._target.write_text(json.dumps(content))
+
+
+def within(path: Path) -> str:
+    """A file's path in the tree: what another user runs is a copy of the packages that lies elsewhere."""
+    place = next(parent for parent in path.parents if parent.name in PACKAGES)
+    return str(path.relative_to(place.parent))
 
 
 def of(item: pytest.Item) -> str:

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class Copy:
     """A copy of the tree, and the run that goes on in it."""
 
     root: Path
+    temporary: str = ""         # for what the run makes there, and may not come to remove
     pid: int = 0
     result: Result | None = None
     deadline: float = 0.0
@@ -67,9 +69,12 @@ class Copy:
         self.result = Result(mutant, TIMED_OUT)
         self.begun = time.monotonic()
         self.deadline = self.begun + limit
+        self.temporary = tempfile.mkdtemp(prefix="mcfwd-mutant-")
+        os.chmod(self.temporary, 0o711)     # tests start processes of other users
         sys.stdout.flush()
         self.pid = os.fork()
         if not self.pid:
+            tempfile.tempdir = os.environ["TMPDIR"] = self.temporary
             os._exit(run(self.root, tests))
 
     def finished(self) -> bool:
@@ -82,6 +87,7 @@ class Copy:
             self._judge(os.waitstatus_to_exitcode(status))
         else:
             os.waitpid(self.pid, 0)
+        shutil.rmtree(self.temporary, ignore_errors=True)
         self.result.seconds = time.monotonic() - self.begun
         path = self.result.mutant.path
         shutil.copy2(ROOT / path, self.root / path)
