@@ -1,5 +1,6 @@
 """A worker's loop, breath by breath: what it is lent, what it carries, and what it leaves to its successor."""
 
+import math
 import os
 import select
 import time
@@ -452,18 +453,21 @@ def test_a_beat_between_two_portions_notes_where_a_successor_begins(rig):
 
 
 def test_what_is_left_in_portions_of_a_port_that_goes_is_carried_or_counted(rig):
+    """All of it while there is time, none of it when there is not; how much of both depends on the machine."""
+    def left(until: float) -> tuple[int, int]:
+        world = portioned(rig)
+        world.links[UP].kernel.fill([DATA] * 7)
+        world.worker._drain_until = until
+        world.worker._drain(world.worker._berths.attached[UP])
+        return sent(world)[D1], world.state.port(UP).drops["ring_full"]
+
+    assert (left(math.inf), left(0.0)) == ((47, 0), (0, 47))
     world = portioned(rig)
     world.links[UP].kernel.fill([DATA] * 7)
     world.configure(port(D1), port(D2))
     world.ring_bell()
     world.breathe()
-    assert sent(world)[D1] == 47
-    world = portioned(rig)
-    world.links[UP].kernel.fill([DATA] * 7)
-    world.worker._drain_until = 0.0
-    world.worker._drain(world.worker._berths.attached[UP])
-    assert world.state.port(UP).drops["ring_full"] == 47
-    assert sent(world)[D1] == 0
+    assert sent(world)[D1] + world.state.port(UP).drops["ring_full"] == 47
 
 
 def test_ports_that_are_let_go_together_are_read_out_in_the_time_of_one(rig):
