@@ -75,7 +75,7 @@ class Copy:
         self.pid = os.fork()
         if not self.pid:
             tempfile.tempdir = os.environ["TMPDIR"] = self.temporary
-            os._exit(run(self.root, tests))
+            os._exit(run(self.root, tests, f"--basetemp={self.temporary}/t"))   # short: sockets have paths in it
 
     def finished(self) -> bool:
         """Whether the run has ended, by itself or because its time was over; then the copy is as it was."""
@@ -121,8 +121,8 @@ def end_all(group: int) -> None:
         pass
 
 
-def run(root: Path, tests: list[str]) -> int:
-    """In the fork: the exit code of pytest."""
+def run(root: Path, tests: list[str], *further: str) -> int:
+    """In the fork: the exit code of pytest, which is told `further` options."""
     os.setsid()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     output = os.open(root / "pytest.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -134,7 +134,7 @@ def run(root: Path, tests: list[str]) -> int:
     ours = {str(ROOT), str(ROOT / "tests"), ""}
     sys.path[:] = [str(root), str(root / "tests"), *(place for place in sys.path if place not in ours)]
     files = list(dict.fromkeys(test.split("::")[0] for test in tests))
-    arguments = ["-x", "-q", "--tb=line", "-rfE", "-p", "no:warnings", *options(root), *files]
+    arguments = ["-x", "-q", "--tb=line", "-rfE", "-p", "no:warnings", *options(root), *further, *files]
     return int(pytest.main(arguments, plugins=[Only(tests)]))
 
 
