@@ -4,6 +4,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from batches import Frame
+from effort import lines
 from egress import ALONE, TOGETHER, egress_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from forwarder.dataplane.steady import Steady
 from forwarder.dataplane.transmitter import Transmitter
 from forwarder.state.reasons import Reason
 from forwarder.state.worker_segment import TX_BYTES, TX_PACKETS
+from igmp.checksum import checksum
 
 DF = 0x4000
 OWN = b"\2\0\0\0\0\7"
@@ -265,3 +267,34 @@ def test_a_burst_that_cannot_be_sent_is_counted_alone():
         assert world.carry(frames)
         assert (int(port.counters[TX_PACKETS]), port.dropped(Reason.TRANSMIT_FAILED)) == (49, 101)
         assert int(port.counters[TX_BYTES]) == 49 * 1358
+
+
+@settings(deadline=None)
+@given(st.integers(0, 0xFFFF), st.integers(0, 4), st.one_of(st.sampled_from([0, 1, 0xFFFF]), st.integers(0, 0xFFFF)))
+def test_a_header_checksum_is_right_or_its_frame_is_no_part_of_a_stream(identification, at, wrong):
+    """Where IDs vary, by how much too: sums of 16 bits lose their carry, and one that is wrong by it would pass."""
+    header = bytearray(datagram(at, identification=identification, fragment=DF).packet)
+    header[10:12] = ((int.from_bytes(header[10:12], "big") + wrong) & 0xFFFF).to_bytes(2, "big")
+    frames = changed(GOOD, at, packet=bytes(header))
+    with egress_port(1) as port:
+        world = World(GOOD, {1: port})
+        assert world.carry(GOOD)
+        port.packets()
+        assert world.carry(frames) == (checksum(bytes(header[:20])) == 0)
+
+
+def test_messages_are_laid_out_once_with_pauses_and_without():
+    """How many fit one may be the same by either bound; laying out anew took a fifth of a batch."""
+    frames = stream(140, 1316, fragment=DF)
+    with egress_port(1) as port:
+        world = World(frames, {1: port})
+        world.transmitter.segments = 128
+
+        def cost(pause) -> int:
+            world.transmitter.pause = pause
+            taken = lines(lambda: world.carry(frames))
+            port.packets()
+            return taken
+
+        paused, unpaused = (min(cost(pause) for _ in range(3)) for pause in (lambda: True, None))
+        assert [cost(lambda: True), cost(None)] == [paused, unpaused]
