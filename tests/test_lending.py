@@ -95,3 +95,16 @@ def test_the_end_is_said_while_the_descriptors_are_still_open(descriptors):
     kept.keep((), 1)
     assert seen == [((0, 1, 10, 1), True)]
     assert not is_open(descriptor)
+
+
+def test_of_several_loans_and_descriptors_none_is_forgotten(loans, descriptors):
+    kept, ended = loans
+    lent = [(index, 1, 10 + index, 1) for index in range(3)]
+    made = [{"ring": descriptors(), "transmit": descriptors()} for _ in lent]
+    for key, each in zip(lent, made, strict=True):
+        kept.take(loan(key, 1, each))
+    kept.used_up(lent[0])
+    assert [is_open(number) for each in made for number in each.values()] == [False, False, True, True, True, True]
+    kept.keep(set(), 1)
+    assert (ended, [*kept]) == (lent, [])
+    assert not any(is_open(number) for each in made for number in each.values())

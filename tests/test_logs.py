@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from forwarder.lab.wait import wait_for
-from forwarder.process.logs import QueuedHandler, configure
+from forwarder.process.logs import FLUSH, QueuedHandler, configure
 
 PROGRAM = """
 import logging, sys, time
@@ -200,3 +201,13 @@ def test_every_handler_is_detached_where_there_are_threads(stack, kind):
 def test_a_level_that_is_none_is_an_error():
     with pytest.raises(ValueError, match="LOUD"):
         configure("loud", "mcfwd-test")
+
+
+def test_a_flush_waits_no_longer_than_there_is_something_to_write(pipe):
+    handler = QueuedHandler(pipe[1], None)
+    assert handler.start()
+    handler.handle(record("line"))
+    began = time.monotonic()
+    for _ in range(10):
+        handler.flush()
+    assert time.monotonic() - began < 5 * FLUSH     # if it waited for nothing, ten of them

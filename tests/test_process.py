@@ -306,9 +306,18 @@ def test_children_find_our_packages_when_the_directory_that_we_were_started_in_i
     code = ("import os, sys; sys.path.insert(0, sys.argv[1]); "
             "from forwarder.process.launch import environment; before = environment(); "
             "os.rmdir(os.getcwd()); print(environment() == before, before['PYTHONPATH'].split(os.pathsep)[-1])")
-    options = {"cwd": place, "env": {**os.environ, "PYTHONPATH": os.curdir}}
+    path = filter(None, [os.environ.get("PYTHONPATH"), os.curdir])
+    options = {"cwd": place, "env": {**os.environ, "PYTHONPATH": os.pathsep.join(path)}}
     result = subprocess.run([sys.executable, "-c", code, os.getcwd()], capture_output=True, text=True, **options)
     assert result.stdout == f"True {place}\n"
+
+
+def test_a_child_has_our_environment_and_what_keeps_its_libraries_small(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    launch.environment.cache_clear()
+    code = "import os; print(os.environ['OPENBLAS_NUM_THREADS'], os.environ['PATH'])"
+    with launch.start(["-c", code], stdout=subprocess.PIPE) as child:
+        assert child.communicate(timeout=20.0)[0].decode() == f"1 {os.environ['PATH']}\n"
 
 
 def output_of(code: str) -> str:

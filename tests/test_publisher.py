@@ -15,7 +15,7 @@ from forwarder.state.route_reader import RouteReader
 from forwarder.state.routes import RouteKey
 from forwarder.state.settings import InterfaceSettings, RouteSettings
 from igmp.link import Link, Network, parse_address
-from igmp.outputs import Route
+from igmp.outputs import Role, Route
 from igmp.parameters import PortOptions
 from igmp.proxy import Proxy
 
@@ -247,3 +247,20 @@ def listening() -> Proxy:
     for index in (UP, D1):
         proxy.port_up(index, Link((Network(parse_address(f"10.0.{index}.1"), 24),)), 0.0)
     return proxy
+
+
+def test_workers_are_woken_once_for_whatever_has_changed():
+    shared = Shared()
+    publisher = shared.publisher()
+
+    def woken() -> int:
+        os.eventfd_write(shared.bell, 1)    # or reading would wait
+        return os.eventfd_read(shared.bell) - 1
+
+    publisher.wake()
+    woken()
+    for change in (Route(G, None, 0b010), Role(D1, True, S)):
+        (publisher.route if isinstance(change, Route) else publisher.role)(change)
+        publisher.wake()
+        publisher.wake()
+        assert woken() == 1
