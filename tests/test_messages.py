@@ -525,3 +525,8 @@ def test_scapy_agrees_on_old_messages(scapy, group, tenths):
     query = Query(group, max_response_time=tenths / 10, version=2)
     assert bytes(scapy.IGMP_MQ(mrcode=tenths, gaddr=text)) == encode_query(query)
     assert scapy.IGMP(encode_query(query)).mrcode == tenths
+
+
+def test_more_records_than_an_octet_counts_are_all_read():
+    records = [GroupRecord(TO_EX, G + number) for number in range(600)]
+    assert decode(encode_report(records)) == Report(tuple(records))

@@ -598,3 +598,26 @@ def test_a_port_costs_the_same_whatever_the_number_of_others():
 
     few, many = cost(20), cost(80)
     assert many < 4.2 * few
+
+
+def test_a_ring_that_is_one_block_larger_takes_the_place_of_a_smaller_one():
+    office = Office()
+    office.opener.most = UPSTREAM - 1
+    office.opened()
+    assert office.blocks()["eth0"] == UPSTREAM - 1
+    changed = office.ports.changed
+    office.opener.most = UPSTREAM
+    office.later(LONGEST_RETRY)
+    assert office.blocks()["eth0"] == UPSTREAM
+    assert office.ports.changed > changed
+
+
+def test_a_port_is_short_where_one_of_its_rings_is():
+    office = Office(workers=2, ring_memory=1 << 30)
+    office.opener.most = UPSTREAM - 1
+    office.opened()
+    office.opener.most = UPSTREAM
+    sockets = office.ports._equipment.sockets[0]
+    whole = sockets.rings[0]._replace(layout=RingLayout(block_nr=UPSTREAM))
+    office.ports._equipment.sockets[0] = sockets.with_ring(0, whole)
+    assert office.standings()["eth0"].short is not None

@@ -1,6 +1,7 @@
 """The supervisor as it runs, over links, an opener and children of the test's: in what order, and what it answers."""
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -19,7 +20,8 @@ from test_assignment import link
 from test_staff import Popen
 from test_supervisor_ports import Opener
 
-from forwarder.process import control
+from forwarder.packet.packet_socket import PortError
+from forwarder.process import control, privileges
 from forwarder.state.ports import Configuration
 from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, Settings
 from forwarder.state.snapshot import SnapshotReader
@@ -27,6 +29,9 @@ from forwarder.supervisor.children import Process
 from forwarder.supervisor.shared import AGENT, API
 from forwarder.supervisor.supervisor import HANDLED, LONGEST_WORDS, Supervisor
 
+needs_raw = pytest.mark.skipif(
+    not privileges.has_capability(privileges.CAP_NET_RAW), reason="starting needs CAP_NET_RAW"
+)
 TESTS = Path(__file__).parent
 WORKER = "mcfwd-worker-0"
 SETTINGS = Settings(
@@ -490,3 +495,46 @@ def test_without_its_capability_it_says_what_is_missing(tmp_path):
     assert done.returncode == 77
     assert "mcfwd ERROR CAP_NET_RAW is missing. Grant it: run as root" in done.stderr
     assert not os.path.exists(f"{tmp_path}/s")
+
+
+REFUSED = """
+import socket, sys
+from forwarder.process.user import Children
+from forwarder.state.settings import InterfaceSettings, Settings
+from forwarder.supervisor import supervisor
+name, path = sys.argv[1:]
+settings = Settings(interface=(InterfaceSettings(name=name, role="upstream"), InterfaceSettings(name="eth1")))
+with socket.socket(socket.AF_UNIX) as other:
+    other.bind(path)
+    other.listen()
+    sys.exit(supervisor.run(settings, lambda: settings, path, "info", lambda: Children(None, "no reason", False)))
+"""
+
+
+@needs_raw
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [("lo", 69, "lo"), ("eth0", 73, "control socket {path}: another instance answers there")],
+)
+def test_what_it_cannot_start_with_is_said_and_the_status_tells_which(tmp_path, name, status, words):
+    path = f"{tmp_path}/s"
+    done = subprocess.run([sys.executable, "-c", REFUSED, name, path], capture_output=True, text=True, timeout=60.0)
+    assert done.returncode == status
+    [line] = done.stderr.splitlines()
+    assert "mcfwd ERROR" in line
+    assert words.format(path=path) in line
+    assert os.path.exists(path)
+
+
+def test_sockets_that_were_refused_are_opened_a_second_later():
+    life = Life()
+    life.opener.refusals["eth1"] = PortError("receive ring", "socket", "eth1", errno.EMFILE)
+
+    def script(life: Life) -> None:
+        served = life.supervisor._ports.describe
+        ports = life.until(lambda: life.supervisor._ports.ports)
+        life.until(lambda: "degraded" in served(ports[1]) and not life.supervisor._ports.opening)
+        del life.opener.refusals["eth1"]
+        life.until(lambda: "degraded" not in served(ports[1]))
+
+    live(script, life=life)

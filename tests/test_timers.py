@@ -121,3 +121,16 @@ def test_it_behaves_like_a_dict_of_deadlines(operations, steps):
         assert list(queue.expire(now)) == [key for _, key in due]
         model = {key: at for key, at in model.items() if at > now}
         assert queue.deadline == min(model.values(), default=math.inf)
+
+
+def test_keys_that_are_set_sooner_and_sooner_leave_little_behind():
+    queue = TimerQueue()
+    for when in range(100_000, 0, -1):
+        for key in range(3):
+            queue.set(key, float(when))
+    assert len(queue._heap) <= 2 * 3 + SLACK
+    for key in range(3 * SLACK):
+        queue.set(key, 2.0)
+    before = queue._heap
+    queue.set(0, 1.5)
+    assert queue._heap is before    # not made anew for each: twice as many entries as keys are no reason
