@@ -614,10 +614,9 @@ def test_a_ring_that_is_one_block_larger_takes_the_place_of_a_smaller_one():
 
 def test_a_port_is_short_where_one_of_its_rings_is():
     office = Office(workers=2, ring_memory=1 << 30)
-    office.opener.most = UPSTREAM - 1
     office.opened()
-    office.opener.most = UPSTREAM
+    assert office.standings()["eth0"].short is None
     sockets = office.ports._equipment.sockets[0]
-    whole = sockets.rings[0]._replace(layout=RingLayout(block_nr=UPSTREAM))
-    office.ports._equipment.sockets[0] = sockets.with_ring(0, whole)
-    assert office.standings()["eth0"].short is not None
+    smaller = sockets.rings[1]._replace(layout=RingLayout(block_nr=UPSTREAM - 1))
+    office.ports._equipment.sockets[0] = sockets.with_ring(1, smaller)
+    assert office.standings()["eth0"].short == SHARED
