@@ -170,6 +170,11 @@ class Wire:
 
         return wait_for(found, timeout, f"{count} queries of {source} for {group}")[0]
 
+    def last_asked(self, source: str) -> Asked:
+        """The last General Query until now; waits for the first: others may hear it sooner than it is seen here."""
+        self.wait_asked(source)
+        return self.asked(source)[-1]
+
     def complaints(self, source: str) -> list[str]:
         """What is wrong with any packet of one sender; that and only that must be empty."""
         return [each for frame in self.frames(source) for each in complaints(frame)]

@@ -90,7 +90,7 @@ def snooped(request):
 def test_our_queries_make_our_port_the_router_port_of_the_bridge_and_reach_all_others(snooped):
     wait_for(lambda: snooped.bridge.router_ports() == {"uplink"}, 5.0, "router port")
     assert {query.fields for query in snooped.wire.asked(OURS)} == {GENERAL_QUERY}
-    asked = snooped.wire.asked(OURS)[-1].time
+    asked = snooped.wire.last_asked(OURS).time
     for namespace in snooped.hosts:
         with Capture(namespace) as capture:
             capture.wait_for(lambda frame: frame.source == OURS and frame.time > asked, 5.0, "query behind the bridge")

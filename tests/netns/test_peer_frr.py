@@ -242,8 +242,8 @@ def test_frr_in_version_2_hears_version_2_and_afterwards_version_3_again(over, f
     over.receivers[0].join(channel, SOURCE)
     wait_known(over, group, version=3)
     frr.configure("interface down0", "ip igmp version 2")
-    over.mcfwd.wait_for(lambda _: over.wire.asked(ABOVE)[-1].version == 2, 8.0, "query of version 2")
-    query = over.wire.asked(ABOVE)[-1]
+    over.mcfwd.wait_for(lambda _: over.wire.last_asked(ABOVE).version == 2, 8.0, "query of version 2")
+    query = over.wire.last_asked(ABOVE)
     assert query.fields == FRR_V2_QUERY
     for name in (group, channel):
         answer = over.wire.wait_told(BELOW, name, "report v2", since=query.time)
@@ -257,7 +257,7 @@ def test_frr_in_version_2_hears_version_2_and_afterwards_version_3_again(over, f
     assert {frame.destination for frame in over.wire.frames(BELOW) if frame.payload[0] == 0x17} == {ALL_ROUTERS}
 
     frr.configure("interface down0", "ip igmp version 3")
-    over.mcfwd.wait_for(lambda _: over.wire.asked(ABOVE)[-1].version == 3, 8.0, "query of version 3")
+    over.mcfwd.wait_for(lambda _: over.wire.last_asked(ABOVE).version == 3, 8.0, "query of version 3")
     last = next(query for query in reversed(over.wire.asked(ABOVE)) if query.version == 2).time
     wait_version(over.mcfwd, 3)
     over.receivers[0].join(later)

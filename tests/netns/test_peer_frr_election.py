@@ -43,7 +43,7 @@ def test_a_lower_frr_wins_the_election_loses_it_when_silent_and_wins_it_again():
         shared.streams[0].wait_end(group)
 
         peer.stop()
-        lost = shared.wire.asked(LOWER)[-1].time
+        lost = shared.wire.last_asked(LOWER).time
         assert shared.wire.asked(OURS, since=heard.time) == []
         won = shared.wire.wait_asked(OURS, since=lost)
         assert -EARLY < won.time - lost - (1 * 3 + 0.4 / 2) < LATE
@@ -104,7 +104,7 @@ def test_a_lower_frr_in_version_2_wins_as_well():
             wait_querier(mcfwd, LOWER)
             shared.wire.wait_asked(LOWER, since=heard.time + 0.001)
             assert shared.wire.asked(OURS, since=heard.time) == []
-        last = shared.wire.asked(LOWER)[-1].time
+        last = shared.wire.last_asked(LOWER).time
         won = shared.wire.wait_asked(OURS, since=last)
         assert -EARLY < won.time - last - OTHER_QUERIER_PRESENT_INTERVAL < LATE
 
@@ -115,7 +115,7 @@ def test_a_higher_frr_falls_silent_before_us_and_takes_over_only_while_we_are_go
         mcfwd = shared.run_beside()
         peer = shared.run(Frr(shared.neighbour, {"down0": FRR_IGMP}))
         wait_silent(shared, mcfwd, peer)
-        last = shared.wire.asked(OURS)[-1].time
+        last = shared.wire.last_asked(OURS).time
         assert mcfwd.stop() == 0
         shared.wire.wait_asked(HIGHER, since=last)
         mcfwd = shared.run_beside()
@@ -127,7 +127,7 @@ def wait_silent(shared, mcfwd, peer):
     """Until FRR takes us for the querier; then it asks nothing while we ask twice, with our own values."""
     mcfwd.wait_for(lambda _: peer.interface("down0")["querierIp"] == OURS, 8.0, "FRR sees us")
     assert "querier" not in peer.interface("down0")
-    since = shared.wire.asked(OURS)[-1].time
+    since = shared.wire.last_asked(OURS).time
     assert shared.wire.wait_asked(OURS, since=since, count=3).fields == GENERAL_QUERY
     assert shared.wire.asked(HIGHER, since=since) == []
     assert mcfwd.interface("down0")["querier_address"] == OURS

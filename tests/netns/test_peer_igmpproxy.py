@@ -240,7 +240,7 @@ def test_a_lower_igmpproxy_wins_the_election_loses_it_when_silent_and_wins_it_ag
         shared.receivers[0].join(group := shared.new_group())
         shared.streams[0].wait(group)
         peer = shared.run(Igmpproxy(shared.neighbour))
-        lost = shared.wire.asked(LOWER)[-1]
+        lost = shared.wire.last_asked(LOWER)
         assert lost.fields == (2, ANY, 10.0, (), False, 0, 0.0)
         wait_querier(mcfwd, LOWER)
         shared.streams[0].wait_end(group)
