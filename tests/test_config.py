@@ -331,3 +331,11 @@ def test_the_command_line_has_the_last_word_on_profile_and_workers_and_memory_mu
         load(path, [], ["eth2", "tap*"], None, workers=3)
     words = "2 MiB is less than the 4.5 MiB that receive rings of 3 interfaces for 3 workers need"
     assert str(caught.value) == f"{path}: dataplane.ring_memory: {words}"
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 1_000_000, "a = " + "{a = " * 1_000_000, "a" + ".a" * 1_000_000])
+def test_a_file_as_deep_as_can_be_is_refused(tmp_path, text):
+    """The supervisor reads it at a reload; recursion in compiled code would end it."""
+    [problem] = problems(tmp_path, text)
+    assert "is not TOML" in problem
+    assert "more than the allowed" in problem
