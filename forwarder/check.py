@@ -14,7 +14,7 @@ from forwarder.process import privileges
 from forwarder.state.ports import Port
 from forwarder.state.ring_memory import full, least_memory, octets
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings, is_wildcard
-from forwarder.supervisor.assignment import Assignment, wanting
+from forwarder.supervisor.assignment import Assignment, Entries
 from forwarder.supervisor.links import KernelLink, obstacle
 from forwarder.supervisor.ring_lending import RingLending, ports_that_may_come
 from forwarder.units import count, listed, rate, size
@@ -167,7 +167,7 @@ def _warnings(settings: Settings, ports: tuple[Port, ...], links: Links, privile
     yield from _short_of_memory(settings, ports)
     served = {port.name for port in ports}
     for interface in settings.interface:
-        left = [name for name, by in wanting(settings, links).items() if by is interface and name not in served]
+        left = [name for name, by in Entries(settings).wanted(links).items() if by is interface and name not in served]
         if left:
             yield f"{listed(left)} of {interface.name} find no port: raise max_ports in [dataplane]"
 

@@ -32,6 +32,7 @@ UNITS = {
     "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30,
 }  # fmt: skip
 RATE = re.compile(r"(\d+)\s*(bit|kbit|Mbit|Gbit)?(/s)?", re.IGNORECASE)
+RATES = ("rate_limit", "flow_rate_limit")   # keys of an interface
 BITS = {"": 1, "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 
 PATIENCE = 2.0          # seconds: less than a supervisor may be away before it is missed
@@ -155,7 +156,8 @@ def _convert_texts(plain: dict[str, Any]) -> Iterator[Problem]:
     yield from _convert(plain.get("dataplane"), "dataplane", ("ring_memory",), parse_size)
     tables = plain.get("interface")
     for at, table in enumerate(tables if isinstance(tables, list) else []):
-        yield from _convert(table, f"interface[{at}]", ("rate_limit", "flow_rate_limit"), parse_rate)
+        if isinstance(table, dict) and any(key in table for key in RATES):
+            yield from _convert(table, f"interface[{at}]", RATES, parse_rate)
 
 
 def _convert(table: Any, where: str, keys: Iterable[str], parse: Callable[[str], int]) -> Iterator[Problem]:

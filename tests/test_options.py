@@ -1,10 +1,10 @@
 """What the configuration says reaches the protocol, every key of it."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
-from forwarder.agent.options import access_of, link_of, options_of, parameters_of, rules_of
+from forwarder.agent.options import Options, access_of, link_of, options_of, parameters_of, rules_of
 from forwarder.state.ports import Port
 from forwarder.state.settings import IgmpSettings, InterfaceSettings, Settings
 from igmp.access import AccessList, Entry
@@ -73,3 +73,25 @@ def test_a_link():
     said = link_of(port(addresses=((parse_address("10.0.1.1"), 24),), peers=(7,), mtu=9000))
     assert said == Link((Network(parse_address("10.0.1.1"), 24),), (7,), (Network.parse("172.16.0.0/12"),), 9000)
     assert link_of(port(InterfaceSettings(name="eth1"))).altnets is None
+
+
+def test_options_are_what_the_configuration_says_whatever_was_said_before():
+    """Each step from what stood before: another entry, other timers, another role, and all of that again."""
+    entries = OWN, replace(OWN, max_groups=7), replace(OWN, deny=())
+    said, former = None, None
+    for igmp in (IGMP, replace(IGMP, robustness=4), IGMP):
+        settings = Settings(igmp=igmp)
+        for entry in (*entries, *entries[::2]):
+            for role in ("downstream", "upstream"):
+                said, here = Options(settings, said), port(entry, role)
+                options = said.of(here, former)
+                assert options == options_of(here, parameters_of(settings))
+                former = here, options
+
+
+def test_what_is_said_again_is_the_same_object_and_ports_share_that_of_their_entry():
+    said = Options(Settings(igmp=IGMP))
+    first, second = said.of(port()), said.of(replace(port(), index=2, name="eth2"))
+    assert first is second
+    again = Options(Settings(igmp=replace(IGMP)), said)
+    assert again.of(port(replace(OWN)), (port(), first)) is first

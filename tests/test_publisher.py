@@ -239,6 +239,26 @@ def test_what_could_not_be_sent_is_counted_and_counted_on():
         assert (counters["tx_failed"], counters["rx_queue_full"]) == (total, total)
 
 
+def test_counters_are_those_of_now_and_a_new_owner_has_its_own():
+    shared = Shared()
+    publisher, proxy, reader = shared.publisher(), listening(), MembershipReader(shared.membership)
+
+    def said() -> tuple[int, int]:
+        publisher.port(proxy, D1)
+        return reader.port(D1).counters["rx_bad_checksum"], reader.port(D1).groups
+
+    for count in (1, 2):
+        proxy.receive(D1, b"\x46" + bytes(31), 0.0)
+        assert said() == said() == (0, 0)
+        assert sum(reader.port(D1).counters.values()) == sum(proxy.counters(D1).values()) >= count
+    publisher.assign(port(D1, "another", assigned=2))
+    assert sum(reader.port(D1).counters.values()) == 0
+    said()
+    publisher.failed(D1)
+    said()
+    assert reader.port(D1).counters["tx_failed"] == 1
+
+
 def listening() -> Proxy:
     """A proxy with an upstream and the downstream port D1."""
     proxy = Proxy(lambda: 0.5)

@@ -583,6 +583,27 @@ def test_a_configuration_that_is_too_much_changes_nothing():
     assert office.opener.closed == [1]
 
 
+def test_links_that_are_too_much_are_not_taken_for_followed():
+    office = Office()
+    office.opened()
+    before = office.ports.ports
+    office.watch.links["eth1"] = link("eth1", 11, addresses=tuple((1 << 31 | at, 24) for at in range(400_000)))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="does not fit"):
+            office.ports.refresh()
+    assert office.ports.ports == before
+    office.watch.links["eth1"] = link("eth1", 11, addresses=((1 << 31, 24),))
+    office.ports.refresh()
+    assert office.published().ports[1].addresses == ((1 << 31, 24),)
+
+
+def test_a_look_that_finds_what_was_there_works_out_nothing():
+    office = Office(max_ports=64, ring_memory=1 << 30)
+    looked = lines(office.ports.refresh)
+    office.plug(*(f"dummy{number}" for number in range(50)))
+    assert lines(office.ports.refresh) == looked
+
+
 def test_a_port_costs_the_same_whatever_the_number_of_others():
     """Lines that are run for it when the limits of all change."""
     def cost(count: int) -> int:

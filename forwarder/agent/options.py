@@ -1,11 +1,10 @@
 """What the configuration says, in the protocol's own terms. Pure."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from forwarder.state.ports import Port
 from forwarder.state.settings import InterfaceSettings, Settings
-from igmp.access import AccessList, Entry
+from igmp.access import OPEN, AccessList, Entry
 from igmp.link import Link, Network, parse_address
 from igmp.packet import Rules
 from igmp.parameters import Parameters, PortOptions
@@ -43,29 +42,28 @@ def parameters_of(settings: Settings) -> Parameters:
 class Options:
     """What is said about IGMP on ports: worked out once for all that share an entry of the configuration.
 
-    What was worked out for the configuration `before` is not worked out again.
+    Entries are told apart by who they are, not by what they say: hashing what they say took a fifth of a reload of
+    2,000 ports. What was said `before` with the same meaning is the same object.
     """
 
     def __init__(self, settings: Settings, before: "Options | None" = None) -> None:
-        self._parameters = parameters_of(settings)
-        self._before = {} if before is None else before._known
-        self._known: dict[tuple[InterfaceSettings, str], PortOptions] = {}
+        said = parameters_of(settings)
+        self._parameters: Parameters = before._parameters if before and before._parameters == said else said
+        self._known: dict[tuple[int, str], PortOptions] = {}
 
-    def of(self, ports: Iterable[Port]) -> Iterator[PortOptions]:
-        """Those of each port."""
-        for port in ports:
-            key = port.settings, port.role
-            options = self._known.get(key)
-            if options is None:
-                options = self._known[key] = self._work_out(key, port)
-            yield options
-        self._before = {}
+    def of(self, port: Port, former: tuple[Port, PortOptions] | None = None) -> PortOptions:
+        """Those of a port; `former`: the port before, and its options. An entry lives as long as the ports do."""
+        key = id(port.settings), port.role
+        options = self._known.get(key)
+        if options is None:
+            options = self._known[key] = self._work_out(port, former)
+        return options
 
-    def _work_out(self, key: tuple[InterfaceSettings, str], port: Port) -> PortOptions:
-        before = self._before.get(key)
-        if before is None:
+    def _work_out(self, port: Port, former: tuple[Port, PortOptions] | None) -> PortOptions:
+        if former is None or former[0].settings != port.settings or former[0].role != port.role:
             return options_of(port, self._parameters)
-        return before if before.parameters == self._parameters else replace(before, parameters=self._parameters)
+        same = former[1].parameters is self._parameters
+        return former[1] if same else replace(former[1], parameters=self._parameters)
 
 
 def options_of(port: Port, parameters: Parameters) -> PortOptions:
@@ -88,6 +86,8 @@ def options_of(port: Port, parameters: Parameters) -> PortOptions:
 
 def access_of(settings: InterfaceSettings) -> AccessList:
     """The lists of one port."""
+    if not (settings.allow or settings.deny or settings.boundary):
+        return OPEN
     return AccessList(
         allow=tuple(map(Entry.parse, settings.allow)),
         deny=tuple(map(Entry.parse, settings.deny)),

@@ -74,11 +74,13 @@ class AgentPorts:
         former, self._ports = self._ports, dict(current)
         self._said = Options(configuration.settings, self._said)
         with self._together():
-            for port, options in zip(current.values(), self._said.of(current.values()), strict=True):
+            for index, port in current.items():
+                before = former.get(index)
+                had = None if before is None else (before, self._options[index])
                 self._publisher.assign(port)
-                self._set_options(port, options)
+                self._set_options(port, self._said.of(port, had))
                 self._set_static(port, configuration.static_groups(port))
-                if port != former.get(port.index):
+                if before is None or _linked(port) != _linked(before):
                     self._attach(port)
         self._loans.keep({port.key for port in current.values()}, configuration.generation)
 
@@ -152,3 +154,9 @@ class AgentPorts:
         self._apply(self._proxy.remove_port(index, self._clock()))
         del self._ports[index], self._options[index]
         self._static.pop(index, None)
+
+
+def _linked(port: Port) -> tuple[object, ...]:
+    """What the socket and the protocol's link of a port follow from."""
+    known = port.key, port.name, port.role, port.up, port.mac, port.mtu, port.addresses, port.peers
+    return known, port.settings.altnets

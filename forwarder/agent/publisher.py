@@ -27,6 +27,7 @@ class Publisher:
         self._owners = Owners()
         self._counted_before: dict[int, dict[str, int]] = {}
         self._counting: dict[int, Mapping[str, int]] = {}
+        self._told: dict[int, object] = {}      # what was published last, of each port
         self._failed, self._lost = Counter[int](), Counter[int]()
         self._static: dict[RouteKey, RouteRow] = {}
         self._said: dict[int, int] = {}         # ports of the inherited rows, by stamp
@@ -111,11 +112,16 @@ class Publisher:
         if self._counting.get(index) is not counting:   # the protocol began anew: count on from what was said
             self._counting[index], self._counted_before[index] = counting, self._membership.read_counters(index)
             del self._failed[index], self._lost[index]
+            self._told.pop(index, None)
         self._lost[index] += lost
+        told = dict(counting), self._failed[index], self._lost[index], proxy.group_count(index), proxy.version(index)
+        if self._told.get(index) == told:       # most of many ports: writing it all takes four times as long
+            return
+        self._told[index] = told
         before = self._counted_before[index]
         counters = {name: before[name] + count for name, count in counting.items()}
         counters[TX_FAILED] = before[TX_FAILED] + self._failed[index]
         counters[RX_QUEUE_FULL] = before[RX_QUEUE_FULL] + self._lost[index]
         self._membership.counters(index, counters)
-        self._membership.groups(index, proxy.group_count(index))
-        self._membership.version(index, proxy.version(index))
+        self._membership.groups(index, told[3])
+        self._membership.version(index, told[4])

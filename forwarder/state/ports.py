@@ -60,8 +60,7 @@ class Port:
         return "up" if self.up else "down"
 
 
-_FIELDS = [each.name for each in fields(Port)]
-_VALUES = attrgetter(*_FIELDS)
+_VALUES = attrgetter(*[each.name for each in fields(Port) if each.name != "settings"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +116,13 @@ class Configuration:
         )
 
 
-def _plain(port: Port, entry: int | None) -> dict[str, Any]:
-    settings = interface_to_json(port.settings) if entry is None else entry
-    return {**dict(zip(_FIELDS, _VALUES(port), strict=True)), "settings": settings}
+def _plain(port: Port, entry: int | None) -> list[Any]:
+    """The values of a port, its settings first: of thousands without the names of the fields."""
+    return [interface_to_json(port.settings) if entry is None else entry, *_VALUES(port)]
 
 
-def _port(plain: dict[str, Any], entries: Sequence[InterfaceSettings]) -> Port:
-    settings = plain["settings"]
-    changes = {
-        "settings": entries[settings] if isinstance(settings, int) else interface_from_json(settings),
-        "addresses": tuple((address, prefix) for address, prefix in plain["addresses"]),
-        "peers": tuple(plain["peers"]),
-    }
-    return Port(**{**plain, **changes})
+def _port(plain: Sequence[Any], entries: Sequence[InterfaceSettings]) -> Port:
+    settings, index, assigned, name, role, ifindex, up, mac, mtu, link_type, addresses, peers = plain
+    entry = entries[settings] if isinstance(settings, int) else interface_from_json(settings)
+    networks = tuple([(address, prefix) for address, prefix in addresses])
+    return Port(index, assigned, name, role, entry, ifindex, up, mac, mtu, link_type, networks, tuple(peers))

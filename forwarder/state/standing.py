@@ -1,7 +1,8 @@
 """What the supervisor says of the sockets of ports, in the snapshot of the processes."""
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 
@@ -19,9 +20,12 @@ class Standing:
     degraded: str | None = None
 
 
+_VALUES = attrgetter(*[each.name for each in fields(Standing)])
+
+
 def to_json(standings: Iterable[Standing]) -> list[tuple[Any, ...]]:
     """Plain values, as `from_json` takes them: of thousands of ports without the names of the fields."""
-    return [astuple(each) for each in standings]
+    return [*map(_VALUES, standings)]      # astuple takes 6 us for each, since it copies whatever it meets
 
 
 def from_json(plain: Iterable[Iterable[Any]]) -> list[Standing]:

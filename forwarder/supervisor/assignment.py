@@ -5,7 +5,8 @@ matches; such a name keeps its index after the link is gone, until the indexes a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from operator import attrgetter
 
 from forwarder.state.ports import Port
 from forwarder.state.settings import InterfaceSettings, Settings, covers, is_wildcard
@@ -23,7 +24,8 @@ class Assignment:
         self, settings: Settings, links: Mapping[str, KernelLink], generation: int
     ) -> tuple["Assignment", tuple[Port, ...]]:
         """What lasts from this moment on, and its ports in index order; names that find no free index are left out."""
-        wanted, entries = wanting(settings, links), Entries(settings)
+        entries = Entries(settings)
+        wanted = entries.wanted(links)
         names = {name: kept for name, kept in self.names.items() if name in wanted or entries.of(name)}
         taken = {index for index, _ in names.values()}
         free = iter([index for index in range(self.max_ports) if index not in taken])
@@ -37,39 +39,41 @@ class Assignment:
                 index = names.pop(former)[0]
             names[name] = index, generation
         ports = (_port(name, *names[name], chosen, links) for name, chosen in wanted.items() if name in names)
-        return Assignment(self.max_ports, names), tuple(sorted(ports, key=lambda port: port.index))
-
-
-def wanting(settings: Settings, links: Mapping[str, KernelLink]) -> dict[str, InterfaceSettings]:
-    """Every name that should have a port, in the order in which they get them, with the entry that says so."""
-    find = Entries(settings).of
-    plain = [each.name for each in settings.interface if not is_wildcard(each.name)]
-    existing = [name for name, link in sorted(links.items()) if not link.loopback]
-    chosen = {name: find(name) for name in [*plain, *existing]}
-    return {name: each for name, each in chosen.items() if each is not None}
+        return Assignment(self.max_ports, names), tuple(sorted(ports, key=attrgetter("index")))
 
 
 class Entries:
     """Which entry speaks of a name: the one that has it, or else the first wildcard that matches it."""
 
     def __init__(self, settings: Settings) -> None:
+        self._plain = [each.name for each in settings.interface if not is_wildcard(each.name)]
         self._exact = {each.name: each for each in reversed(settings.interface)}
         self._wildcards = [each for each in settings.interface if is_wildcard(each.name)]
 
     def of(self, name: str) -> InterfaceSettings | None:
         """None also where that entry says `disabled`."""
-        matching = (each for each in self._wildcards if covers(each.name, name))
-        chosen = self._exact.get(name) or next(matching, None)
+        chosen = self._exact.get(name)
+        if chosen is None:
+            chosen = next((each for each in self._wildcards if covers(each.name, name)), None)
         return None if chosen is None or chosen.role == "disabled" else chosen
+
+    def wanted(self, links: Mapping[str, KernelLink]) -> dict[str, InterfaceSettings]:
+        """Every name that should have a port, in the order in which they get them, with the entry that says so."""
+        existing = [name for name, link in sorted(links.items()) if not link.loopback]
+        chosen = {name: self.of(name) for name in [*self._plain, *existing]}
+        return {name: each for name, each in chosen.items() if each is not None}
 
 
 def _port(name: str, index: int, assigned: int, settings: InterfaceSettings, links: Mapping[str, KernelLink]) -> Port:
-    port = Port(index=index, assigned=assigned, name=name, role=settings.role, settings=settings)
     link = links.get(name)
     if link is None:
-        return port
-    return replace(
-        port,
+        return Port(index, assigned, name, settings.role, settings)
+    return Port(
+        index,
+        assigned,
+        name,
+        settings.role,
+        settings,
         ifindex=link.ifindex,
         up=link.up,
         mac=link.mac,

@@ -49,6 +49,7 @@ class Ports:
         )
         self._deaf = DeafRings(shared.workers)
         self.links: dict[str, KernelLink] = {}
+        self._followed: dict[str, KernelLink] | None = None     # the ports are those of these links
         self.ports: tuple[Port, ...] = ()
 
     def fileno(self) -> int:
@@ -68,20 +69,29 @@ class Ports:
     def refresh(self) -> None:
         """Look at the links again; publish ports that differ. OSError, ValueError: what was published stays."""
         self.links = self._watch.snapshot()
+        if self.links != self._followed and self._follow():
+            return
+        if outlived := self._equipment.outlived():
+            log.info("%s went and came back; opening sockets again", listed([port.name for port in outlived]))
+            self._provide()
+
+    def _follow(self) -> bool:
+        """Whether other ports follow from the links than were published; they are now."""
         self._mind()
         generation = self._snapshot.sequence + 1
         assignment, ports = self._assignment.updated(self.settings, self.links, generation)
-        if ports != self.ports or generation == 1:
+        differ = ports != self.ports or generation == 1
+        if differ:
             self._publish(Configuration(generation, self.settings, ports, self.added), assignment)
-        elif outlived := self._equipment.outlived():
-            log.info("%s went and came back; opening sockets again", listed([port.name for port in outlived]))
-            self._provide()
+        self._followed = self.links
+        return differ
 
     def configure(self, settings: Settings, added: Added) -> None:
         """The settings, or what was added to them, are others now; ValueError (nothing changed) when it is too much."""
         generation = self._snapshot.sequence + 1
         assignment, ports = self._assignment.updated(settings, self.links, generation)
         self._publish(Configuration(generation, settings, ports, added), assignment)
+        self._followed = self.links
         self._mind()
 
     def _mind(self) -> None:
