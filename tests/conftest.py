@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+import segments
 from examples import is_thorough
 from lacks import excuse, is_root
 
@@ -98,3 +99,10 @@ def _judge(report: pytest.TestReport | pytest.CollectReport, config: pytest.Conf
     if excuse(reason, is_root()) is None:
         report.outcome = "failed"
         report.longrepr = f"{path}:{line}: {reason}\nNo reason to skip where every test counts (tests/lacks.py)"
+
+
+@pytest.fixture(autouse=True)
+def no_segments_left() -> Iterator[None]:
+    """What a supervisor would hold as long as it lives is closed with the test that made it."""
+    yield
+    segments.close_all()

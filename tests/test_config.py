@@ -158,9 +158,9 @@ def test_all_problems_are_told_at_once(tmp_path):
 
 def test_malformed_toml_is_told_with_line_and_column(tmp_path):
     assert problems(tmp_path, "mode = 'proxy'\n[[interface]\n") == [
-        "mcfwd.toml: is not TOML: Expected ']]' at the end of an array declaration (at line 2, column 12)"
+        "mcfwd.toml: is not TOML: unclosed array table, expected `]` at line 2 column 13"
     ]
-    assert "at line 2, column 8, the end" in problems(tmp_path, "mode = 'proxy'\nx = [12,\n")[0]
+    assert problems(tmp_path, "mode = 'proxy'\nx = [12,\n")[0].endswith("at line 3 column 1")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"x = " + b"[" * 5000, b"x = " + b"9" * 5000])
@@ -333,9 +333,11 @@ def test_the_command_line_has_the_last_word_on_profile_and_workers_and_memory_mu
     assert str(caught.value) == f"{path}: dataplane.ring_memory: {words}"
 
 
-@pytest.mark.parametrize("text", ["a = " + "[" * 1_000_000, "a = " + "{a = " * 1_000_000, "a" + ".a" * 1_000_000])
+@pytest.mark.parametrize("text", [
+    "a = " + "[" * 1_000_000, "a = " + "{a = " * 1_000_000, "a" + ".a" * 1_000_000 + " = 1", "[a" + ".a" * 9999 + "]",
+])  # fmt: skip
 def test_a_file_as_deep_as_can_be_is_refused(tmp_path, text):
     """The supervisor reads it at a reload; recursion in compiled code would end it."""
     [problem] = problems(tmp_path, text)
     assert "is not TOML" in problem
-    assert "more than the allowed" in problem
+    assert "recurs" in problem

@@ -211,6 +211,15 @@ def test_overruns_without_end_do_not_hold_us():
     assert [watch.rang() for _ in range(3)] == [True, True, False]
 
 
+def test_the_picture_is_old_once_something_was_ignored_and_new_after_a_look():
+    watch = Watch(*OTHERS)
+    assert not watch.ignored
+    watch.rang()
+    assert watch.ignored
+    watch.snapshot()
+    assert not watch.ignored
+
+
 def test_what_matters_may_change():
     watch = Watch(new_link(8, b"veth1"))
     watch.concerns = lambda notice: notice == LinkNotice(8, (b"veth1",))

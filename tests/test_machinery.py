@@ -76,7 +76,7 @@ def run(tmp_path):
     """Runs pytest with our conftest over a module: `run(text, *arguments, **of_subprocess)`; what it printed."""
 
     def run(text: str, *arguments: str, **options: object) -> str:
-        for name in ("conftest.py", "examples.py", "lacks.py"):
+        for name in ("conftest.py", "examples.py", "lacks.py", "segments.py"):
             shutil.copy(TESTS / name, tmp_path)
         shutil.copy(ROOT / "pyproject.toml", tmp_path)
         (tmp_path / "test_it.py").write_text(text)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 
 import pytest
+import segments
 
 from forwarder.process import control
 from forwarder.process.launch import describe
@@ -19,7 +20,7 @@ from forwarder.state.standing import Standing
 from forwarder.state.worker_segment import HEARTBEAT, WorkerSegment
 from forwarder.supervisor.children import LONGEST_BACKOFF, SHORT_LIFE, START, Child, Process
 from forwarder.supervisor.guard import Guard
-from forwarder.supervisor.shared import AGENT, API, Shared
+from forwarder.supervisor.shared import AGENT, API
 from forwarder.supervisor.staff import LATE, SPARE_RETRY, Staff
 
 WORKER = "mcfwd-worker-0"
@@ -110,7 +111,7 @@ class Office:
         self.refused_at_start: dict[str, list[int]] = {}
         self.channels: list[Channel] = []
         self.started: list[tuple[str, Popen, socket.socket]] = []
-        self.shared = Shared(DataplaneSettings(max_ports=4, max_flows=64, max_routes=64))
+        self.shared = segments.shared(DataplaneSettings(max_ports=4, max_flows=64, max_routes=64))
         self.selector = Selector()
         self.guard = Guard(self.clock)
         self.answer = lambda request: {"type": "answer", "id": request.get("id")}

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 
 import pytest
+import segments
 from effort import lines
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,6 @@ from forwarder.supervisor.ports import Ports
 from forwarder.supervisor.refusals import LONGEST_RETRY, NO_ROOM, PORT_RETRY, words_of
 from forwarder.supervisor.replacements import SHARED
 from forwarder.supervisor.ring_lending import LET_GO
-from forwarder.supervisor.shared import Shared
 from forwarder.supervisor.sockets import NewRing, PortSockets, Replacing, WorkerRing
 
 SIZES = DataplaneSettings(max_ports=4, max_flows=64, max_routes=64)
@@ -153,7 +153,7 @@ class Office:
         self.now, self.opener = 100.0, Opener()
         self.watch = Watch(link("eth0", 10), link("eth1", 11))
         self.sizes = replace(SIZES, **sizes)
-        self.shared = Shared(self.sizes)
+        self.shared = segments.shared(self.sizes)
         self.settings = Settings(interface=interfaces or (UP, DOWN), dataplane=self.sizes)
         self.ports = Ports(self.settings, self.shared, self.watch, self.opener, lambda: self.now)
         self.ports.refresh()
@@ -182,10 +182,8 @@ class Office:
         self.ports.refresh()
 
     def close(self) -> None:
-        shared = self.shared
-        snapshots = shared.configuration, shared.processes, shared.routes, shared.membership, shared.api
-        for descriptor in (self.ports.fileno(), *snapshots, *shared.workers, *shared.wake.values()):
-            os.close(descriptor)
+        os.close(self.ports.fileno())
+        segments.close(self.shared)
 
     def later(self, seconds: float) -> None:
         """Tries again after so long, and takes what was opened."""

@@ -66,7 +66,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.links, self.fault, self.looks = {"eth0": link("eth0", 10), "eth1": link("eth1", 11)}, None, 0
-        self.matters, self.heard = True, 0
+        self.matters, self.ignored, self.heard = True, False, 0
         self._bell = os.eventfd(0, os.EFD_NONBLOCK)
 
     def fileno(self) -> int:
@@ -76,6 +76,7 @@ class Watch:
         """As the kernel would tell of something; whether it matters is the test's to say."""
         self.heard += 1
         os.eventfd_read(self._bell)
+        self.ignored = self.ignored or not self.matters
         return self.matters
 
     def ring(self, matters: bool = True) -> None:
@@ -86,6 +87,7 @@ class Watch:
         self.looks += 1
         if self.fault:
             raise self.fault
+        self.ignored = False
         return dict(self.links)
 
 
@@ -399,13 +401,27 @@ def test_what_does_not_matter_leads_to_no_look():
     live(script)
 
 
-def test_a_reload_sees_links_of_which_nobody_told():
+def test_a_reload_sees_links_that_did_not_matter_until_now_and_looks_only_for_those():
     def script(life: Life) -> None:
+        def told_of_others() -> None:
+            heard = life.watch.heard
+            life.watch.ring(matters=False)
+            life.until(lambda: life.watch.heard > heard)
+
         life.until_complete()
+        looks = life.watch.looks
+        life.file = replace(SETTINGS, interface=(*SETTINGS.interface, InterfaceSettings(name="tun*")))
+        life.ask({"type": "reload"})    # of other names, but nothing has changed
+        told_of_others()
+        life.file = SETTINGS
+        life.ask({"type": "reload"})    # something has changed, but of no name that is new
+        assert life.watch.looks == looks
+        told_of_others()
         life.watch.links |= {"tap0": link("tap0", 12), "lo": link("lo", 1, loopback=True)}
         life.file = replace(SETTINGS, interface=(*SETTINGS.interface, InterfaceSettings(name="tap*")))
         assert life.ask({"type": "reload"}) == {"refusal": None, "words": ""}
         assert [port.ifindex for port in life.published().ports] == [10, 11, 12]
+        assert life.watch.looks == looks + 1
         life.file = replace(SETTINGS, interface=(*SETTINGS.interface, InterfaceSettings(name="lo")))
         assert "lo is a loopback interface" in life.ask({"type": "reload"})["words"]
 

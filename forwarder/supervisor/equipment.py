@@ -60,17 +60,24 @@ class Equipment:
         self.replacements.keep()
         self._open_missing(self._clock())
 
-    def outlived(self) -> list[Port]:
-        """Ports with sockets whose interface has gone, though it seems to be there: it came back from elsewhere."""
-        ports = self._demand.ports
-        return [ports[index] for index, each in self.sockets.items() if index in ports and each.outlived()]
+    def renew(self) -> list[str]:
+        """Ports with sockets whose interface has gone, though it seems to be there: it came back from elsewhere.
+
+        Theirs are closed, and opened again. Asking takes system calls for each port, so it is for when links change.
+        """
+        outlived = [index for index, each in self.sockets.items() if each.outlived()]
+        if outlived:
+            for index in outlived:
+                self._close(self.sockets.pop(index))
+            self.provide(self._demand)
+        return [self._demand.ports[index].name for index in outlived]
 
     def opened(self) -> list[int]:
         """Indexes of the ports whose sockets were opened since the last call."""
         opened = []
         for sockets in self._opener.done(self._refused):
             self._memory.lend(sockets.key, sockets.blocks)
-            if self._demand.fits(sockets):
+            if self._demand.fits(sockets) and not sockets.outlived():
                 self._equip(sockets)
                 opened.append(sockets.key[0])
             else:

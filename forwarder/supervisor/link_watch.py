@@ -76,14 +76,19 @@ def current_links(open_socket: Open = open_netlink) -> dict[str, KernelLink]:
 
 
 class LinkWatch:
-    """The bell and the picture; `concerns`: whether a notification may matter, which all do until told otherwise."""
+    """The bell and the picture; `concerns`: whether a notification may matter, which all do until told otherwise.
+
+    `ignored`: whether the picture is old, as far as we were told of what did not matter.
+    """
 
     concerns: Callable[[LinkNotice], bool]
+    ignored: bool
 
     def __init__(self, bell: socket.socket, read: Callable[[], dict[str, KernelLink]] = current_links) -> None:
         """`bell`: of `open_bell`."""
         self._bell, self._read = bell, read
         self.concerns = lambda notice: True
+        self.ignored = False
 
     def fileno(self) -> int:
         """Readable when something about links or addresses changed."""
@@ -102,12 +107,14 @@ class LinkWatch:
                     raise
                 matters = True      # an overrun: there was more to say than fits
             else:
-                matters = matters or self._matters(datagram)
+                matters, self.ignored = matters or self._matters(datagram), True
         return matters
 
     def snapshot(self) -> dict[str, KernelLink]:
         """All interfaces by name, as of one moment; OSError."""
-        return self._read()
+        links = self._read()
+        self.ignored = False
+        return links
 
     def _matters(self, datagram: bytes) -> bool:
         try:

@@ -7,7 +7,7 @@ agree. What matters is published; our own memory of a port is its sockets.
 import logging
 import os
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from forwarder.packet.super_frames import super_frames_taken
@@ -69,22 +69,19 @@ class Ports:
     def refresh(self) -> None:
         """Look at the links again; publish ports that differ. OSError, ValueError: what was published stays."""
         self.links = self._watch.snapshot()
-        if self.links != self._followed and self._follow():
-            return
-        if outlived := self._equipment.outlived():
-            log.info("%s went and came back; opening sockets again", listed([port.name for port in outlived]))
-            self._provide()
+        if self.links != self._followed:
+            self._follow()
+        if renewed := self._equipment.renew():
+            log.info("%s went and came back; opening sockets again", listed(renewed))
 
-    def _follow(self) -> bool:
-        """Whether other ports follow from the links than were published; they are now."""
+    def _follow(self) -> None:
+        """Publish the ports that follow from the links, where they are others than before."""
         self._mind()
         generation = self._snapshot.sequence + 1
         assignment, ports = self._assignment.updated(self.settings, self.links, generation)
-        differ = ports != self.ports or generation == 1
-        if differ:
+        if ports != self.ports or generation == 1:
             self._publish(Configuration(generation, self.settings, ports, self.added), assignment)
         self._followed = self.links
-        return differ
 
     def configure(self, settings: Settings, added: Added) -> None:
         """The settings, or what was added to them, are others now; ValueError (nothing changed) when it is too much."""
@@ -164,16 +161,19 @@ class Ports:
         served = f"{count(there - len(degraded))} of {count(there)} interfaces served"
         return f"{served}, degraded: {listed(degraded)}" if degraded else served
 
-    def standings(self, waiting: Mapping[str, Container[int]]) -> list[Standing]:
+    def standings(self, waiting: Mapping[str, frozenset[int]]) -> list[Standing]:
         """What is to be said of each; `waiting`: by the names of children, the ports that they have not been lent."""
-        return [self._standing(port, waiting) for port in self.ports]
+        lacking = {name: ports for name, ports in waiting.items() if ports}
+        return [self._standing(port, lacking) for port in self.ports]
 
-    def _standing(self, port: Port, waiting: Mapping[str, Container[int]]) -> Standing:
-        sockets, degraded = self._equipment.sockets.get(port.index), self._equipment.degraded(port.index)
-        if sockets is not None and (names := [name for name, ports in waiting.items() if port.index in ports]):
-            degraded = f"not lent yet to {listed(names)}"
-        rings = 0 if sockets is None else octets(sockets.blocks)
-        return Standing(port.index, port.assigned, rings, self._equipment.replacements.short(port.index), degraded)
+    def _standing(self, port: Port, waiting: Mapping[str, frozenset[int]]) -> Standing:
+        sockets = self._equipment.sockets.get(port.index)
+        if sockets is None:
+            return Standing(port.index, port.assigned, degraded=self._equipment.degraded(port.index))
+        names = [name for name, ports in waiting.items() if port.index in ports]
+        degraded = f"not lent yet to {listed(names)}" if names else None
+        short = self._equipment.replacements.short(port.index)
+        return Standing(port.index, port.assigned, octets(sockets.blocks), short, degraded)
 
     # what is lent
 

@@ -56,6 +56,9 @@ class Refusals(Generic[K]):
     def __init__(self) -> None:
         self._refusals: dict[K, Refusal] = {}
 
+    def __len__(self) -> int:
+        return len(self._refusals)
+
     def words(self, key: K) -> str | None:
         """Why it was refused last; None when it was not."""
         refusal = self._refusals.get(key)

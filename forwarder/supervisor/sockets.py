@@ -109,9 +109,9 @@ class Demand:
     coming: int = 0
 
     def fits(self, sockets: PortSockets) -> bool:
-        """Whether there is a port that these are for, and they are still bound to its interface."""
+        """Whether there is a port that these are for; its interface may have gone and come back since."""
         port = self.ports.get(sockets.key[0])
-        return port is not None and sockets.fit(port) and not sockets.outlived()
+        return port is not None and sockets.fit(port)
 
     def promiscuous(self, port: Port) -> bool:
         """Whether a port has to ask for everything."""

@@ -107,6 +107,11 @@ def _never_works(settings: Settings, links: dict[str, KernelLink]) -> str | None
     return next((problem for link in named if link and (problem := obstacle(link))), None)
 
 
+def _served(settings: Settings) -> set[str]:
+    """The names and wildcards of links that matter."""
+    return {each.name for each in settings.interface if each.role != "disabled"}
+
+
 def named(ports: Sequence[str]) -> str:
     """Ports in a line of the log; the rest of many is counted."""
     more = [f"{len(ports) - NAMED} more"] if len(ports) > NAMED else []
@@ -256,7 +261,8 @@ class Supervisor:
         former = self._ports.settings
         try:
             settings = self._load()
-            self._looks.look(time.monotonic())  # nobody told us of links that did not matter until now
+            if self._watch.ignored and not _served(settings) <= _served(former):
+                self._looks.look(time.monotonic())  # what did not matter until now may matter
             taken = replace(settings, dataplane=former.dataplane, control=former.control, process=former.process)
             problem = _never_works(settings, self._ports.links) or _never_fits(taken)
         except Exception as error:  # whatever is wrong with the file, the running configuration stays
