@@ -428,6 +428,15 @@ def test_a_restarted_agent_tells_no_upstream_port_anything():
     assert bench.sends(UP) == bench.sends(second) == [(1, "ALLOW(S,{a})"), (1.5, "ALLOW(S,{a})")]
 
 
+def test_an_upstream_port_that_is_another_s_now_is_told_what_the_other_knows_already():
+    bench, second = Bench(), 5
+    add_upstream(bench, second)
+    bench.run(0.0).inherit((address("G"), None, B1), ports=~(1 << second))
+    bench.run(10.0)
+    assert bench.sends(UP) == []
+    assert bench.sends(second)[0] == (0, "TO_EX(G,{})")
+
+
 def test_nothing_is_restored_on_a_port_that_is_down_or_upstream():
     bench = Bench()
     bench.take(bench.run(0.0).proxy.port_down(D1, 0.0))
@@ -539,6 +548,19 @@ def test_other_parameters_start_the_port_over_and_keep_its_members():
     bench.take(bench.proxy.set_options(UP, PortOptions("upstream", igmp_version=2), 20.0))
     assert bench.sends(UP, since=20.0) == [(20, "v2 Report(G)")]
     assert bench.proxy.version(UP) == 2
+
+
+def test_a_querier_that_shall_not_ask_any_more_says_nothing_and_keeps_its_members():
+    bench = Bench()
+    bench.hear(0.0, D1, "TO_EX(G,{})")
+    bench.run(1.0)
+    bench.take(bench.proxy.set_options(D1, PortOptions("downstream", querier=False), 1.0))
+    assert (bench.roles[D1].querier, bench.roles[D1].address) == (False, 0)
+    assert bench.run(200.0).sends(D1, since=1.0) == []
+    assert bench.state() == "EXCLUDE X={} Y={} GT=70"
+    bench.take(bench.proxy.set_options(D1, PortOptions("downstream"), 200.0))
+    assert bench.roles[D1].querier
+    assert bench.sends(D1, since=200.0, general=True) == [(200, "Q()")]
 
 
 def test_options_of_a_port_that_is_down_count_when_it_comes_up():
