@@ -16,12 +16,14 @@ from test_segmentation import datagram, seeded
 
 from forwarder.dataplane.attachment import Attachment
 from forwarder.dataplane.decisions import Decisions
+from forwarder.dataplane.egress_drops import EgressDrops
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.frame import source_word
 from forwarder.dataplane.pipeline import Pipeline
 from forwarder.dataplane.standby import GAP, HOLD_DOWN
 from forwarder.dataplane.transmitter import Transmitter
 from forwarder.state import membership, routes
+from forwarder.state.egress_drops import read
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.membership import MembershipReader, MembershipWriter
 from forwarder.state.ports import Configuration, Port
@@ -95,6 +97,9 @@ class Plane:
         self.routes, self.roles = RouteWriter(self.descriptors[0]), MembershipWriter(self.descriptors[1])
         self.igmp, self.generation, self.few = igmp or IgmpSettings(), 0, few
         self.wires = {each.index: Wire(each) for each in ports}
+        self.counters = np.zeros((64, BLOCK), np.uint64)
+        for index, wire in self.wires.items():
+            wire.counters = self.counters[index]
         self.columns = FlowColumns.allocate(capacity, 1)
         for each in ports:
             self.roles.assign(each.index, each.assigned)
@@ -106,8 +111,9 @@ class Plane:
         readers = RouteReader(self.descriptors[0]), MembershipReader(self.descriptors[1])
         self.flows = FlowTable(self.columns, KEY)
         self.decisions = Decisions(self.flows, *readers)
-        self.counters = np.zeros((64, BLOCK), np.uint64)
-        self.transmitter = Transmitter(self.wires, TOGETHER, 1024, self.counters)
+        self.drops = EgressDrops(self.flows)
+        self.flows.withheld.count = self.drops.withheld(self.counters)
+        self.transmitter = Transmitter(self.wires, TOGETHER, 1024, self.counters, drops=self.drops)
         self.limit = 1024       # frames that are carried at once
         self.pipeline = Pipeline(self.decisions, self.transmitter, KEY)
         self.configure(*ports)
@@ -220,7 +226,57 @@ def test_lists_of_settings_bound_data_both_ways(plane):
     assert world.frames(UP, ip_packet(S, address("239.255.1.1"))) == [0, 0, 0]
     assert world.frames(D2, ip_packet(address("192.168.30.9"), address("239.255.1.1"))) == [0, 0, 0]
     assert world.frames(D1, ip_packet(address("192.168.20.9"), G)) == [0, 0, 0]
-    assert [world.wires[each].drops() for each in (UP, D1, D2)] == [{"boundary": 1}] * 3
+    world.decisions.tidy(2.0)
+    assert [world.wires[each].drops() for each in (UP, D1, D2)] == [{"boundary": 2}, {"boundary": 4}, {}]
+
+
+def told(world: Plane) -> dict[tuple[str, str], int]:
+    """What flows lost, by the name of the port and the reason."""
+    return {(f"port{each.egress}", each.reason.name.lower()): each.packets for each in read(world.drops.table)}
+
+
+def test_who_is_not_served_is_counted_there_and_not_where_it_came_in(plane):
+    world = plane(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
+    world.roles.role(D1, False, address("192.168.20.2"))
+    world.join(D1, D2)
+    assert world.frames(UP, DATA, DATA) == [0, 0, 2]
+    world.decisions.tidy(2.0)
+    assert [world.wires[each].drops() for each in (UP, D1, D2)] == [{}, {"not_querier": 2}, {}]
+    world.join(D1)
+    assert world.frames(UP, DATA) == [0, 0, 0]
+    world.decisions.tidy(3.0)
+    assert [world.wires[each].drops() for each in (UP, D1, D2)] == [{}, {"not_querier": 3}, {}]
+    world.roles.role(D1, True, 0)
+    world.decisions.refresh()
+    assert world.frames(UP, DATA) == [0, 1, 0]
+    world.decisions.tidy(4.0)
+    assert told(world) == {(f"port{D1}", "not_querier"): 3}
+
+
+def test_what_a_port_drops_is_told_of_the_flow(plane):
+    long = ip_packet(S, G, payload=bytes(1400), fragment=0x4000)
+    small = replace(port(D1, "downstream"), mtu=1400)
+    world = plane(port(UP, "upstream"), small, port(D2, "downstream", threshold=65))
+    world.join(D1, D2)
+    assert world.frames(UP, long, long) == [0, 0, 0]
+    assert told(world) == {(f"port{D1}", "mtu"): 2, (f"port{D2}", "ttl_threshold"): 2}
+
+
+def test_what_an_upstream_brings_too_came_back_by_a_loop(plane):
+    world = plane(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
+    world.join(D2)
+    source = address("10.99.0.1")
+    copy = ip_packet(source, G)
+    assert world.frames(D1, copy) == [0, 0, 0]
+    assert world.wires[D1].drops() == {"source_not_allowed": 1}     # nobody knows better yet
+    assert world.frames(UP, copy) == [0, 0, 1]
+    world.decisions.tidy(2.0)
+    assert world.frames(D1, copy, ip_packet(address("10.99.0.2"), G)) == [0, 0, 0]
+    assert world.wires[D1].drops() == {"source_not_allowed": 2, "wrong_interface": 1}
+    world.frames(D1, copy, now=50.0)
+    world.decisions.tidy(70.0)
+    world.frames(D1, copy, now=71.0)
+    assert world.wires[D1].drops() == {"source_not_allowed": 3, "wrong_interface": 2}
 
 
 def test_ssm_upstream_off(plane):

@@ -55,6 +55,7 @@ class Decisions:
         self._fib, self._standby = Fib(), Standby(flows.capacity)
         self.listening = frozenset[int]()  # ports whose frames may move flows from one upstream to another (`heard`)
         self._ports: tuple[Port, ...] = ()
+        self._upstreams = frozenset[int]()
         self._limit = 0
         self._everywhere = False
         self._queriers = self._roles = -1
@@ -79,6 +80,7 @@ class Decisions:
 
     def _set_upstreams(self, policies: Sequence[PortPolicy], failover_time: float, first: bool) -> None:
         upstreams = [port for port in policies if port.role == "upstream"]
+        self._upstreams = frozenset(port.index for port in upstreams)
         priorities = {port.index: port.priority for port in upstreams}
         self._standby.configure(priorities, [port.index for port in upstreams if port.up], failover_time)
         self.listening = frozenset(priorities) if self._standby.several else frozenset[int]()
@@ -153,6 +155,26 @@ class Decisions:
         decided[self.flows.are_stale(rows)] = Reason.FLOW_LIMIT
         return True
 
+    def _decide(self, ingress: int, pairs: Pairs) -> Decided:
+        """What the Fib says; what an upstream brings, too, came back by a loop and is no source that is missing here.
+
+        Whoever allowed it as a source would get everything twice.
+        """
+        decided = self._fib.decide_all(ingress, pairs)
+        if ingress in self._upstreams:
+            return decided
+        (refused,) = (decided.reasons == Reason.SOURCE_NOT_ALLOWED).nonzero()
+        returned = refused[self.flows.forwarded_by(self._upstreams, pairs[refused])]
+        return decided.replaced(returned, Decision(Reason.WRONG_INTERFACE)) if returned.size else decided
+
+    def _look_for_returned(self, some_ended: bool) -> None:
+        """Decide again what was refused before an upstream brought it, and where `some_ended` what none brings now."""
+        refused = self.flows.decided_as(Reason.SOURCE_NOT_ALLOWED)[:MOST_AT_ONCE]
+        self.flows.mark(refused[self.flows.forwarded_by(self._upstreams, self.flows.pairs(refused))])
+        if some_ended:
+            wrong = self.flows.decided_as(Reason.WRONG_INTERFACE)[:MOST_AT_ONCE]
+            self.flows.mark(wrong[~self.flows.forwarded_by(self._upstreams, self.flows.pairs(wrong))])
+
     def _decide_again(self, rows: Positions, now: float) -> None:
         """Decide as many of these flows as there is time for; the others stay stale."""
         rows = rows[: self._fib.most_at_once]
@@ -160,7 +182,7 @@ class Decisions:
         for ingress in np.unique(ingresses)[:MOST_PORTS].tolist():
             here = rows[ingresses == ingress]
             pairs = self.flows.pairs(here)
-            decided = self._fib.decide_all(ingress, pairs)
+            decided = self._decide(ingress, pairs)
             if self._standby.several:
                 here, decided = self._one_upstream(ingress, here, pairs, decided, now)
             self.flows.decide_all(here, decided)
@@ -189,7 +211,7 @@ class Decisions:
         """
         flows, which = _in_order(pairs)
         rows, reasons = np.full(len(flows), -1), np.full(len(flows), Reason.FLOW_LIMIT, np.uint8)
-        decided = self._fib.decide_all(ingress, flows[: self._fib.most_at_once])
+        decided = self._decide(ingress, flows[: self._fib.most_at_once])
         reasons[: len(decided.which)] = decided.reasons
         at = self._worth_a_row(reasons)
         reasons[reasons == Reason.FORWARD] = Reason.FLOW_LIMIT
@@ -221,7 +243,9 @@ class Decisions:
 
     def tidy(self, now: float) -> None:
         """Once a second: let idle flows go, bring shown decisions up to date, count the unwanted anew."""
-        self.flows.expire(now)
+        self.flows.withheld.settle()
+        ended = self.flows.expire(now)
+        self._look_for_returned(ended.size > 0)
         self._decide_again(self.flows.all_stale()[: self._limit], now)
         self._unwanted = self.flows.count_unwanted()
 

@@ -36,6 +36,7 @@ import numpy.typing as npt
 from forwarder.dataplane.admission import FULL, Admission, PortPolicy, bitmap_of, mask_of
 from forwarder.dataplane.frame import Positions
 from forwarder.dataplane.lists import admits, entries, inside
+from forwarder.dataplane.withheld import Kept
 from forwarder.state.reasons import Reason
 from igmp.access import AccessList
 from igmp.link import Network
@@ -53,10 +54,14 @@ _HALF, _LOW = np.uint64(32), np.uint64(FULL)
 
 
 class Decision(NamedTuple):
-    """What becomes of a flow: bit p of `ports` is egress port p; no bits unless the reason is FORWARD."""
+    """What becomes of a flow: bit p of `ports` is egress port p; no bits unless the reason is FORWARD.
+
+    `withheld`: ports that want it and do not get it, by reason.
+    """
 
     reason: Reason
     ports: int = 0
+    withheld: Kept = ()
 
 
 _REFUSALS = [Decision(reason) for reason in Reason]
@@ -229,24 +234,26 @@ class Fib:
         columns = [map(table.get, (pairs & mask).tolist()) for _, mask, table in self._order]
         routes = zip(*columns, strict=True) if columns else repeat((), len(pairs))
         found, which = _numbered(zip(asked.tolist(), routes, strict=True), len(pairs))
-        outputs, which_output = _numbered((self._outputs(port, *each) for each in found), len(found))
-        choices = [Decision(Reason(-each)) if each <= 0 else Decision(Reason.FORWARD, each) for each in outputs]
-        return Decided(choices, which_output[which])
+        choices, which_choice = _numbered((self._choice(port, *each) for each in found), len(found))
+        return Decided(choices, which_choice[which])
 
-    def _outputs(self, port: PortPolicy, on_request: bool, routes: tuple[_Routes | None, ...]) -> int:
-        """The ports where these routes, one of each class in their order, speak of a flow; less than 0 a reason."""
+    def _choice(self, port: PortPolicy, on_request: bool, routes: tuple[_Routes | None, ...]) -> Decision:
+        """What these routes, one of each class in their order, say of a flow."""
         best = self._best(port.index, routes)
         if best is None:
-            return -Reason.WRONG_INTERFACE
+            return Decision(Reason.WRONG_INTERFACE)
         members, learned = best
         if not learned and not members:
-            return -Reason.NO_MEMBERS
+            return Decision(Reason.NO_MEMBERS)
         usable = self._up & ~(1 << port.index)
         wanting = members & usable
         ports = wanting & self._speaking if learned else wanting
+        withheld = ((Reason.NOT_QUERIER, wanting & ~ports),) if wanting & ~ports else ()
         if port.role == "downstream" and not on_request:
             ports |= self._upstream & usable
-        return ports or -(Reason.NOT_QUERIER if wanting else Reason.NO_MEMBERS)
+        if not ports:
+            return Decision(Reason.NOT_QUERIER if wanting else Reason.NO_MEMBERS, 0, withheld)
+        return Decision(Reason.FORWARD, ports, withheld)
 
     def _best(self, ingress: int, found: Iterable[_Routes | None]) -> tuple[int, bool] | None:
         """Ports of the best route and whether it is learned, (0, True) where there is none.
@@ -320,8 +327,11 @@ def _restricted(ports: Iterable[PortPolicy]) -> list[tuple[AccessList, int]]:
 
 def _less(choice: Decision, refusing: Iterable[int]) -> Decision:
     """A choice without these ports."""
-    ports = choice.ports & ~reduce(or_, refusing, 0)
-    return Decision(Reason.BOUNDARY) if choice.ports and not ports else Decision(choice.reason, ports)
+    refused = choice.ports & reduce(or_, refusing, 0)
+    if not refused:
+        return choice
+    ports, withheld = choice.ports & ~refused, (*choice.withheld, (Reason.BOUNDARY, refused))
+    return Decision(choice.reason if ports else Reason.BOUNDARY, ports, withheld)
 
 
 def _assignments(ports: Iterable[PortPolicy]) -> tuple[list[int], list[int]]:

@@ -10,7 +10,7 @@ while a frame in hand refers to it. Who leaves a full table is the matter of `ro
 together, and a search that found fewer is not repeated for SEARCH_PAUSE seconds.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import fields
 from heapq import heapify, heappop
 
@@ -22,6 +22,7 @@ from forwarder.dataplane.frame import NONE, Positions
 from forwarder.dataplane.lists import contains
 from forwarder.dataplane.pair_index import Key, PairIndex, Pairs
 from forwarder.dataplane.room import IDLE, leaving
+from forwarder.dataplane.withheld import Withheld
 from forwarder.state import fence
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.reasons import Reason
@@ -102,6 +103,18 @@ class FlowTable:
         """Which of `rows` have a decision that must be made again; not -1."""
         return self._stale[rows]
 
+    def decided_as(self, reason: Reason) -> Positions:
+        """The rows of this reason, in use or stale."""
+        return np.flatnonzero((self._reason[: self._high] == reason) & (self._columns.used[: self._high] != 0))
+
+    def forwarded_by(self, ingresses: Collection[int], pairs: Pairs) -> npt.NDArray[np.bool_]:
+        """Which of the flows source << 32 | group come in by one of these ports too, and are forwarded from there."""
+        found = np.zeros(len(pairs), np.bool_)
+        for ingress in ingresses if len(pairs) else ():
+            rows = self.lookup_pairs(ingress, pairs)
+            found |= (rows >= 0) & (self._reason[rows] == Reason.FORWARD)
+        return found
+
     def ingresses(self, rows: Positions) -> npt.NDArray[np.uint64]:
         """By which port the flow of each row comes in."""
         return self._columns.ingress[rows]
@@ -114,6 +127,11 @@ class FlowTable:
         """(ingress, source, group) of a row."""
         columns = self._columns
         return int(columns.ingress[row]), int(columns.source[row]), int(columns.group[row])
+
+    def last_seen(self, row: int) -> np.uint64:
+        """When a frame of a row's flow came last, monotonic nanoseconds."""
+        seen: np.uint64 = self._columns.last_seen[row]
+        return seen
 
     def live(self) -> Iterator[tuple[int, int, int, Reason, float]]:
         """Row, ingress, source << 32 | group, reason and time last seen of every flow."""
@@ -219,6 +237,7 @@ class FlowTable:
         self._stale = np.zeros(self.capacity + 1, np.bool_)  # one more: what -1 finds
         self._reason = np.full(self.capacity + 1, Reason.FLOW_LIMIT, np.uint8)
         self._stale_rows = 0
+        self.withheld = Withheld(columns.packets)
         self._index_rows(live)
         self._mark(live)
 
@@ -249,6 +268,7 @@ class FlowTable:
         columns = self._columns
         columns.reason[rows] = self._reason[rows] = decided.reasons
         columns.ports[rows] = decided.bitmaps(self.words)
+        self.withheld.decided(rows, [choice.withheld for choice in decided.choices], decided.which)
         fence.release()
         columns.version[rows] += _ONE
         self._unmark(rows)
@@ -283,6 +303,7 @@ class FlowTable:
         if not len(rows):
             return
         self.changes += 1
+        self.withheld.forget(rows)
         columns = self._columns
         for ingress in np.unique(columns.ingress[rows]).tolist():
             index = self._indexes[ingress]

@@ -151,7 +151,8 @@ class Pipeline:
         if lost is None and not np.count_nonzero(reasons):
             flows.account(rows, octets, now, datagrams)
             return np.arange(len(rows))
-        ingress.counters[FIRST_REASON:] += _by_reason(reasons, datagrams)
+        elsewhere = (reasons == decided) & (flows.withheld.which[rows] != 0)    # counted where it would have left
+        ingress.counters[FIRST_REASON:] += _by_reason(np.where(elsewhere, Reason.FORWARD, reasons), datagrams)
         as_decided = reasons == decided if lost is None else (reasons == decided) & ~lost
         flows.account(rows[as_decided], octets[as_decided], now, None if datagrams is None else datagrams[as_decided])
         other = ~as_decided

@@ -69,17 +69,22 @@ class Divider:
         self._blocks: Rows = np.empty(0, ROW)
         self._filled: tuple[Pieces, bool] | None = None
 
-    def send(self, port: Attachment, pieces: Pieces, share: int, chosen: Egress) -> None:
-        """Send what is `chosen` of a batch to a port, up to `share` fragments, and count what becomes of it."""
+    def send(self, port: Attachment, pieces: Pieces, share: int, chosen: Egress) -> tuple[Positions, Positions]:
+        """Send what is `chosen` of a batch to a port, up to `share` fragments, and count what becomes of it.
+
+        Positions of what was dropped for the MTU, and how many datagrams of each.
+        """
         at = np.sort(np.concatenate((chosen.whole, chosen.fragment, chosen.cut)))
         slow = pieces.slow[at]
         fragments = np.where(slow, pieces.count[at], 0)
         kept = ~slow | (np.cumsum(fragments) - fragments < share)
-        port.count(Reason.MTU, int(np.where(kept, pieces.lost[at], pieces.datagrams[at]).sum()))
+        lost = np.where(kept, pieces.lost[at], pieces.datagrams[at])
+        port.count(Reason.MTU, int(lost.sum()))
         select = _spans(pieces.first[at], np.where(kept, pieces.count[at], 0))
         messages = self._fill(pieces, port)
         sent = messages.send(port.sending(), None if len(select) == messages.count else select)
         port.count_sent(_account(pieces, select, port.link_header, sent, messages.taken))
+        return at[lost > 0], lost[lost > 0]
 
     def _fill(self, pieces: Pieces, port: Attachment) -> Messages:
         """The messages, with the address of the port; they are the same for the next one of its MTU and kind."""

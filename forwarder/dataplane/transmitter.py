@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from forwarder.dataplane.attachment import Attachment
+from forwarder.dataplane.egress_drops import EgressDrops
 from forwarder.dataplane.even import EvenMessages, Payloads
 from forwarder.dataplane.fanout import LANES, Fanout
 from forwarder.dataplane.forwarding import Egress, egress, outgoing
@@ -71,10 +72,14 @@ class Transmitter:
         capacity: int,
         counters: Words | None = None,
         ledger: Ledger | None = None,
+        drops: EgressDrops | None = None,
     ) -> None:
-        """`capacity`: frames in the largest batch; `ledger`: of rate limits that other workers share."""
+        """`capacity`: frames in the largest batch; `ledger`: of rate limits that other workers share.
+
+        `drops` is told which flows lose something at a port.
+        """
         self.ports, self.fanout, self.capacity = ports, fanout, capacity
-        self._counters, self._ledger = counters, ledger
+        self._counters, self._ledger, self._drops = counters, ledger, drops
         self._lanes = [_Lane(capacity) for _ in range(LANES)]
         self._payloads = Payloads(capacity)
         self._rates: dict[int, PortRates] = {}
@@ -135,9 +140,20 @@ class Transmitter:
     def _count_lost(self, index: int, load: "_Load") -> None:
         """What should leave by a port that we do not have."""
         if self._counters is not None:
-            mine = load.going.bitmaps[:, index >> 6] >> np.uint64(index & 63) & np.uint64(1)
-            lost = np.uint64(load.datagrams[mine != 0].sum())
-            self._counters[index, FIRST_REASON + Reason.TRANSMIT_FAILED - 1] += lost
+            mine = load.going.bitmaps[:, index >> 6] >> np.uint64(index & 63) & np.uint64(1) != 0
+            lost = load.datagrams[mine]
+            self._counters[index, FIRST_REASON + Reason.TRANSMIT_FAILED - 1] += np.uint64(lost.sum())
+            self._note(index, Reason.TRANSMIT_FAILED, load.going.rows[mine], lost)
+
+    def _drop(self, port: Attachment, reason: Reason, at: Positions, load: "_Load") -> None:
+        """Count the messages at these positions, which a port does not get."""
+        if at.size:
+            port.count(reason, int(load.datagrams[at].sum()))
+            self._note(port.port.index, reason, load.going.rows[at], load.datagrams[at])
+
+    def _note(self, index: int, reason: Reason, rows: Positions, datagrams: Positions) -> None:
+        if self._drops is not None:
+            self._drops.count(index, reason, rows, datagrams)
 
     def _is_too_long(self, load: "_Load", port: Attachment) -> bool:
         """Whether anything of a batch may have to be divided for a port."""
@@ -157,13 +173,11 @@ class Transmitter:
     def _send_to(self, port: Attachment, load: "_Load", lane: "_Lane") -> None:
         index, settings = port.port.index, port.port.settings
         chosen = egress(load.leaving, index, settings.threshold, port.port.mtu, self.segments > 0)
-        if chosen.mtu.size:
-            port.count(Reason.MTU, int(load.datagrams[chosen.mtu].sum()))
-        if chosen.threshold.size:
-            port.count(Reason.TTL_THRESHOLD, int(load.datagrams[chosen.threshold].sum()))
+        self._drop(port, Reason.MTU, chosen.mtu, load)
+        self._drop(port, Reason.TTL_THRESHOLD, chosen.threshold, load)
         if port.limited:
             chosen = self._rates_of(port.port).within(chosen, load.going.rows, load.ip_bytes, load.going.now)
-            port.count(Reason.RATE_LIMITED, int(load.datagrams[chosen.limited].sum()))
+            self._drop(port, Reason.RATE_LIMITED, chosen.limited, load)
         if chosen.fragment.size or chosen.cut.size:
             self._send_mixed(port, chosen, load, lane)
             return
@@ -183,7 +197,10 @@ class Transmitter:
     def _send_mixed(self, port: Attachment, chosen: Egress, load: "_Load", lane: "_Lane") -> None:
         """Whole frames and divided ones in their order."""
         share = load.divided.share(self.ports, self.segments > 0)
-        lane.divider.send(port, load.divided.pieces(port.port.mtu, share, self.segments > 0), share, chosen)
+        pieces = load.divided.pieces(port.port.mtu, share, self.segments > 0)
+        at, lost = lane.divider.send(port, pieces, share, chosen)
+        if at.size:
+            self._note(port.port.index, Reason.MTU, load.going.rows[at], lost)
 
 
 class _Lane:

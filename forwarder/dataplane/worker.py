@@ -16,6 +16,7 @@ from contextlib import suppress
 from forwarder.dataplane.attachment import Attachment, MapMemory
 from forwarder.dataplane.berths import Berths
 from forwarder.dataplane.decisions import Decisions
+from forwarder.dataplane.egress_drops import EgressDrops
 from forwarder.dataplane.fanout import Fanout
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.ledger import Ledger
@@ -96,7 +97,9 @@ class Worker:
         others = [WorkerReader(fd).ports for name, fd in descriptors.items() if name.startswith("worker-")]
         ledger = Ledger(self._segment.ports, others)
         capacity = max(MOST, RingLayout().most_frames)
-        self._transmitter = Transmitter(self._berths.attached, fanout, capacity, self._segment.ports, ledger)
+        drops = EgressDrops(flows, self._segment.drops)
+        flows.withheld.count = drops.withheld(self._segment.ports)
+        self._transmitter = Transmitter(self._berths.attached, fanout, capacity, self._segment.ports, ledger, drops)
         self._pipeline = Pipeline(self._decisions, self._transmitter, _random_key())
         self._next: int | None = None   # the descriptor that is first in the next breath
         self._spun = 0                  # the port that is looked at first when rings are polled busily

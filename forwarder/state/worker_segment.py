@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forwarder.state import segment
+from forwarder.state import egress_drops, segment
 from forwarder.state.flow_columns import FlowColumns, Words
 from forwarder.state.reasons import REASONS
 
@@ -41,7 +41,8 @@ class PortCounters:
 def create(index: int, max_ports: int, max_flows: int) -> int:
     """A new segment for worker `index`."""
     flows = max_flows * FlowColumns.words_per_row(segment.bitmap_words(max_ports))
-    fd = segment.create(f"mcfwd-worker-{index}", HEADER + max_ports * BLOCK + flows)
+    drops = egress_drops.MOST * egress_drops.WORDS
+    fd = segment.create(f"mcfwd-worker-{index}", HEADER + max_ports * BLOCK + drops + flows)
     header = segment.Segment(fd, writable=True)
     header.words[MAX_PORTS], header.words[MAX_FLOWS] = max_ports, max_flows
     header.close()
@@ -49,7 +50,7 @@ def create(index: int, max_ports: int, max_flows: int) -> int:
 
 
 class WorkerSegment:
-    """The words as numpy columns; `ports` has shape (max_ports, BLOCK)."""
+    """The words as numpy columns: `ports` (max_ports, BLOCK), `drops` (rows, WORDS) of `state.egress_drops`."""
 
     def __init__(self, fd: int, writable: bool = False) -> None:
         self.segment = segment.Segment(fd, writable)
@@ -57,8 +58,10 @@ class WorkerSegment:
         self.header = memory[:HEADER]
         max_ports, max_flows = int(self.header[MAX_PORTS]), int(self.header[MAX_FLOWS])
         self.ports = memory[HEADER : HEADER + max_ports * BLOCK].reshape(max_ports, BLOCK)
-        rows = memory[HEADER + max_ports * BLOCK :]
-        self.flows = FlowColumns.over(rows, max_flows, segment.bitmap_words(max_ports))
+        at = HEADER + max_ports * BLOCK
+        after = at + egress_drops.MOST * egress_drops.WORDS
+        self.drops = memory[at:after].reshape(egress_drops.MOST, egress_drops.WORDS)
+        self.flows = FlowColumns.over(memory[after:], max_flows, segment.bitmap_words(max_ports))
 
 
 class WorkerReader(WorkerSegment):
