@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from forwarder.api import flows, views
 from forwarder.api.__main__ import serve
 from forwarder.api.agent import AgentClient
 from forwarder.api.application import Application
+from forwarder.api.losses import CURRENT, Situation
 from forwarder.api.segments import Segments
 from forwarder.api.server import MAX_CONNECTIONS, Server
 from forwarder.api.supervisor import SupervisorClient
@@ -28,6 +30,7 @@ from forwarder.lab.wait import wait_for
 from forwarder.process import control
 from forwarder.process.child import Start
 from forwarder.state import membership, routes, segment, snapshot, standing, worker_segment
+from forwarder.state.egress_drops import FlowDrop
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.membership import MembershipWriter, PortMembership
 from forwarder.state.ports import Added, Configuration, Port
@@ -52,7 +55,7 @@ KEYS = {
     "groups": "interface group mode sources excluded_sources compatibility expires uptime last_reporter static",
     "hosts": "interface group host mac mode sources expires",
     "routes": "group source upstream interfaces kind",
-    "flows": "group source upstream downstreams packets bytes wrong_packets idle verdict hint",
+    "flows": "group source upstream downstreams packets bytes wrong_packets idle verdict hint dropped",
     "upstream": "interface group mode sources version",
     "stats": (
         "version uptime processes flows max_flows ring_memory ring_memory_used ready degraded batches"
@@ -86,7 +89,7 @@ def flow(table: FlowColumns, row: int, reason: int = Reason.FORWARD, **columns: 
 def one_flow(reason: Reason = Reason.FORWARD, **columns: int) -> views.Row:
     table = FlowColumns.allocate(4, 1)
     flow(table, 0, reason, **columns)
-    [row] = flows.page([table], PORTS, flows.Page(), 2 * SECOND)
+    [row] = flows.page([flows.Table(table)], PORTS, flows.Page(), 2 * SECOND)
     return row
 
 
@@ -260,6 +263,7 @@ def test_a_flow_has_exactly_the_fixed_keys():
     assert one_flow(ports=0b10, last_seen=SECOND // 2) == {
         "group": "239.1.2.3", "source": "10.0.0.7", "upstream": "eth0", "downstreams": ["eth1"], "packets": 5,
         "bytes": 500, "wrong_packets": 0, "idle": 1.5, "verdict": "forward", "hint": None,
+        "dropped": {},
     }  # fmt: skip
 
 
@@ -303,11 +307,79 @@ def test_every_reason_is_a_verdict(reason):
     assert one_flow(reason)["verdict"] == reason.name.lower()
 
 
+def test_what_stops_all_flows_is_said_first():
+    table = FlowColumns.allocate(4, 1)
+    flow(table, 0)
+    flow(table, 1, ingress=1)
+    flow(table, 2, ingress=2)
+    down = [PORTS[0], replace(PORTS[1], up=False), PORTS[2]]
+
+    def verdicts(stopped: bool) -> list[str]:
+        return [row["verdict"] for row in flows.page([flows.Table(table, stopped=stopped)], down, flows.Page(), 0)]
+
+    assert verdicts(stopped=False) == ["forward", "interface_down", "interface_missing"]
+    assert verdicts(stopped=True) == ["worker_stopped"] * 3
+    row = flows.page([flows.Table(table)], down, flows.Page(offset=1), 0)[0]
+    assert row["hint"] == "eth1 is down: nothing comes in there"
+
+
+def lost(reason: Reason, egress: int = 1, packets: int = 3, seen: int = SECOND) -> FlowDrop:
+    return FlowDrop(0, SOURCE << 32 | GROUP, egress, reason, packets, seen)
+
+
+def with_losses(*drops: FlowDrop, reason: Reason = Reason.FORWARD, situation: Situation = flows.NOTHING_KNOWN, **own):
+    table = FlowColumns.allocate(4, 1)
+    flow(table, 0, reason, last_seen=SECOND)
+    ports = [PORTS[0], replace(PORTS[1], settings=replace(PORTS[1].settings, **own)), PORTS[2]]
+    [row] = flows.page([flows.Table(table, drops)], ports, flows.Page(), SECOND, situation)
+    return row
+
+
+@pytest.mark.parametrize(("reason", "words"), [
+    (Reason.MTU, "MTU of eth1 (1500)"), (Reason.TTL_THRESHOLD, "threshold of eth1 (7)"),
+    (Reason.RATE_LIMITED, "over flow_rate_limit of eth1"), (Reason.BOUNDARY, "lists (allow, deny, boundary) of eth1"),
+    (Reason.NOT_QUERIER, "eth1: 10.0.0.2 is the querier there"),
+    (Reason.TRANSMIT_FAILED, "eth1 cannot send: its sockets are being opened"),
+])  # fmt: skip
+def test_what_is_dropped_at_an_egress_is_said_with_the_setting_that_does_it(reason, words):
+    situation = Situation({1: PortMembership(1, False, parse_address("10.0.0.2"), 3, 0, {})},
+                          {1: "its sockets are being opened"})  # fmt: skip
+    row = with_losses(lost(reason), situation=situation, threshold=7, flow_rate_limit=1000)
+    assert row["verdict"] == "forward"
+    assert row["dropped"] == {"eth1": {reason.name.lower(): 3}}
+    assert words in row["hint"]
+
+
+def test_the_worst_loss_is_the_one_that_is_explained_and_others_are_mentioned():
+    row = with_losses(lost(Reason.MTU, packets=2), lost(Reason.BOUNDARY, packets=5, egress=2), lost(Reason.MTU))
+    assert row["dropped"] == {"eth1": {"mtu": 5}, "eth2": {"boundary": 5}}
+    assert row["hint"] == (
+        "lists (allow, deny, boundary) of eth2 keep it out there; something is dropped on 1 more interface"
+    )
+
+
+def test_what_was_lost_long_ago_is_counted_and_explains_nothing():
+    row = with_losses(lost(Reason.MTU, seen=SECOND - CURRENT - 1))
+    assert (row["dropped"], row["hint"]) == ({"eth1": {"mtu": 3}}, None)
+
+
+def test_a_loss_elsewhere_does_not_explain_why_nobody_gets_a_flow():
+    row = with_losses(lost(Reason.MTU), reason=Reason.SOURCE_NOT_ALLOWED)
+    assert "altnets" in row["hint"]
+
+
+def test_losses_of_other_flows_and_at_ports_that_are_gone_are_left_out():
+    other = FlowDrop(0, SOURCE << 32 | GROUP + 1, 1, Reason.MTU, 3, SECOND)
+    row = with_losses(other, lost(Reason.MTU, egress=9))
+    assert (row["dropped"], row["hint"]) == ({}, None)
+
+
 def test_pages_run_through_the_tables_of_all_workers():
     tables = [FlowColumns.allocate(8, 1) for _ in range(2)]
     for at in range(10):
         flow(tables[at // 5], at % 5 + 2, group=GROUP + at)
-    pages = [flows.page(tables, PORTS, flows.Page(offset, 4), 0) for offset in (0, 4, 8, 12)]
+    shown = [flows.Table(each) for each in tables]
+    pages = [flows.page(shown, PORTS, flows.Page(offset, 4), 0) for offset in (0, 4, 8, 12)]
     assert [len(page) for page in pages] == [4, 4, 2, 0]
     assert len({row["group"] for page in pages for row in page}) == 10
 
@@ -319,21 +391,21 @@ def test_the_filter_takes_a_group_or_a_network(groups, found):
     table = FlowColumns.allocate(8, 1)
     for row, group in enumerate((GROUP, GROUP + 1, GROUP + 256)):
         flow(table, row, group=group)
-    assert len(flows.page([table], PORTS, flows.Page(groups=Network.parse(groups)), 0)) == found
+    assert len(flows.page([flows.Table(table)], PORTS, flows.Page(groups=Network.parse(groups)), 0)) == found
 
 
 def test_a_row_that_is_being_written_is_left_out():
     table = FlowColumns.allocate(8, 1)
     flow(table, 0, version=3)
     flow(table, 1)
-    assert len(flows.page([table], PORTS, flows.Page(), 0)) == 1
+    assert len(flows.page([flows.Table(table)], PORTS, flows.Page(), 0)) == 1
 
 
 def test_wide_bitmaps_and_unknown_ingress():
     table = FlowColumns.allocate(8, 2)
     flow(table, 0, ingress=77)
     table.ports[0, 1] = 1 << 6
-    [row] = flows.page([table], [port(70, "tap70")], flows.Page(), 0)
+    [row] = flows.page([flows.Table(table)], [port(70, "tap70")], flows.Page(), 0)
     assert (row["upstream"], row["downstreams"]) == (None, ["tap70"])
 
 
@@ -341,7 +413,7 @@ def test_a_row_with_a_reason_that_nobody_knows_is_left_out():
     table = FlowColumns.allocate(8, 1)
     for at, reason in enumerate((max(Reason), max(Reason) + 1)):
         flow(table, at, reason=reason)
-    assert [row["verdict"] for row in flows.page([table], PORTS, flows.Page(), 0)] == ["flow_table_full"]
+    assert [row["verdict"] for row in flows.page([flows.Table(table)], PORTS, flows.Page(), 0)] == ["flow_table_full"]
 
 
 def test_readers_never_see_half_of_a_row():
@@ -363,7 +435,7 @@ def test_readers_never_see_half_of_a_row():
     writer = threading.Thread(target=rewrite)
     writer.start()
     try:
-        seen = [row for _ in range(2000) for row in flows.page([table], PORTS, flows.Page(), 0)]
+        seen = [row for _ in range(2000) for row in flows.page([flows.Table(table)], PORTS, flows.Page(), 0)]
     finally:
         stop.set()
         writer.join()

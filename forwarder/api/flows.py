@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from forwarder.api.losses import Flow, Situation, by_flow, dropped, hint
 from forwarder.api.views import Row, port_names
 from forwarder.state import fence
+from forwarder.state.egress_drops import FlowDrop
 from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
@@ -24,6 +26,7 @@ TTL_HINT = "sender uses TTL 1; raise it (IP_MULTICAST_TTL)"
 
 
 LAST_REASON = max(Reason)
+NOTHING_KNOWN = Situation()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +43,27 @@ def live(flows: FlowColumns) -> int:
     return int(np.count_nonzero(flows.used))
 
 
-def page(tables: Iterable[FlowColumns], ports: Sequence[Port], asked: Page, now_ns: int) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The flows of one worker; `stopped`: it has not lived for a while."""
+
+    columns: FlowColumns
+    drops: Sequence[FlowDrop] = ()
+    stopped: bool = False
+
+
+def page(
+    tables: Iterable[Table], ports: Sequence[Port], asked: Page, now_ns: int, situation: Situation = NOTHING_KNOWN
+) -> list[Row]:
     """The flows asked for, over the tables of all workers in their order."""
     rows: list[Row] = []
-    skip = asked.offset
+    skip, by_index = asked.offset, {port.index: port for port in ports}
     for table in tables:
-        chosen = _matching(table, asked.groups)
+        chosen = _matching(table.columns, asked.groups)
         wanted = chosen[skip : skip + asked.limit - len(rows)]
         skip = max(skip - len(chosen), 0)
-        rows += [_flow(flow, ports, now_ns) for flow in _copies(table, wanted)]
+        view = _View(by_index, by_flow(table.drops), situation, table.stopped, now_ns)
+        rows += [view.row(flow) for flow in _copies(table.columns, wanted)]
     return rows
 
 
@@ -84,25 +99,51 @@ def _stable_copies(table: FlowColumns, rows: Rows) -> Iterable[tuple[int, dict[s
             yield int(rows[at]), copy
 
 
-def _flow(flow: Mapping[str, Any], ports: Sequence[Port], now_ns: int) -> Row:
-    verdict = _verdict(flow)
-    names = {port.index: port.name for port in ports}
-    ingress = next((port for port in ports if port.index == flow["ingress"]), None)
-    return {
-        "group": format_address(flow["group"]),
-        "source": format_address(flow["source"]),
-        "upstream": ingress.name if ingress else None,
-        "downstreams": port_names(flow["ports"], names),
-        "packets": flow["dropped"] if verdict is Reason.TTL_EXPIRED else flow["packets"],
-        "bytes": flow["bytes"],
-        "wrong_packets": flow["packets"] if verdict is Reason.WRONG_INTERFACE else 0,
-        "idle": round(max(now_ns - flow["last_seen"], 0) / 1e9, 3),
-        "verdict": verdict.name.lower(),
-        "hint": _hint(verdict, flow, ingress),
-    }
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What makes a row of a flow's copy."""
+
+    ports: Mapping[int, Port]
+    losses: Mapping[Flow, Sequence[FlowDrop]]
+    situation: Situation
+    stopped: bool
+    now_ns: int
+
+    def row(self, flow: Mapping[str, Any]) -> Row:
+        reason, ingress = _reason(flow), self.ports.get(flow["ingress"])
+        names = {index: port.name for index, port in self.ports.items()}
+        drops = self.losses.get((flow["ingress"], flow["source"] << 32 | flow["group"]), ())
+        verdict, hint = self._judged(flow, reason, ingress, drops)
+        return {
+            "group": format_address(flow["group"]),
+            "source": format_address(flow["source"]),
+            "upstream": ingress.name if ingress else None,
+            "downstreams": port_names(flow["ports"], names),
+            "packets": flow["dropped"] if reason is Reason.TTL_EXPIRED else flow["packets"],
+            "bytes": flow["bytes"],
+            "wrong_packets": flow["packets"] if reason is Reason.WRONG_INTERFACE else 0,
+            "idle": round(max(self.now_ns - flow["last_seen"], 0) / 1e9, 3),
+            "verdict": verdict,
+            "hint": hint,
+            "dropped": dropped(drops, names),
+        }
+
+    def _judged(
+        self, flow: Mapping[str, Any], reason: Reason, ingress: Port | None, drops: Sequence[FlowDrop]
+    ) -> tuple[str, str | None]:
+        """What becomes of the flow now, and why: first what stops all flows, then what was decided of this one."""
+        if self.stopped:
+            return "worker_stopped", "the worker that has this flow has stopped; another is being started (see the log)"
+        if ingress is None or ingress.state != "up":
+            state = ingress.state if ingress else "missing"
+            name = ingress.name if ingress else "the interface that it came by"
+            return f"interface_{state}", f"{name} is {state}: nothing comes in there"
+        lost = hint(drops, self.ports, self.situation, flow["last_seen"])
+        where_it_leaves = reason in (Reason.FORWARD, Reason.NOT_QUERIER, Reason.BOUNDARY)
+        return reason.name.lower(), (lost if lost and where_it_leaves else _hint(reason, flow, ingress))
 
 
-def _verdict(flow: Mapping[str, Any]) -> Reason:
+def _reason(flow: Mapping[str, Any]) -> Reason:
     """The flow's verdict, or ttl_expired where that is why none of its frames goes anywhere."""
     reason = Reason(flow["reason"])
     expired = flow["ttl_expired"] and not flow["packets"]
@@ -128,6 +169,10 @@ def _hint(verdict: Reason, flow: Mapping[str, Any], ingress: Port | None) -> str
             return f"TTL is below the threshold of {where}; raise it at the sender (IP_MULTICAST_TTL)"
         case Reason.NO_MEMBERS:
             return "nobody has joined"
+        case Reason.NOT_QUERIER:
+            return "another router is the querier where it is wanted, so we do not forward (forward_when_not_querier)"
+        case Reason.RESERVED:
+            return "link-local groups (224.0.0.0/24) and 232.0.0.0 are never forwarded"
         case Reason.FLOW_TABLE_FULL:
             return "raise max_flows in [dataplane]"
     return None

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from forwarder.api import flows, views
+from forwarder.api.losses import Situation
 from forwarder.api.views import Row
-from forwarder.state import standing
+from forwarder.state import egress_drops, standing
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration
 from forwarder.state.route_reader import RouteReader
@@ -18,6 +19,9 @@ from forwarder.state.settings import Settings
 from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.standing import Standing
 from forwarder.state.worker_segment import WorkerReader
+
+STOPPED = 5.0
+"""Seconds without a heartbeat, of which there is one a second: longer than a worker is replaced in."""
 
 
 class Segments:
@@ -62,8 +66,14 @@ class Segments:
 
     def flows(self, page: flows.Page) -> list[Row]:
         """One page of flows."""
-        tables = [worker.flows for worker in self._workers.values()]
-        return flows.page(tables, self.configuration.ports, page, self._clock())
+        ports, now = self.configuration.ports, self._clock()
+        tables = [
+            flows.Table(worker.flows, list(egress_drops.read(worker.drops)), 0 < worker.heartbeat < now / 1e9 - STOPPED)
+            for worker in self._workers.values()
+        ]
+        degraded = {index: each.degraded for index, each in self._standings().items() if each.degraded}
+        memberships = {port.index: self._membership.port(port.index) for port in ports}
+        return flows.page(tables, ports, page, now, Situation(memberships, degraded))
 
     def stats(self) -> Row:
         """The instance as a whole."""

@@ -66,8 +66,8 @@ class Withheld:
             self._tell(self._kinds[kind], rows[kinds == kind], lost[kinds == kind].astype(np.int64))
 
     def _tell(self, kept: Kept, rows: Positions, lost: Positions) -> None:
-        for reason, ports in kept if self.count else ():
-            while ports:
+        for reason, ports in kept:
+            while ports and self.count is not None:
                 lowest = ports & -ports
                 self.count(lowest.bit_length() - 1, reason, rows, lost)
                 ports ^= lowest
