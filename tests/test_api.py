@@ -89,7 +89,7 @@ def flow(table: FlowColumns, row: int, reason: int = Reason.FORWARD, **columns: 
 def one_flow(reason: Reason = Reason.FORWARD, **columns: int) -> views.Row:
     table = FlowColumns.allocate(4, 1)
     flow(table, 0, reason, **columns)
-    [row] = flows.page([flows.Table(table)], PORTS, flows.Page(), 2 * SECOND)
+    [row] = flows.page([flows.WorkerFlows(table)], PORTS, flows.Page(), 2 * SECOND)
     return row
 
 
@@ -315,11 +315,12 @@ def test_what_stops_all_flows_is_said_first():
     down = [PORTS[0], replace(PORTS[1], up=False), PORTS[2]]
 
     def verdicts(stopped: bool) -> list[str]:
-        return [row["verdict"] for row in flows.page([flows.Table(table, stopped=stopped)], down, flows.Page(), 0)]
+        shown = [flows.WorkerFlows(table, stopped=stopped)]
+        return [row["verdict"] for row in flows.page(shown, down, flows.Page(), 0)]
 
     assert verdicts(stopped=False) == ["forward", "interface_down", "interface_missing"]
     assert verdicts(stopped=True) == ["worker_stopped"] * 3
-    row = flows.page([flows.Table(table)], down, flows.Page(offset=1), 0)[0]
+    row = flows.page([flows.WorkerFlows(table)], down, flows.Page(offset=1), 0)[0]
     assert row["hint"] == "eth1 is down: nothing comes in there"
 
 
@@ -331,7 +332,7 @@ def with_losses(*drops: FlowDrop, reason: Reason = Reason.FORWARD, situation: Si
     table = FlowColumns.allocate(4, 1)
     flow(table, 0, reason, last_seen=SECOND)
     ports = [PORTS[0], replace(PORTS[1], settings=replace(PORTS[1].settings, **own)), PORTS[2]]
-    [row] = flows.page([flows.Table(table, drops)], ports, flows.Page(), SECOND, situation)
+    [row] = flows.page([flows.WorkerFlows(table, drops)], ports, flows.Page(), SECOND, situation)
     return row
 
 
@@ -378,7 +379,7 @@ def test_pages_run_through_the_tables_of_all_workers():
     tables = [FlowColumns.allocate(8, 1) for _ in range(2)]
     for at in range(10):
         flow(tables[at // 5], at % 5 + 2, group=GROUP + at)
-    shown = [flows.Table(each) for each in tables]
+    shown = [flows.WorkerFlows(each) for each in tables]
     pages = [flows.page(shown, PORTS, flows.Page(offset, 4), 0) for offset in (0, 4, 8, 12)]
     assert [len(page) for page in pages] == [4, 4, 2, 0]
     assert len({row["group"] for page in pages for row in page}) == 10
@@ -391,21 +392,21 @@ def test_the_filter_takes_a_group_or_a_network(groups, found):
     table = FlowColumns.allocate(8, 1)
     for row, group in enumerate((GROUP, GROUP + 1, GROUP + 256)):
         flow(table, row, group=group)
-    assert len(flows.page([flows.Table(table)], PORTS, flows.Page(groups=Network.parse(groups)), 0)) == found
+    assert len(flows.page([flows.WorkerFlows(table)], PORTS, flows.Page(groups=Network.parse(groups)), 0)) == found
 
 
 def test_a_row_that_is_being_written_is_left_out():
     table = FlowColumns.allocate(8, 1)
     flow(table, 0, version=3)
     flow(table, 1)
-    assert len(flows.page([flows.Table(table)], PORTS, flows.Page(), 0)) == 1
+    assert len(flows.page([flows.WorkerFlows(table)], PORTS, flows.Page(), 0)) == 1
 
 
 def test_wide_bitmaps_and_unknown_ingress():
     table = FlowColumns.allocate(8, 2)
     flow(table, 0, ingress=77)
     table.ports[0, 1] = 1 << 6
-    [row] = flows.page([flows.Table(table)], [port(70, "tap70")], flows.Page(), 0)
+    [row] = flows.page([flows.WorkerFlows(table)], [port(70, "tap70")], flows.Page(), 0)
     assert (row["upstream"], row["downstreams"]) == (None, ["tap70"])
 
 
@@ -413,7 +414,8 @@ def test_a_row_with_a_reason_that_nobody_knows_is_left_out():
     table = FlowColumns.allocate(8, 1)
     for at, reason in enumerate((max(Reason), max(Reason) + 1)):
         flow(table, at, reason=reason)
-    assert [row["verdict"] for row in flows.page([flows.Table(table)], PORTS, flows.Page(), 0)] == ["flow_table_full"]
+    shown = flows.page([flows.WorkerFlows(table)], PORTS, flows.Page(), 0)
+    assert [row["verdict"] for row in shown] == ["flow_table_full"]
 
 
 def test_readers_never_see_half_of_a_row():
@@ -435,7 +437,7 @@ def test_readers_never_see_half_of_a_row():
     writer = threading.Thread(target=rewrite)
     writer.start()
     try:
-        seen = [row for _ in range(2000) for row in flows.page([flows.Table(table)], PORTS, flows.Page(), 0)]
+        seen = [row for _ in range(2000) for row in flows.page([flows.WorkerFlows(table)], PORTS, flows.Page(), 0)]
     finally:
         stop.set()
         writer.join()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from forwarder.api.flows import Page, Table, page
+from forwarder.api.flows import Page, WorkerFlows, page
 from forwarder.dataplane.fib import Decision
 from forwarder.dataplane.flows import FlowTable
 from forwarder.state import membership, routes, segment, snapshot
@@ -105,7 +105,7 @@ def test_flow_rows_that_are_given_to_other_flows():
         flows.account_one(row, 1, float(number))
 
     def look() -> int:
-        rows = page([Table(columns)], ports, Page(), 0)
+        rows = page([WorkerFlows(columns)], ports, Page(), 0)
         for row in rows:
             source, group = parse_address(row["source"]), parse_address(row["group"])
             assert group == G ^ source

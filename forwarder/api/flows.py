@@ -44,7 +44,7 @@ def live(flows: FlowColumns) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class WorkerFlows:
     """The flows of one worker; `stopped`: it has not lived for a while."""
 
     columns: FlowColumns
@@ -53,7 +53,7 @@ class Table:
 
 
 def page(
-    tables: Iterable[Table], ports: Sequence[Port], asked: Page, now_ns: int, situation: Situation = NOTHING_KNOWN
+    tables: Iterable[WorkerFlows], ports: Sequence[Port], asked: Page, now_ns: int, situation: Situation = NOTHING_KNOWN
 ) -> list[Row]:
     """The flows asked for, over the tables of all workers in their order."""
     rows: list[Row] = []

@@ -67,9 +67,10 @@ class Segments:
     def flows(self, page: flows.Page) -> list[Row]:
         """One page of flows."""
         ports, now = self.configuration.ports, self._clock()
+        alive = now / 1e9 - STOPPED
         tables = [
-            flows.Table(worker.flows, list(egress_drops.read(worker.drops)), 0 < worker.heartbeat < now / 1e9 - STOPPED)
-            for worker in self._workers.values()
+            flows.WorkerFlows(each.flows, list(egress_drops.read(each.drops)), 0 < each.heartbeat < alive)
+            for each in self._workers.values()
         ]
         degraded = {index: each.degraded for index, each in self._standings().items() if each.degraded}
         memberships = {port.index: self._membership.port(port.index) for port in ports}

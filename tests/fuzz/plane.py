@@ -314,7 +314,7 @@ def flow_rows(data: bytes) -> None:
     with tampered(fd, choices, (worker_segment.MAX_PORTS, worker_segment.MAX_FLOWS), words + 96) as broken:
         if (reader := opened(WorkerReader, fd, broken)) is None or broken:
             return
-        shown = api_flows.page([api_flows.Table(reader.flows)], (), api_flows.Page(limit=5), 10**9)
+        shown = api_flows.page([api_flows.WorkerFlows(reader.flows)], (), api_flows.Page(limit=5), 10**9)
         assert len(shown) <= 5
         table = FlowTable(WorkerSegment(fd, writable=True).flows, (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93))
         assert len(list(table.live())) <= 8

@@ -261,9 +261,12 @@ def test_altnets_of_a_downstream_port_let_sources_behind_a_router_send(strict, s
 def test_a_port_that_is_not_querier_does_not_forward(strict, stack):
     group = strict.group()
     strict.join(stack, 1, group)
-    with counted(strict, "up0", 2, {("up0", "not_querier"): 2}), Source(strict.lab.source) as source:
+    with counted(strict, "up0", 2, {("down1", "not_querier"): 2}), Source(strict.lab.source) as source:
         source.send(group, b"1", b"2")
-    assert strict.flow(group)["verdict"] == "not_querier"
+    row = strict.flow(group)
+    assert (row["verdict"], row["dropped"]) == ("not_querier", {"down1": {"not_querier": 2}})
+    assert row["hint"].startswith("down1: ")
+    assert "(forward_when_not_querier)" in row["hint"]
 
 
 def test_more_new_flows_at_once_than_allowed_are_counted(strict, stack):

@@ -216,7 +216,7 @@ def test_18_memberships_survive_a_querier_that_comes_and_goes_and_the_stream_wit
         hosts[1].query(source=at(1, 2))
         asking.mcfwd.wait_for(lambda _: role(asking, "down1") == (False, at(1, 2)), SOON, "election lost")
         # Only the querier forwards: the other router is taken to carry the stream meanwhile (RFC 4605 section 4.2).
-        asking.mcfwd.wait_for(lambda m: m.interface("up0")["drops"]["not_querier"] > 0, SOON, "not_querier")
+        asking.mcfwd.wait_for(lambda m: m.interface("down1")["drops"]["not_querier"] > 0, SOON, "not_querier")
         assert asking.mcfwd.group("down1", group)
         asking.mcfwd.wait_for(lambda _: role(asking, "down1") == (True, at(1, 5)), SOON, "querier again")
         resumed = time.monotonic()
