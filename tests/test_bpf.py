@@ -64,23 +64,22 @@ def ipv4(source: int, destination: int, protocol: int) -> bytes:
     return struct.pack("!BBHHHBBHII", 0x45, 0, 20, 0, 0, 9, protocol, 0, source, destination)
 
 
-def forwardable(destination: int, protocol: int) -> bool:
-    return destination >> 28 == 0xE and destination >> 8 != 0xE00000 and protocol != 2
+def multicast(destination: int, protocol: int) -> bool:
+    return destination >> 28 == 0xE and protocol != 2
 
 
 @given(addresses, addresses | edges, st.integers(0, 3))
-def test_data_filter_passes_forwardable_multicast(source: int, destination: int, protocol: int):
+def test_data_filter_passes_multicast(source: int, destination: int, protocol: int):
     passed = run(data_filter(TRUNK), ipv4(source, destination, protocol))
-    assert passed == (ALL if forwardable(destination, protocol) else 0)
+    assert passed == (ALL if multicast(destination, protocol) else 0)
 
 
 @pytest.mark.parametrize(
     ("destination", "passes"),
     [
         (0xDFFFFFFF, False),
-        (0xE0000000, False),
-        (0xE00000FF, False),
-        (0xE0000100, True),
+        (0xE0000000, True),
+        (0xE00000FF, True),
         (0xEFFFFFFF, True),
         (0xF0000000, False),
     ],
@@ -108,7 +107,7 @@ def test_frames_of_a_vlan_are_taken_by_the_link_of_that_vlan_only(
     own = received_by in (TRUNK, VLAN) and pkttype not in (OTHERHOST, OUTGOING)
     shares = [Share(worker, workers) for worker in range(workers)]
     data = [data_filter(link, share) for link in (TRUNK, VLAN) for share in shares]
-    assert takers(*data) == (own and forwardable(destination, protocol))
+    assert takers(*data) == (own and multicast(destination, protocol))
     assert takers(igmp_filter(TRUNK), igmp_filter(VLAN)) == (own and protocol == 2)
 
 

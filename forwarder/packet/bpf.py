@@ -28,7 +28,7 @@ ALL = 0xFFFFFFFF
 
 IP_PROTOCOL, IP_SOURCE, IP_DESTINATION = NET_OFF + 9, NET_OFF + 12, NET_OFF + 16
 IPPROTO_IGMP = 2
-LOCAL_NETWORK_CONTROL_END, MULTICAST_END = 0xE00000FF, 0xEFFFFFFF  # 224.0.0.255, 239.255.255.255
+BEFORE_MULTICAST, MULTICAST_END = 0xDFFFFFFF, 0xEFFFFFFF  # 223.255.255.255, 239.255.255.255
 
 
 class Instruction(NamedTuple):
@@ -91,14 +91,18 @@ def _share(share: Share) -> list[Instruction]:
 
 
 def data_filter(ifindex: int, share: Share = WHOLE) -> list[Instruction]:
-    """IPv4 multicast that may be forwarded: 224.0.0.0/4 without 224.0.0.0/24 and without IGMP (RFC 5771 section 4)."""
+    """IPv4 multicast without IGMP.
+
+    224.0.0.0/24 is never forwarded (RFC 5771 section 4) and let in all the same, to be counted: who wonders why mDNS
+    does not pass must find it. A neighbour can send us as much to any group that nobody wants.
+    """
     return _ours(
         ifindex,
         [
             Instruction(LD_B_ABS, IP_PROTOCOL),
             Instruction(JEQ, IPPROTO_IGMP, 3, 0),
             Instruction(LD_W_ABS, IP_DESTINATION),
-            Instruction(JGT, LOCAL_NETWORK_CONTROL_END, 0, 1),
+            Instruction(JGT, BEFORE_MULTICAST, 0, 1),
             Instruction(JGT, MULTICAST_END, 0, 1),
             REJECT,
             *_share(share),

@@ -170,14 +170,17 @@ def test_what_nobody_wants_is_counted(plant, group):
     assert (row["verdict"], row["downstreams"], row["packets"]) == ("no_members", [], 3)
 
 
-def test_link_local_groups_unicast_and_igmp_are_neither_taken_nor_counted(plant, group, stack):
+def test_unicast_and_igmp_are_neither_taken_nor_counted_and_link_local_groups_are_reserved(plant, group, stack):
     plant.join(stack, 0, group)
     with Capture(plant.lab.receivers[0], protocol=None) as capture, Injector(plant.lab.source) as injector:
-        with counted(plant, "up0", 1, {}):
+        with counted(plant, "up0", 3, {("up0", "reserved"): 2}):
             injector.send(udp(SOURCE, "224.0.0.251"), udp(SOURCE, "224.0.0.5"), udp(SOURCE, "198.51.100.1"))
             injector.send(ipv4(SOURCE, group, b"\x16\0\0\0", protocol=2), udp(SOURCE, group, b"mark"))
             capture.wait_for(lambda frame: frame.packet.endswith(b"mark"), 5.0)
         assert not capture.select(lambda frame: frame.source == SOURCE and not frame.packet.endswith(b"mark"))
+    row = plant.flow("224.0.0.251")
+    assert (row["verdict"], row["packets"]) == ("reserved", 1)
+    assert "never forwarded" in row["hint"]
 
 
 # --- drops that need a configuration ---
