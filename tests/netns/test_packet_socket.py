@@ -403,7 +403,7 @@ def test_links_without_ethernet_header_use_the_same_offsets_and_filters(pair: Pa
     links.up(pair.right, "tun0")
     index = links.index(pair.right, "tun0")
     reader = Reader(pair.right.run(packet_socket.open_receive_ring, index, "tun0", LAYOUT, False))
-    os.write(tun, ipv4("224.0.0.9", udp(b"")))
+    os.write(tun, ipv4("223.0.0.9", udp(b"")))
     os.write(tun, ipv4(GROUP, udp(b"tun")))
     batch = reader.wait()
     assert batch is not None
