@@ -324,6 +324,18 @@ def test_what_stops_all_flows_is_said_first():
     assert row["hint"] == "eth1 is down: nothing comes in there"
 
 
+def test_what_comes_in_where_we_send_it_is_said_to_arrive_twice():
+    table, other = FlowColumns.allocate(4, 1), FlowColumns.allocate(4, 1)
+    flow(table, 0, Reason.WRONG_INTERFACE, ingress=1)
+    flow(table, 1, Reason.WRONG_INTERFACE, ingress=1, group=GROUP + 1)
+    flow(other, 0, ports=0b10)
+    up = [PORTS[0], PORTS[1], PORTS[2]]
+    twice, wrong, _ = flows.page([flows.WorkerFlows(each) for each in (table, other)], up, flows.Page(), 0)
+    assert twice["verdict"] == wrong["verdict"] == "wrong_interface"
+    assert twice["hint"].startswith("we send it to eth1, and it comes in there: another forwarder")
+    assert "another interface than eth1" in wrong["hint"]
+
+
 def lost(reason: Reason, egress: int = 1, packets: int = 3, seen: int = SECOND) -> FlowDrop:
     return FlowDrop(0, SOURCE << 32 | GROUP, egress, reason, packets, seen)
 

@@ -22,6 +22,7 @@ from forwarder.state.segment import join_bitmap
 from igmp.link import Network, format_address
 
 Rows = npt.NDArray[np.intp]
+TWICE = "we send it to {0}, and it comes in there: another forwarder sends it there too, or a loop brings it back"
 TTL_HINT = "sender uses TTL 1; raise it (IP_MULTICAST_TTL)"
 
 
@@ -53,18 +54,38 @@ class WorkerFlows:
 
 
 def page(
-    tables: Iterable[WorkerFlows], ports: Sequence[Port], asked: Page, now_ns: int, situation: Situation = NOTHING_KNOWN
+    tables: Sequence[WorkerFlows], ports: Sequence[Port], asked: Page, now_ns: int, situation: Situation = NOTHING_KNOWN
 ) -> list[Row]:
     """The flows asked for, over the tables of all workers in their order."""
     rows: list[Row] = []
     skip, by_index = asked.offset, {port.index: port for port in ports}
+    columns = [table.columns for table in tables]
     for table in tables:
         chosen = _matching(table.columns, asked.groups)
         wanted = chosen[skip : skip + asked.limit - len(rows)]
         skip = max(skip - len(chosen), 0)
-        view = _View(by_index, by_flow(table.drops), situation, table.stopped, now_ns)
-        rows += [view.row(flow) for flow in _copies(table.columns, wanted)]
+        copies = list(_copies(table.columns, wanted))
+        wrong = [_pair(flow) for flow in copies if flow["reason"] == Reason.WRONG_INTERFACE]
+        view = _View(by_index, by_flow(table.drops), situation, table.stopped, now_ns, _served(columns, wrong))
+        rows += [view.row(flow) for flow in copies]
     return rows
+
+
+def _pair(flow: Mapping[str, Any]) -> int:
+    pair: int = flow["source"] << 32 | flow["group"]
+    return pair
+
+
+def _served(tables: Iterable[FlowColumns], pairs: Sequence[int]) -> dict[int, int]:
+    """To which ports the flows source << 32 | group are forwarded, from wherever they come in; bitmaps."""
+    found: dict[int, int] = {}
+    for table in tables if pairs else ():
+        asked = table.source << np.uint64(32) | table.group
+        forwarded = (table.used != 0) & (table.reason == Reason.FORWARD)
+        at = np.flatnonzero(forwarded & np.isin(asked, np.array(pairs, np.uint64)))
+        for pair, ports in zip(asked[at].tolist(), table.ports[at].tolist(), strict=True):
+            found[pair] = found.get(pair, 0) | join_bitmap(ports)
+    return found
 
 
 def _matching(table: FlowColumns, groups: Network | None) -> Rows:
@@ -108,11 +129,12 @@ class _View:
     situation: Situation
     stopped: bool
     now_ns: int
+    served: Mapping[int, int]  # to which ports what came by the wrong interface is forwarded
 
     def row(self, flow: Mapping[str, Any]) -> Row:
         reason, ingress = _reason(flow), self.ports.get(flow["ingress"])
         names = {index: port.name for index, port in self.ports.items()}
-        drops = self.losses.get((flow["ingress"], flow["source"] << 32 | flow["group"]), ())
+        drops = self.losses.get((flow["ingress"], _pair(flow)), ())
         verdict, hint = self._judged(flow, reason, ingress, drops)
         return {
             "group": format_address(flow["group"]),
@@ -138,6 +160,8 @@ class _View:
             state = ingress.state if ingress else "missing"
             name = ingress.name if ingress else "the interface that it came by"
             return f"interface_{state}", f"{name} is {state}: nothing comes in there"
+        if reason is Reason.WRONG_INTERFACE and self.served.get(_pair(flow), 0) >> ingress.index & 1:
+            return reason.name.lower(), TWICE.format(ingress.name)
         lost = hint(drops, self.ports, self.situation, flow["last_seen"])
         where_it_leaves = reason in (Reason.FORWARD, Reason.NOT_QUERIER, Reason.BOUNDARY)
         return reason.name.lower(), (lost if lost and where_it_leaves else _hint(reason, flow, ingress))
