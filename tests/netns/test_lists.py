@@ -171,3 +171,6 @@ def test_a_port_sends_no_more_than_its_rate_and_the_others_all(plant, stack):
     passed = len(members[2].rest(0.5))
     plant.mcfwd.wait_for(lambda _: plant.drops()["down2", "rate_limited"] - before == 100 - passed, 5.0, "drops")
     assert 0 < passed < 50
+    row = plant.flow(group)
+    assert (row["verdict"], row["dropped"]) == ("forward", {"down2": {"rate_limited": 100 - passed}})
+    assert row["hint"] == "over rate_limit of down2: raise it, or send less"

@@ -47,6 +47,9 @@ def test_too_long_for_an_egress_with_df_is_counted_there_and_passes_elsewhere(ju
         received = [member.receive(count) for member, count in zip(members, (5, 3, 1), strict=True)]
     assert received == [sent, sent[2:], sent[4:]]
     assert [member.rest() for member in members] == [[], [], []]
+    row = jumbo.flow(group)
+    assert (row["verdict"], row["dropped"]) == ("forward", {"down1": {"mtu": 2}, "down2": {"mtu": 4}})
+    assert row["hint"].startswith("longer than the MTU of down2 ")
 
 
 def test_fragments_are_fragmented_again(jumbo, stack):
