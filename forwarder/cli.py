@@ -175,8 +175,19 @@ def reload(socket: Socket = None) -> None:
 def add_route(
     group: Group, source: Source = None, ingress: From = None, to: To = None, socket: Socket = None
 ) -> None:
-    """Forward a group to interfaces whoever has joined, or to nobody, until it is deleted or the instance ends."""
+    """Forward a group to interfaces whoever has joined, or to nobody, until it is deleted or the instance ends.
+
+    A route that was added gets more interfaces.
+    """
     _ask("POST", "routes", _route(group, source, ingress, to), socket)
+
+
+@route.command("replace")
+def replace_route(
+    group: Group, source: Source = None, ingress: From = None, to: To = None, socket: Socket = None
+) -> None:
+    """Forward a group to these interfaces instead of those before, without a gap for those that stay; or add it."""
+    _ask("PUT", "routes", _route(group, source, ingress, to), socket)
 
 
 @route.command("del")

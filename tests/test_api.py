@@ -837,7 +837,7 @@ def test_an_answer_that_goes_on_is_waited_for_and_one_that_stops_is_not():
         ("GET /v1/flows/", 404),
         ("POST /v1/flows", 405),
         ("GET /v1/reload", 405),
-        ("PUT /v1/routes", 405),
+        ("PUT /v1/groups", 405),
         ("GET /v1/flows?limit=-1", 400),
         ("GET /v1/flows?offset=x", 400),
         ("GET /v1/flows?group=everything", 400),

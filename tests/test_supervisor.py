@@ -63,6 +63,49 @@ def test_what_was_added_can_be_taken_back(noun, row):
     assert apply(delete(noun, row), added, SETTINGS) == Added()
 
 
+def to(*interfaces: str, verb: str = "add", **said: object) -> dict[str, object]:
+    return request(verb, "routes", {**ROUTE, "downstreams": [*interfaces], **said})
+
+
+def test_a_route_that_was_added_gets_more_ways_out():
+    before = {"group": "239.1.1.2"}
+    added = after(to("eth1"), to("tap*", **before), to("tap0", "eth1"), to("tap1"))
+    assert [route.downstreams for route in added.routes] == [("eth1", "tap0", "tap1"), ("tap*",)]
+    assert refusal(to("tap1", "eth1"), added)[0] == Cause.EXISTS
+    assert refusal(to("eth0"), added)[0] == Cause.INVALID       # where it comes from
+    assert refusal(to("nowhere"), added)[0] == Cause.INVALID
+
+
+def test_a_route_that_blocks_gets_no_ways_out_but_another_in_its_place():
+    blocked = after(to())
+    assert refusal(to("eth1"), blocked) == (
+        Cause.EXISTS, "route 239.1.1.1 from eth0 exists already; `route replace` changes it"
+    )
+    assert apply(to("eth1", verb="replace"), blocked, SETTINGS) == after(to("eth1"))
+
+
+def test_a_route_takes_the_place_of_another_and_keeps_it():
+    added = after(to("eth1"), to("tap*", group="239.1.1.2"))
+    changed = apply(to("tap1", "tap2", verb="replace"), added, SETTINGS)
+    assert [route.downstreams for route in changed.routes] == [("tap1", "tap2"), ("tap*",)]
+    assert apply(to(verb="replace"), changed, SETTINGS).routes[0].downstreams == ()
+    assert apply(to("eth1", verb="replace"), Added(), SETTINGS) == after(to("eth1"))
+    assert describe(to("tap1", verb="replace")).startswith("replaced static route: ")
+
+
+def test_a_route_of_the_file_is_replaced_there():
+    own = {"group": "239.9.9.9", "source": "10.0.0.0/8", "upstream": None}
+    assert refusal(to("eth1", verb="replace", **own))[0] == Cause.CONFIGURED
+    assert refusal(request("replace", "groups", GROUP))[0] == Cause.INVALID
+
+
+def test_no_more_routes_are_added_in_the_place_of_others_either():
+    groups = [f"239.1.{at >> 8}.{at & 255}" for at in range(MOST_ROUTES)]
+    full = Added(tuple(RouteSettings(group=group, upstream="eth0") for group in groups))
+    assert refusal(to("eth1", verb="replace", group="239.2.0.0"), full)[0] == Cause.FULL
+    assert len(apply(to("eth1", verb="replace", group="239.1.0.0"), full, SETTINGS).routes) == MOST_ROUTES
+
+
 def test_one_of_several_is_taken_back():
     other = {**ROUTE, "source": "10.0.0.7"}
     added = after(add("routes", ROUTE), add("routes", other), delete("routes", ROUTE))

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 PREFIX = "/v1/"
 PAGE, LARGEST_PAGE = 1000, 10_000
 
-VERBS = {"POST": "add", "DELETE": "delete"}
-DONE = {"POST": 201, "DELETE": 200}
+VERBS = {"POST": "add", "PUT": "replace", "DELETE": "delete"}
+DONE = {"POST": 201, "PUT": 200, "DELETE": 200}
 
 Answer = Callable[[web.BaseRequest], Awaitable[Any]]
 
@@ -73,7 +73,7 @@ class Application:
         if noun == "reload":
             return ["POST"]
         if noun in self._rows:
-            return ["GET", "POST", "DELETE"]
+            return ["GET", "POST", *(["PUT"] if noun == "routes" else []), "DELETE"]
         return ["GET"] if noun in self._answers else []
 
     async def _change(self, noun: str, request: web.BaseRequest) -> None:

@@ -43,21 +43,21 @@ class ChangeError(Exception):
 def apply(request: dict[str, Any], added: Added, settings: Settings) -> Added:
     """What is added once `request` is carried out; ChangeError.
 
-    A request has `type` add or delete, `noun` routes or groups, and a `row`.
+    A request has `type` add, replace (routes only) or delete, `noun` routes or groups, and a `row`.
     """
     change = _CHANGES.get((str(request.get("type")), str(request.get("noun"))))
     row = request.get("row")
     if change is None or not isinstance(row, dict):
         raise ChangeError(Cause.INVALID, "not a request that can be carried out")
     changed = change(row, added, settings)
-    if request["type"] == "add" and (size := len(json.dumps(asdict(changed)))) > MOST_OCTETS:
+    if request["type"] != "delete" and (size := len(json.dumps(asdict(changed)))) > MOST_OCTETS:
         raise ChangeError(Cause.FULL, f"what was added at run time would take {size} octets, more than {MOST_OCTETS}")
     return changed
 
 
 def describe(request: dict[str, Any]) -> str:
     """A change that was made, for the log."""
-    verb = {"add": "added", "delete": "deleted"}[request["type"]]
+    verb = {"add": "added", "replace": "replaced", "delete": "deleted"}[request["type"]]
     row = request["row"]
     values = {key: " ".join(row[key]) if isinstance(row[key], list) else row[key] for key in KEYS if row.get(key)}
     told = ", ".join(f"{key} {value}" for key, value in values.items())
@@ -76,14 +76,43 @@ def still_added(added: Added, settings: Settings) -> Added:
 
 
 def _add_route(row: dict[str, Any], added: Added, settings: Settings) -> Added:
+    """A route, or more ways out for one that was added; a route that blocks is no beginning of one that does not."""
+    route = _valid_route(row, settings, Cause.EXISTS)
+    former = _added_before(route, added)
+    if former is None:
+        return _with_route(route, added)
+    more = tuple(name for name in route.downstreams if name not in former.downstreams)
+    if not more or not former.downstreams:
+        raise ChangeError(Cause.EXISTS, f"{_words(route)} exists already; `route replace` changes it")
+    wider = replace(route, downstreams=(*former.downstreams, *more))
+    _refuse_invalid(rules.of_route(wider))
+    return _with_route(wider, added)
+
+
+def _replace_route(row: dict[str, Any], added: Added, settings: Settings) -> Added:
+    """A route that was added gets other ways out, in one step; one that there is not, is added."""
+    return _with_route(_valid_route(row, settings, Cause.CONFIGURED), added)
+
+
+def _valid_route(row: dict[str, Any], settings: Settings, refusal: Cause) -> RouteSettings:
     route = _route(row)
     _refuse_invalid(rules.of_route(route))
     _refuse_invalid(rules.unknown_names(route, settings))
+    if rules.identity(route) in map(rules.identity, settings.route):
+        raise ChangeError(refusal, f"{_words(route)} is in the configuration file already; change it there")
+    return route
+
+
+def _added_before(route: RouteSettings, added: Added) -> RouteSettings | None:
     identity = rules.identity(route)
-    if identity in map(rules.identity, settings.route):
-        raise ChangeError(Cause.EXISTS, f"{_words(route)} is in the configuration file already")
-    if identity in map(rules.identity, added.routes):
-        raise ChangeError(Cause.EXISTS, f"{_words(route)} exists already; delete it first to change it")
+    return next((each for each in added.routes if rules.identity(each) == identity), None)
+
+
+def _with_route(route: RouteSettings, added: Added) -> Added:
+    """With this route in the place of what there was for the same packets."""
+    former = _added_before(route, added)
+    if former is not None:
+        return replace(added, routes=tuple(route if each is former else each for each in added.routes))
     if len(added.routes) >= MOST_ROUTES:
         raise ChangeError(Cause.FULL, f"no more than {MOST_ROUTES} routes can be added at run time")
     return replace(added, routes=(*added.routes, route))
@@ -200,6 +229,7 @@ def _refuse_invalid(problems: Iterable[rules.Problem]) -> None:
 
 _CHANGES = {
     ("add", "routes"): _add_route,
+    ("replace", "routes"): _replace_route,
     ("delete", "routes"): _delete_route,
     ("add", "groups"): _add_group,
     ("delete", "groups"): _delete_group,

@@ -166,6 +166,25 @@ def test_a_route_comes_and_goes(plant, reaches, group):
     assert reaches(group) == []
 
 
+def test_a_route_is_changed_in_place_while_those_that_stay_lose_nothing(plant, stack, group):
+    links_of = [stack.enter_context(Capture(each, protocol=UDP)) for each in plant.lab.receivers]
+    done(plant, "route", "add", group, "--to", "down0")
+    receiver = stack.enter_context(Receiver(plant.lab.receivers[0], group))
+    stack.enter_context(Sender(plant.lab.source, group, rate=2000))
+    receiver.wait_received(200)
+    for _ in range(5):
+        done(plant, "route", "add", group, "--to", "down1", "--to", "down0")
+        assert shown(plant, group)[0] == rows_of(group, "down0", "down1")    # then what is learned
+        done(plant, "route", "replace", group, "--to", "down0", "--to", "down2")
+        assert shown(plant, group)[0] == rows_of(group, "down0", "down2")
+        done(plant, "route", "replace", group, "--to", "down0")
+    for link in links_of[1:]:
+        link.wait_for(lambda frame: frame.destination == group, 5.0, "the ways out that were added")
+    report = receiver.wait_received(receiver.report().total("received") + 500)
+    assert (report.total("lost"), report.total("duplicated")) == (0, 0)
+    done(plant, "route", "del", group)
+
+
 def test_what_was_learned_waits_behind_what_is_static(plant, reaches, group, stack):
     plant.join(stack, 0, group)
     assert reaches(group) == ["down0"]
