@@ -160,7 +160,8 @@ def test_malformed_toml_is_told_with_line_and_column(tmp_path):
     assert problems(tmp_path, "mode = 'proxy'\n[[interface]\n") == [
         "mcfwd.toml: is not TOML: unclosed array table, expected `]` at line 2 column 13"
     ]
-    assert problems(tmp_path, "mode = 'proxy'\nx = [12,\n")[0].endswith("at line 3 column 1")
+    [problem] = problems(tmp_path, "mode = 'proxy'\nx = [12,\n")
+    assert problem.endswith("unclosed array, expected `]` at line 2 column 9")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"x = " + b"[" * 5000, b"x = " + b"9" * 5000])
