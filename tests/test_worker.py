@@ -2,6 +2,7 @@
 
 import math
 import os
+import resource
 import select
 import time
 from dataclasses import replace
@@ -11,7 +12,7 @@ from batches import Frame, address, ip_packet
 from test_segmentation import datagram
 from worker_rig import D1, D2, UP, Rig, port
 
-from forwarder.dataplane.worker import BREATH, PAUSE, SPINS, _random_key
+from forwarder.dataplane.worker import BREATH, FD_SETSIZE, PAUSE, SPINS, _random_key
 from forwarder.state.reasons import Reason
 from forwarder.state.settings import DataplaneSettings
 from forwarder.state.worker_segment import ASSIGNED, FIRST_REASON, HEARTBEAT, POSITION, RX_PACKETS, TX_PACKETS
@@ -284,6 +285,26 @@ def test_under_load_the_next_batch_waits_until_it_is_due_and_ends_with_news(rig)
     world.ring_bell()
     [(descriptor, _)] = world.worker._await(time.monotonic(), now + 1.0)
     assert descriptor == world.descriptors["wake"]
+
+
+def test_descriptors_that_are_too_high_for_select_are_waited_for_all_the_same(rig):
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(FD_SETSIZE)]
+    try:
+        world = rig(dataplane=DataplaneSettings(gather_ms=20.0)).run()
+        now = time.monotonic()
+        world.worker._pace.took(10, now - 0.001)
+        world.worker._pace.took(1000, now)
+        assert world.worker._await(now, now + 1.0) == []
+        world.ring_bell()
+        [(descriptor, _)] = world.worker._await(time.monotonic(), now + 1.0)
+        assert descriptor == world.descriptors["wake"] >= FD_SETSIZE
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_who_had_no_turn_is_first_in_the_next_breath(rig):

@@ -55,6 +55,7 @@ BREATH = 0.010                  # seconds after which a breath begins no other b
 BEAT = 1.0                      # seconds between heartbeats
 SOON = 0.02                     # seconds until a beat that asks for segmentation; till then streams cost ten times more
 SPINS = 64                      # looks at all rings between two looks at the news, when they are polled busily
+FD_SETSIZE = 1024               # descriptors from here on are too high for select
 PAUSE = 0.00015                 # seconds between two bursts of a flow: receivers wake and take 64 datagrams in it
 BUSY = 0.5                      # share of a processor that leaves us no time for pauses
 SPENT = 0.8                     # the same of the time in which we had anything to do, processor or not
@@ -87,8 +88,10 @@ class Worker:
         self._generation = 0
         self._poll = select.poll()
         self._news = (self._control.fileno(), self._wake)
+        self._heralds = select.poll()
         for descriptor in self._news:
             self._poll.register(descriptor, select.POLLIN)
+            self._heralds.register(descriptor, select.POLLIN)
         self._berths = Berths(self._segment.ports, self._poll, map_memory, self._drain, self._changed)
         flows = FlowTable(self._segment.flows, _random_key())
         self._routes = RouteReader(descriptors["routes"])
@@ -131,7 +134,7 @@ class Worker:
         if self._profile.spin:
             return self._poll.poll(0)
         if (wait := self._pace.wait(now)) and not any(port.portions for port in self._berths.rings.values()):
-            select.select(self._news, (), (), wait)
+            self._doze(wait)
             return self._poll.poll(0)
         return self._poll.poll((RETRY if behind else next_beat - now) * 1000)
 
@@ -170,11 +173,21 @@ class Worker:
         if frames := self._header[FRAMES] - before:
             self._pace.took(frames, began)
 
+    def _doze(self, seconds: float) -> None:
+        """Until there are news, or so long.
+
+        Only select waits for parts of a millisecond; it takes no descriptor from FD_SETSIZE on, and we may be given one.
+        """
+        if max(self._news) < FD_SETSIZE:
+            select.select(self._news, (), (), seconds)
+        else:
+            self._heralds.poll(seconds * 1000)
+
     def _pause(self) -> bool:
         """Let receivers take what they got, where there is time before the next batch is due; whether there was."""
         if time.monotonic() + PAUSE > self._began + self._pace.gather:
             return False
-        select.select(self._news, (), (), PAUSE)
+        self._doze(PAUSE)
         self._paused += PAUSE
         return True
 
