@@ -176,7 +176,7 @@ class Worker:
     def _doze(self, seconds: float) -> None:
         """Until there are news, or so long.
 
-        Only select waits for parts of a millisecond; it takes no descriptor from FD_SETSIZE on, and we may be given one.
+        Only select waits for parts of a millisecond; it takes no descriptor from FD_SETSIZE on, and we may get one.
         """
         if max(self._news) < FD_SETSIZE:
             select.select(self._news, (), (), seconds)
