@@ -166,6 +166,19 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
 
 
 @app.command()
+def config(
+    defaults: Annotated[bool, typer.Option("--defaults", help="Print every key with its default and meaning.")] = False,
+) -> None:
+    """Print what can be configured, as a TOML file to start from."""
+    if not defaults:
+        raise typer.BadParameter("say what to print: --defaults")
+    from forwarder import reference
+
+    with _plain_errors():
+        print(reference.defaults(), end="", flush=True)
+
+
+@app.command()
 def reload(socket: Socket = None) -> None:
     """Have a running instance read its configuration again; what did not change is not touched."""
     _ask("POST", "reload", {}, socket)

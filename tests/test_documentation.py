@@ -1,0 +1,108 @@
+"""What the documentation names exists: keys of the configuration, and names of the source."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from forwarder import config, reference
+from forwarder.config import ConfigurationError
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SOURCES = [*(path for folder in ("forwarder", "igmp", "bench") for path in (ROOT / folder).rglob("*.py")),
+           *(path for path in (ROOT / "scripts").iterdir() if path.is_file())]  # fmt: skip
+NO_USER = "is no user of this system"   # of a configuration that is an example
+
+KEYS = {(entry.table, entry.name) for entry in reference.entries()}
+NAMES = {name for _, name in KEYS}
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`([^`\n]+)`")
+PLACED = re.compile(r"\[\[?(\w+)\]\]?`? `?([a-z_]+)`?")     # `[dataplane] burst`, [dataplane] `burst`
+INSIDE = re.compile(r"`?\b([a-z]+_[a-z_]+)`? in `?\[\[?(\w+)\]\]?")         # max_flows in [dataplane]
+SAID = re.compile(r"([a-z][a-z0-9_]*) = \S+")
+SNAKE = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)+")
+
+
+def unknown_keys(text: str) -> list[str]:
+    """The keys that a text names with their table, or with a value, and that do not exist."""
+    tables = {table for table, _ in KEYS}
+    prose = FENCE.sub("", text)
+    placed = [*PLACED.findall(prose), *((table, key) for key, table in INSIDE.findall(prose))]
+    spans = [SAID.fullmatch(code) for code in CODE.findall(prose)]
+    found = [f"[{table}] {key}" for table, key in placed if table in tables and "_" in key and (table, key) not in KEYS]
+    return found + [span[0] for span in spans if span and span[1] not in NAMES]
+
+
+def problems_of_example(tmp_path: Path, text: str) -> list[str]:
+    """What is wrong with a piece of a configuration; interfaces are only missed where it has some."""
+    file = tmp_path / "example.toml"
+    file.write_text(text)
+    upstream, downstream = ([], []) if "[[interface]]" in text else (["eth0"], ["eth1", "tap*"])
+    try:
+        config.load(file, upstream, downstream, None)
+    except ConfigurationError as error:
+        return [line for line in str(error).splitlines() if not line.endswith(NO_USER)]
+    return []
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_keys_that_a_page_names_exist(page):
+    assert unknown_keys(page.read_text()) == [], f"{name_of(page)} names keys that settings.py does not have"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_configurations_on_a_page_are_accepted(page, tmp_path):
+    for language, text in FENCE.findall(page.read_text()):
+        assert language != "toml" or problems_of_example(tmp_path, text) == []
+
+
+def test_the_keys_that_messages_name_exist():
+    """Hints, refusals and the log name a key with its table, as in "raise max_flows in [dataplane]"."""
+    for path in (*(ROOT / "forwarder").rglob("*.py"), *(ROOT / "igmp").rglob("*.py")):
+        for key, table in INSIDE.findall(path.read_text()):
+            assert (table, key) in KEYS, f"{name_of(path)} names [{table}] {key}, which settings.py does not have"
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("set `[dataplane] ring_memry`", "[dataplane] ring_memry"),
+        ("`[[interface]] link_local_source` is", "[interface] link_local_source"),
+        ("raise max_flow in [dataplane]", "[dataplane] max_flow"),
+        ("`quickleave = true` does", "quickleave = true"),
+        ("`busy_poll = true`, `[igmp] robustness`, max_flows in [dataplane]", None),
+    ],
+)
+def test_a_key_that_does_not_exist_is_found(text, unknown):
+    assert unknown_keys(text) == ([unknown] if unknown else [])
+
+
+def test_an_example_with_an_unknown_key_is_found(tmp_path):
+    (problem,) = problems_of_example(tmp_path, "[igmp]\nrobustnes = 3\n")
+    assert "unknown key; did you mean robustness?" in problem
+
+
+@cache
+def words_of_the_source() -> frozenset[str]:
+    """In lower case, as reasons are shown."""
+    return frozenset(word for path in SOURCES for word in re.findall(r"\w+", path.read_text().lower()))
+
+
+def snake_words(page: Path) -> Iterator[str]:
+    for code in CODE.findall(FENCE.sub("", page.read_text())):
+        if "/" not in code and "." not in code:
+            yield from SNAKE.findall(code)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_names_on_a_page_are_names_in_the_source(page):
+    """A name that is written as code, with an underscore: somebody renamed it, or it never was."""
+    assert sorted(set(snake_words(page)) - words_of_the_source()) == []
