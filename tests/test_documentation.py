@@ -9,6 +9,8 @@ import pytest
 
 from forwarder import config, reference
 from forwarder.config import ConfigurationError
+from forwarder.state.reasons import REASONS
+from igmp.counters import COUNTERS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -92,8 +94,9 @@ def test_an_example_with_an_unknown_key_is_found(tmp_path):
 
 @cache
 def words_of_the_source() -> frozenset[str]:
-    """In lower case, as reasons are shown."""
-    return frozenset(word for path in SOURCES for word in re.findall(r"\w+", path.read_text().lower()))
+    """In lower case, as reasons are shown; some counters' names are put together."""
+    texts = (path.read_text().lower() for path in SOURCES)
+    return frozenset(COUNTERS).union(*(re.findall(r"\w+", text) for text in texts))
 
 
 def snake_words(page: Path) -> Iterator[str]:
@@ -106,3 +109,29 @@ def snake_words(page: Path) -> Iterator[str]:
 def test_names_on_a_page_are_names_in_the_source(page):
     """A name that is written as code, with an underscore: somebody renamed it, or it never was."""
     assert sorted(set(snake_words(page)) - words_of_the_source()) == []
+
+
+@pytest.mark.parametrize(
+    ("title", "names", "source"),
+    [
+        ("every drop reason", REASONS, "forwarder/state/reasons.py"),
+        ("every IGMP counter", COUNTERS, "igmp/counters.py"),
+    ],
+)
+def test_troubleshooting_tells_everything_that_is_counted(title, names, source):
+    rows = table_of("troubleshooting.md", title)
+    told = [name for row in rows for name in CODE.findall(row[0])]
+    missing, strange = sorted(set(names) - set(told)), sorted(set(told) - set(names))
+    assert (missing, strange) == ([], []), f"docs/troubleshooting.md, {title}: {source} has {missing}, not {strange}"
+    assert len(told) == len(set(told))
+    for row in rows:
+        assert all(len(cell) > 1 for cell in row), f"docs/troubleshooting.md: {row[0]} lacks a meaning or a remedy"
+
+
+def table_of(page: str, title: str) -> list[list[str]]:
+    """The cells of the rows of a table between its marks."""
+    text = (ROOT / "docs" / page).read_text()
+    _, mark, rest = text.partition(f"<!-- {title} -->\n")
+    assert mark, f"docs/{page} has no mark {title}"
+    lines = rest.partition("<!-- end -->")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
