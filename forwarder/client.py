@@ -8,9 +8,12 @@ import json
 import os
 import socket
 import stat
+import sys
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any
+
+from forwarder import others
 
 SYSTEM_SOCKET = "/run/mcfwd/mcfwd.sock"
 TIMEOUT = 5.0           # seconds; the instance answers for a silent agent after 2
@@ -59,10 +62,11 @@ class Client:
     """A connection to an instance, opened by the first question."""
 
     def __init__(self, path: str | None = None, timeout: float = TIMEOUT) -> None:
-        """`path` None searches the usual places."""
+        """`path` None searches the usual places, and for root the instances of other users last."""
         self._paths = [path] if path else socket_candidates(os.environ, os.getuid())
         self._searched = len(self._paths) > 1
         self._timeout = timeout
+        self._other: int | None = None      # the user whose instance is asked, where it is not ours
 
     def get(self, noun: str) -> Any:
         """The decoded answer of `GET /v1/<noun>`, all pages of it; raises NoAnswerError or RequestError."""
@@ -92,6 +96,7 @@ class Client:
             connection.request(method, target, None if body is None else json.dumps(body))
             response = connection.getresponse()
             status, answer = response.status, json.loads(response.read())
+            answer = answer if self._other is None else others.printable(answer)
         except (OSError, HTTPException, ValueError) as error:
             raise NoAnswerError(f"no answer from the instance at {connection.path}: {_words(error)}") from error
         finally:
@@ -110,7 +115,26 @@ class Client:
                 return _open(path, self._timeout)
             except OSError as error:
                 tried.append(f"{path} ({_words(error)})")
-        raise NoAnswerError(f"no instance answers; tried {', '.join(tried)}")
+        other = self._connect_other() if self._searched and os.getuid() == 0 else None
+        if other is None:
+            raise NoAnswerError(f"no instance answers; tried {', '.join(tried)}")
+        return other
+
+    def _connect_other(self) -> socket.socket | None:
+        """The one instance of another user, if there is one; of several, one has to be named."""
+        connected = others.connected(others.sockets(os.path.dirname(self._paths[-1])), self._timeout)
+        if len(connected) == 1:
+            uid, path, connection = connected[0]
+            if self._other is None:
+                print(f"mcfwd: this is the instance of user {uid} at {path}", file=sys.stderr)
+            self._other = uid
+            return connection
+        for *_, connection in connected:
+            connection.close()
+        if connected:
+            paths = ", ".join(path for _, path, _ in connected)
+            raise NoAnswerError(f"several users run an instance; name one with --socket: {paths}")
+        return None
 
 
 def check_agent(answer: Any) -> None:
