@@ -106,7 +106,7 @@ def run(
     def load() -> "Settings":
         from forwarder.config import load as load_settings
 
-        socket_path = socket or os.environ.get("MCFWD_SOCKET")
+        socket_path = socket or os.environ.get("MCFWD_SOCKET") or None  # empty is as good as unset
         manner: ProfileName | None = None if profile is None else profile.value
         return load_settings(config, upstream or [], downstream or [], socket_path, manner, workers)
 

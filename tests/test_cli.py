@@ -141,6 +141,12 @@ def test_a_configuration_that_cannot_run_is_78_and_one_line(arguments, words):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_socket_variable_that_is_empty_is_none():
+    done = mcfwd("run", MCFWD_SOCKET="")
+    assert done.stderr.count("\n") == 1
+    assert "none is named" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", ["show nouns", "show", "nothing", "run --log-level x", "run -x"])
 def test_wrong_usage_is_said_without_a_traceback(arguments):
     done = mcfwd(*arguments.split())
