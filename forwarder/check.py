@@ -13,7 +13,7 @@ from forwarder.client import default_socket_path
 from forwarder.process import privileges
 from forwarder.state.ports import Port
 from forwarder.state.ring_memory import full, least_memory, octets
-from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings, is_wildcard
+from forwarder.state.settings import ControlSettings, InterfaceSettings, RouteSettings, Settings, is_wildcard
 from forwarder.supervisor.assignment import Assignment, Entries
 from forwarder.supervisor.links import KernelLink, obstacle
 from forwarder.supervisor.ring_lending import RingLending, ports_that_may_come
@@ -51,7 +51,7 @@ def explain(
         "timers": _timers(settings, ports),
         "memory": _memory(settings, ports),
         "processes": [children] if children else [],
-        "control socket": [settings.control.socket or default_socket_path()],
+        "control socket": [_control(settings.control)],
         "warnings": [*_warnings(settings, ports, links, privileged), *_direction(ports, default)],
     }
     return [line for title, lines in sections.items() for line in _section(title, list(lines))]
@@ -112,6 +112,14 @@ def _sources(port: Port) -> str:
     if port.settings.altnets is None:
         return "any that is in no other interface's subnet" if port.role == "upstream" else "own subnets"
     return listed(["own subnets", *port.settings.altnets])
+
+
+def _control(control: ControlSettings) -> str:
+    """Where it is, and who may ask there beside whoever starts mcfwd."""
+    path = control.socket or default_socket_path()
+    if control.socket_mode == "0666":
+        return f"{path}, for everybody on this machine"
+    return path if control.socket_group is None else f"{path}, for group {control.socket_group}"
 
 
 def _route(route: RouteSettings) -> str:

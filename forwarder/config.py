@@ -21,7 +21,7 @@ import rtoml
 from pydantic import TypeAdapter, ValidationError
 
 from forwarder import rules
-from forwarder.process import user
+from forwarder.process import group, user
 from forwarder.rules import Problem, quote
 from forwarder.state.settings import InterfaceSettings, ProfileName, Role, Settings
 
@@ -70,6 +70,8 @@ def load(
         problems += [(f"{where}: {key}", text) for key, text in rules.of_settings(settings)]
     if text := user.problem(settings.process.user):
         problems.append((f"{where}: process.user", f"{quote(settings.process.user)} {text}"))
+    if text := group.problem(settings.control.socket_group):
+        problems.append((f"{where}: control.socket_group", f"{quote(settings.control.socket_group)} {text}"))
     _raise(problems)
     return settings
 

@@ -219,6 +219,16 @@ CONTROL = {
         " written to (docs/operating.md). `--socket` and `MCFWD_SOCKET` win over it.",
         '"/run/mcfwd/mcfwd.sock"', values="1 to 107 bytes",
     ),
+    "socket_group": Key(
+        "The group whose users may ask too, which includes changing routes and groups. Unset: the group of whoever"
+        " starts mcfwd.",
+        '"adm"', values="a group of this system, by name or number",
+    ),
+    "socket_mode": Key(
+        'Who may ask: `"0600"` the user that starts mcfwd, and root; `"0660"` the group too; `"0666"` everybody on this'
+        " machine.",
+        '"0600"',
+    ),
 }  # fmt: skip
 
 PROCESS = {

@@ -141,6 +141,8 @@ def _tables(settings: Settings) -> Iterator[Problem]:
     path = settings.control.socket
     if path is not None and not 0 < len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         yield "control.socket", f"a socket path has 1 to {LONGEST_SOCKET_PATH} bytes, this one {len(os.fsencode(path))}"
+    if settings.control.socket_group is not None and settings.control.socket_mode == "0600":
+        yield "control.socket_mode", '"0600" keeps socket_group out; write "0660"'
 
 
 def of_memory(settings: Settings) -> Iterator[Problem]:

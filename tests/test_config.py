@@ -144,6 +144,10 @@ def test_wrong_shapes(tmp_path, text, expected):
         (ROLES + '[process]\nuser = "no-such-user"\n', 'process.user: "no-such-user" is no user of this system'),
         (ROLES + '[process]\nuser = "root"\n', 'process.user: "root" is uid 0, which children must not be'),
         (ROLES + f'[control]\nsocket = "/{"x" * 107}"\n', "control.socket: a socket path has 1 to 107 bytes"),
+        (ROLES + '[control]\nsocket_group = "no-such"\n', 'control.socket_group: "no-such" is no group of this system'),
+        (ROLES + '[control]\nsocket_mode = "0777"\n', "control.socket_mode: should be '0600', '0660' or '0666'"),
+        (ROLES + "[control]\nsocket_mode = 0o660\n", "control.socket_mode: should be '0600', '0660' or '0666'"),
+        (ROLES + '[control]\nsocket_group = "7"\nsocket_mode = "0600"\n', 'control.socket_mode: "0600" keeps'),
     ],
 )
 def test_wrong_meanings(tmp_path, text, expected):

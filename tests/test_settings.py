@@ -34,7 +34,8 @@ DATAPLANE = {
 def test_defaults():
     for settings, expected in (
         (InterfaceSettings(name="eth0"), INTERFACE), (IgmpSettings(), IGMP), (DataplaneSettings(), DATAPLANE),
-        (ControlSettings(), {"socket": None}), (ProcessSettings(), {"user": None}),
+        (ControlSettings(), {"socket": None, "socket_group": None, "socket_mode": "0660"}),
+        (ProcessSettings(), {"user": None}),
         (RouteSettings(group="239.1.1.1"), {"source": None, "upstream": None, "downstreams": ()}),
     ):  # fmt: skip
         found = asdict(settings)

@@ -15,6 +15,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 Role = Literal["upstream", "downstream", "disabled"]
 IgmpVersion = Literal["auto", 1, 2, 3]
 ProfileName = Literal["latency", "balanced", "throughput"]
+SocketMode = Literal["0600", "0660", "0666"]
 Seconds = Annotated[float, Ge(0.05), Le(31744.0)]
 WILDCARD = frozenset("*?[")
 
@@ -120,9 +121,11 @@ class DataplaneSettings(Table):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlSettings(Table):
-    """`[control]`: the Unix socket; None searches the usual places."""
+    """`[control]`: the Unix socket, where None searches the usual places, and who may ask there."""
 
     socket: str | None = None
+    socket_group: Annotated[str, MinLen(1), MaxLen(256)] | None = None
+    socket_mode: SocketMode = "0660"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

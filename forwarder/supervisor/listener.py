@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from forwarder.process import group
+
 BACKLOG = 64
 WAIT = 2.0      # seconds
 
@@ -17,8 +19,11 @@ class SocketInUse(Exception):
     """Another instance answers at this path."""
 
 
-def claim(path: str) -> socket.socket:
-    """A listening Unix socket at `path`; replaces one that a dead instance left; SocketInUse, OSError."""
+def claim(path: str, mode: int = 0o660, owner: str | None = None) -> socket.socket:
+    """A listening Unix socket at `path` for who `mode` and the group `owner` (None: ours) say; SocketInUse, OSError.
+
+    It replaces one that a dead instance left.
+    """
     directory = os.path.dirname(path) or "."
     os.makedirs(directory, exist_ok=True)
     with _alone(directory):
@@ -26,9 +31,10 @@ def claim(path: str) -> socket.socket:
             raise SocketInUse(path)
         _remove_stale(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        mask = os.umask(0o117)
+        mask = os.umask(0o777 & ~mode)
         try:
             listener.bind(path)
+            _give(path, owner)
             listener.listen(BACKLOG)
         except OSError:
             listener.close()
@@ -36,6 +42,19 @@ def claim(path: str) -> socket.socket:
         finally:
             os.umask(mask)
         return listener
+
+
+def _give(path: str, name: str | None) -> None:
+    """Give a socket that was just bound to a group, or remove it and say why not; of a link its name alone."""
+    if name is None:
+        return
+    try:
+        os.chown(path, -1, group.find(name), follow_symlinks=False)
+    except (LookupError, OSError) as error:
+        os.unlink(path)
+        said, number = (str(error), errno.EINVAL) if isinstance(error, LookupError) else (error.strerror, error.errno)
+        who = "; root may with CAP_CHOWN, others only where they are members" if number == errno.EPERM else ""
+        raise OSError(number, f"cannot be given to group {name}: {said}{who}", path) from error
 
 
 @contextmanager

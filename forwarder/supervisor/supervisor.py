@@ -68,7 +68,8 @@ def run(
         return EXIT_UNAVAILABLE
     children = choose()     # before there is a socket: it may take a while, in which a signal ends us as we are
     try:
-        listening = listener.claim(socket_path)
+        control = settings.control
+        listening = listener.claim(socket_path, int(control.socket_mode, 8), control.socket_group)
     except (listener.SocketInUse, OSError) as error:
         reason = "another instance answers there" if isinstance(error, listener.SocketInUse) else error.strerror
         log.error("control socket %s: %s", socket_path, reason)
