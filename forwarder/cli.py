@@ -106,9 +106,8 @@ def run(
     def load() -> "Settings":
         from forwarder.config import load as load_settings
 
-        socket_path = socket or os.environ.get("MCFWD_SOCKET") or None  # empty is as good as unset
         manner: ProfileName | None = None if profile is None else profile.value
-        return load_settings(config, upstream or [], downstream or [], socket_path, manner, workers)
+        return load_settings(config, upstream or [], downstream or [], _socket_path(socket), manner, workers)
 
     settings = _configured(load)
     from forwarder.client import default_socket_path
@@ -150,7 +149,7 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
     """Explain what a configuration would run, or why it would not."""
     from forwarder.config import load
 
-    settings = _configured(lambda: load(file, [], [], None))
+    settings = _configured(lambda: load(file, [], [], _socket_path(None)))
     from forwarder.process.user import Trial
 
     with _plain_errors(), Trial(settings.process.user) as trial:
@@ -238,6 +237,11 @@ def _ask(method: str, noun: str, body: dict[str, object], socket: str | None) ->
             _fail(str(error))
         except RequestError as error:
             _fail(str(error), EXIT_CONFIGURATION if error.status == UNPROCESSABLE else EXIT_FAILED)
+
+
+def _socket_path(option: str | None) -> str | None:
+    """What was said beside the file, and wins over it; a variable that is empty is as good as unset."""
+    return option or os.environ.get("MCFWD_SOCKET") or None
 
 
 def _configured(load: Callable[[], "Settings"]) -> "Settings":

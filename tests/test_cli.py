@@ -141,6 +141,13 @@ def test_a_configuration_that_cannot_run_is_78_and_one_line(arguments, words):
     assert done.stderr.count("\n") == 1
 
 
+def test_check_names_the_socket_that_run_would_take(tmp_path):
+    file = tmp_path / "mcfwd.toml"
+    file.write_text(ROLES + '[control]\nsocket = "/run/a"\n')
+    for variable, path in (("", "/run/a"), ("/run/b", "/run/b")):
+        assert f"control socket:\n  {path}\n" in mcfwd("check", str(file), MCFWD_SOCKET=variable).stdout
+
+
 def test_a_socket_variable_that_is_empty_is_none():
     done = mcfwd("run", MCFWD_SOCKET="")
     assert done.stderr.count("\n") == 1

@@ -4,12 +4,17 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from forwarder import config, reference
+from forwarder import cli, config, reference
+from forwarder.api.application import DONE, Application
+from forwarder.api.supervisor import STATUSES
 from forwarder.config import ConfigurationError
 from forwarder.state.reasons import REASONS
+from forwarder.supervisor import supervisor
 from igmp.counters import COUNTERS
 
 ROOT = Path(__file__).parent.parent
@@ -135,3 +140,76 @@ def table_of(page: str, title: str) -> list[list[str]]:
     assert mark, f"docs/{page} has no mark {title}"
     lines = rest.partition("<!-- end -->")[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+# --- docs/operating.md ---
+
+
+def said_in(title: str, column: int = 0) -> list[str]:
+    """The words of a column, code marks and commas left out."""
+    return [word for row in table_of("operating.md", title) for word in re.split(r"[`,\s]+", row[column]) if word]
+
+
+def test_every_exit_status_is_said():
+    statuses = {value for module in (cli, supervisor) for name, value in vars(module).items() if name[:5] == "EXIT_"}
+    assert sorted(map(int, said_in("every exit status"))) == sorted({0, 2, *statuses})
+
+
+def test_every_environment_variable_is_said():
+    names = {name for path in (ROOT / "forwarder").rglob("*.py") if "lab" not in path.parts
+             for name in re.findall(r"environ(?:ment)?\.get\(\"(\w+)\"", path.read_text())}  # fmt: skip
+    assert sorted(said_in("every environment variable")) == sorted(names)
+
+
+def test_every_path_is_said_with_its_methods():
+    application = Application(None, None, None)
+    told = {row[0].strip("`"): row[1].split(", ") for row in table_of("operating.md", "every path")}
+    assert told == {f"/v1/{noun}": application.methods(noun) for noun in application.nouns}
+
+
+def test_every_status_of_rest_is_said():
+    texts = [path.read_text() for path in (ROOT / "forwarder" / "api").glob("*.py")]
+    found = {int(each) for text in texts for each in re.findall(r"(?:RefusedError\(|HTTP/1.1 )(\d+)", text)}
+    assert sorted(map(int, said_in("every HTTP status"))) == sorted({200, *found, *DONE.values(), *STATUSES.values()})
+
+
+def test_every_message_to_the_service_manager_is_said():
+    texts = [path.read_text() for path in (ROOT / "forwarder" / "supervisor").glob("*.py")]
+    found = {each for text in texts for each in re.findall(r"notify\(f?\"([A-Z]+=1?)", text)}
+    assert set(said_in("every message to the service manager")) == found
+
+
+INVOKED = re.compile(r"^(?:.*[ /])?mcfwd ([a-z]+\b.*)", re.MULTILINE)
+
+
+def invoked(page: Path) -> Iterator[list[str]]:
+    """The words after `mcfwd` of what a page tells to type."""
+    text = page.read_text()
+    shell = (block for language, block in FENCE.findall(text) if language == "sh")
+    for piece in (*CODE.findall(FENCE.sub("", text)), *shell):
+        yield from (said.split() for said in INVOKED.findall(re.sub("#.*", "", piece)))
+
+
+def commands(group: Any = None, before: str = "") -> dict[str, set[str]]:
+    """The options of each command by its words."""
+    found = {}
+    for name, command in (group or typer.main.get_command(cli.app)).commands.items():
+        options = {option for parameter in command.params for option in parameter.opts}
+        inner = commands(command, f"{before}{name} ") if hasattr(command, "commands") else {before + name: options}
+        found |= inner
+    return found
+
+
+def test_every_command_is_said():
+    text = (ROOT / "docs" / "operating.md").read_text().partition("## Exit statuses")[0]
+    assert sorted(re.findall(r"^\| `mcfwd ([a-z ]+)` \|", text, re.MULTILINE)) == sorted(commands())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_on_a_page_exist_with_their_options(page):
+    known = commands()
+    for words in invoked(page):
+        name = next((each for each in (" ".join(words[:2]), words[0]) if each in known), None)
+        assert name or any(each.startswith(f"{words[0]} ") for each in known), f"{name_of(page)}: mcfwd {words}"
+        options = {word.partition("=")[0] for word in words if word.startswith("-")}
+        assert options <= {*known.get(name or "", ()), "--help"}, f"{name_of(page)}: mcfwd {words}"

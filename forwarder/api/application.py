@@ -50,9 +50,9 @@ class Application:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to a request; raises RefusedError."""
         noun = request.path.removeprefix(PREFIX) if request.path.startswith(PREFIX) else ""
-        methods = self._methods(noun)
+        methods = self.methods(noun)
         if not methods:
-            known = ", ".join(PREFIX + name for name in (*self._answers, "reload"))
+            known = ", ".join(PREFIX + name for name in self.nouns)
             raise RefusedError(404, f"unknown path {request.path[:80]}; there are {known}")
         if request.method not in methods:
             raise RefusedError(405, f"{request.path} takes {' and '.join(methods)} only")
@@ -69,7 +69,13 @@ class Application:
             log.exception("%s %s failed", request.method, request.path)
             raise RefusedError(500, f"internal error: {type(error).__name__}") from error
 
-    def _methods(self, noun: str) -> list[str]:
+    @property
+    def nouns(self) -> list[str]:
+        """What stands behind PREFIX in the paths that there are."""
+        return [*self._answers, "reload"]
+
+    def methods(self, noun: str) -> list[str]:
+        """What may be done with a noun; nothing where there is none."""
         if noun == "reload":
             return ["POST"]
         if noun in self._rows:

@@ -1,4 +1,4 @@
-"""README's commands do what it says, as printed and in order: on interfaces called as there, with their own /run."""
+"""Commands of README and docs/operating.md work as printed and in order, on interfaces called as there."""
 
 import os
 import re
@@ -17,9 +17,9 @@ from forwarder.lab.namespaces import Namespace
 from forwarder.lab.public import public_python
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README, OPERATING = ((ROOT / page).read_text() for page in ("README.md", "docs/operating.md"))
 BLOCKS = re.compile(r"^```(sh|toml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"^(sudo (?:mcfwd|curl|setpriv) .*)$", re.MULTILINE)
+COMMAND = re.compile(r"^(sudo (?:mcfwd|curl|setpriv) .*)$", re.MULTILINE)  # /run is the test's own
 # Every `run` ends when the next begins; the other commands have to succeed.
 SCRIPT = """\
 set -eu
@@ -53,9 +53,9 @@ ask() {
 needs_user = pytest.mark.skipif(not is_root(), reason="becoming another user needs root")
 
 
-def commands() -> list[str]:
-    """What README tells to type about a running instance, without what it installs or measures."""
-    shell = "\n".join(text.replace("\\\n", " ") for language, text in BLOCKS.findall(README) if language == "sh")
+def commands(page: str = README) -> list[str]:
+    """What a page tells to type about a running instance, without what it installs or measures."""
+    shell = "\n".join(text.replace("\\\n", " ") for language, text in BLOCKS.findall(page) if language == "sh")
     return COMMAND.findall(shell)
 
 
@@ -94,6 +94,7 @@ def test_the_commands_of_the_readme_work_as_printed(namespace, place):
     python, needed = public or (sys.executable, {"PYTHONPATH": str(ROOT)})
     tried = [command for command in commands() if public or "setpriv" not in command]
     lines = [f"{'run' if ' run ' in command else 'ask'} {command}" for command in tried]
+    lines[1:1] = [f"ask {command}" for command in commands(OPERATING)]
     if public:
         lines.append("ask mcfwd show flows")     # of the setpriv run, as README says
     program(place / "bin" / "sudo", 'exec "$@"')
@@ -106,9 +107,11 @@ def test_the_commands_of_the_readme_work_as_printed(namespace, place):
     with namespace.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as done:
         said, _ = done.communicate(timeout=100)
     assert done.returncode == 0, said
+    assert '"error"' not in said
     assert not public or "this is the instance of user 65534" in said
 
 
 def test_all_of_them_are_tried():
     assert len(commands()) >= 8
+    assert len(commands(OPERATING)) == 4
     assert sum(" run " in command for command in commands()) == 3
