@@ -15,7 +15,7 @@ from forwarder.reference import Setting
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 ROLES = '[[interface]]\nname = "eth8"\nrole = "upstream"\n[[interface]]\nname = "eth9"\n'
 NO_USER = "is no user of this system"   # an example's need not exist here
-ENTRIES = reference.entries()
+ENTRIES = [entry for entry in reference.entries() if entry.name in KEYS.get(entry.table, {})]   # others fail by name
 PLACES = [entry.place for entry in ENTRIES]
 
 
@@ -66,8 +66,8 @@ def test_every_meaning_is_a_sentence_and_says_what_unset_does(entry):
 
 def test_a_new_key_fails_with_what_to_write():
     without = {**KEYS, "igmp": {name: key for name, key in KEYS["igmp"].items() if name != "robustness"}}
-    (problem,) = reference.problems(without)
-    assert problem == "[igmp] robustness has no Key: write one in forwarder/keys.py, then run scripts/reference"
+    wanted = "[igmp] robustness has no Key: write one in forwarder/keys.py, then run scripts/reference"
+    assert wanted in reference.problems(without)
 
 
 def test_a_key_that_is_gone_and_a_range_that_nobody_says_are_told():
