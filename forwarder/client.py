@@ -166,7 +166,7 @@ def _words(error: Exception) -> str:
         return "timed out"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error) or type(error).__name__
+    return str(others.printable(str(error))) or type(error).__name__    # it may be what the other side said
 
 
 class UnixConnection(HTTPConnection):

@@ -30,6 +30,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
 PLACED = re.compile(r"\[\[?(\w+)\]\]?`? `?([a-z_]+)`?")     # `[dataplane] burst`, [dataplane] `burst`
 INSIDE = re.compile(r"`?\b([a-z]+_[a-z_]+)`? in `?\[\[?(\w+)\]\]?")         # max_flows in [dataplane]
+ADVISED = re.compile(r"\b(?:raise|lower|set|change) ([a-z]+_[a-z_]+)\b(?!\.)")     # of a message
 SAID = re.compile(r"([a-z][a-z0-9_]*) = \S+")
 SNAKE = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)+")
 
@@ -76,6 +77,8 @@ def test_the_keys_that_messages_name_exist():
     for path in (*(ROOT / "forwarder").rglob("*.py"), *(ROOT / "igmp").rglob("*.py")):
         for key, table in INSIDE.findall(path.read_text()):
             assert (table, key) in KEYS, f"{name_of(path)} names [{table}] {key}, which settings.py does not have"
+        for key in ADVISED.findall(path.read_text()):
+            assert key in NAMES, f"{name_of(path)} tells to change {key}, which settings.py does not have"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,25 @@ def test_the_only_instance_is_asked_and_named(place):
     assert done.returncode == 0
     assert done.stderr == f"mcfwd: this is the instance of user {USER} at {place}/mcfwd-{USER}.sock\n"
     assert json.loads(done.stdout)[0]["kind"] == "\\x1b[31mred"
+
+
+@needs_user
+@pytest.mark.parametrize("said", [b"\x1b[2J\r\n", b'HTTP/1.1 409 no\r\n\r\n{"error": "\\u001b[2J"}'])
+def test_nothing_it_refuses_with_reaches_a_terminal_as_an_order(place, said):
+    def answer() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(said)
+
+    with listener(place / f"mcfwd-{USER}.sock", USER) as listening:
+        answering = threading.Thread(target=answer)
+        answering.start()
+        done = mcfwd("show", "stats", TMPDIR=str(place), XDG_RUNTIME_DIR="", MCFWD_SOCKET="")
+        answering.join()
+    assert done.returncode == 1
+    assert "\\x1b[2J" in done.stderr
+    assert "\x1b" not in done.stderr
 
 
 @needs_user
