@@ -28,6 +28,7 @@ TTL_HINT = "sender uses TTL 1; raise it (IP_MULTICAST_TTL)"
 
 LAST_REASON = max(Reason)
 NOTHING_KNOWN = Situation()
+NOT_UP = {"down": "interface_down", "missing": "interface_missing"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ class _View:
         if ingress is None or ingress.state != "up":
             state = ingress.state if ingress else "missing"
             name = ingress.name if ingress else "the interface that it came by"
-            return f"interface_{state}", f"{name} is {state}: nothing comes in there"
+            return NOT_UP[state], f"{name} is {state}: nothing comes in there"
         if reason is Reason.WRONG_INTERFACE and self.served.get(_pair(flow), 0) >> ingress.index & 1:
             return reason.name.lower(), TWICE.format(ingress.name)
         lost = hint(drops, self.ports, self.situation, flow["last_seen"])
