@@ -65,5 +65,12 @@ class AccessList:
             return False
         return not self.allow or any(entry.matches(source, group) for entry in self.allow)
 
+    def refusing(self, source: int | None, group: int) -> str:
+        """By what (source, group) may not pass: "deny 239.1.0.0/16", or "allow", which names it not; empty: it may."""
+        bound = (f"boundary {each}" for each in self.boundary if each.contains(group))
+        denied = (f"deny {each}" for each in self.deny if each.matches(source, group))
+        rule = next(bound, None) or next(denied, None) or ("" if self.admits(source, group) else "allow")
+        return rule.replace("/32", "")
+
 
 OPEN = AccessList()

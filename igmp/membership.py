@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 from igmp.access import AccessList
 from igmp.checking import Wish
-from igmp.filter import NO_SOURCES, NOTHING, Filter, Mode
+from igmp.filter import NO_SOURCES, NOTHING, Filter, Mode, include
 from igmp.group import Group
 from igmp.messages import GroupRecord, Query, Report
 from igmp.outputs import Changed
 from igmp.parameters import Parameters, PortOptions
+from igmp.refused import RefusedJoins, asked, of_limit
 from igmp.tables import BLOCK, TO_IN, Sources, Step, understood
 from igmp.timers import TimerQueue
 from igmp.tracking import Room, key_of
@@ -39,11 +40,17 @@ class Turn:
     before: dict[int, Filter] = field(default_factory=dict)
     wishes: dict[int, Wish] = field(default_factory=dict)
     refused: bool = False
+    limits: dict[int, str] = field(default_factory=dict)        # which one refused a part of the record in hand
     untracked: bool = False
 
     def __post_init__(self) -> None:
         self.host = key_of(self.source, self.mac)
         self.until = self.now + self.parameters.group_membership_interval
+
+    def refuse(self, group: int, limit: str) -> None:
+        """Something of a group is more than an option allows; max_hosts says least: who is not tracked is served."""
+        self.refused = True
+        self.limits[group] = max(limit, self.limits.get(group, ""))
 
 
 class Memberships:
@@ -55,6 +62,7 @@ class Memberships:
         self._groups: dict[int, Group] = {}
         self._purged: dict[int, Group] = {}             # ended with the port, still to be told
         self._room = Room(options.max_hosts, options.max_groups)
+        self.refusals = RefusedJoins()
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -85,6 +93,7 @@ class Memberships:
         before, self.options = self.options, options
         self._room.free += Room(options.max_hosts, options.max_groups).free
         self._room.free -= Room(before.max_hosts, before.max_groups).free
+        self.refusals.reconsider(options)
         return [] if options.access == before.access else self._restrict(options.access)
 
     def restore(self, groups: Mapping[int, Filter], now: float, until: float) -> None:
@@ -100,6 +109,7 @@ class Memberships:
 
     def clear(self, limit: int) -> list[Changed]:
         """The port is down: no membership is left; `limit` are told now, the others by `purge`."""
+        self.refusals.clear()
         self._purged |= self._groups
         self._groups = {}
         self._room = Room(self.options.max_hosts, self.options.max_groups)
@@ -119,6 +129,8 @@ class Memberships:
         """Take the records of a report; `turn.wishes` tells afterwards what must be asked for."""
         for record in report.records:
             self._hear(record, report, turn)
+            if turn.limits or self.refusals:
+                self._settle(record, turn)
         self._counters["limit_reached"] += turn.refused
         self._counters["leave_untracked"] += turn.untracked
         return [Changed(group, after) for group, before in turn.before.items()
@@ -197,12 +209,25 @@ class Memberships:
         if not step.is_member:
             return
         if len(self._groups) >= self.options.max_groups:
-            turn.refused = True
+            turn.refuse(record.group, "max_groups")
             return
         turn.before.setdefault(record.group, NOTHING)
         self._apply(group, step, turn)
         self._track(group, record, sources, turn)
         self.keep(group)
+
+    def _settle(self, record: GroupRecord, turn: Turn) -> None:
+        """Note what a limit refused of a record, or that nothing is refused its sender any more."""
+        limit = turn.limits.pop(record.group, None)
+        if limit is None:
+            self.refusals.settle(turn.host, record)
+            return
+        wanted, group = asked(record), self._groups.get(record.group)
+        if group is not None and limit == "max_sources" and wanted.mode is Mode.INCLUDE:
+            wanted = include(source for source in wanted.sources if not group.filter.admits(source))
+        if wanted and self.refusals.has_time(turn.now):
+            objection = of_limit(self.options, limit)
+            self.refusals.refuse(turn.host, turn.mac, record.group, wanted, objection, turn.now)
 
     def _note_version(self, group: Group, report: Report, turn: Turn) -> None:
         if report.version == 3 or report.leave:
@@ -216,12 +241,12 @@ class Memberships:
     def _track(self, group: Group, record: GroupRecord, sources: Sources, turn: Turn) -> None:
         if not group.hosts.hear(turn.host, turn.mac, record.type, sources, turn.now, turn.until,
                                 self.options.max_hosts, self._room):
-            turn.refused = True
+            turn.refuse(group.group, "max_hosts")
 
     def _apply(self, group: Group, step: Step, turn: Turn) -> None:
         group.apply(step, turn.until)
         if step.refused:
-            turn.refused = True
+            turn.refuse(group.group, "max_sources")
             group.hosts.blind()
         if step.refresh or step.restart:
             group.reporter = turn.source

@@ -91,6 +91,23 @@ class HostStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalStatus:
+    """What one host on a downstream port was refused of a group, as of `HostStatus`; times in seconds ago."""
+
+    port: int
+    group: int
+    host: int                                           # 0: it has no address
+    mac: int
+    mode: Mode
+    sources: tuple[int, ...]                            # 16 at most
+    reason: str                                         # deny, ttl, max_groups: see `refused` and `objections`
+    rule: str                                           # the entry or key that refused, such as "deny 239.1.0.0/16"
+    since: float
+    last: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamStatus:
     """One group as reported on an upstream port."""
 

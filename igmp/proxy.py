@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from igmp.inheritance import Inheritance
 from igmp.merging import STALE, Merging
+from igmp.objections import REFUSING, REFUSING_RECORDS, Judge, note
 from igmp.outputs import Event, Notice, Output
 from igmp.packet import Link, Received, Rejected, Rules, receive
 from igmp.parameters import PortOptions
@@ -47,6 +48,9 @@ class Proxy(Views):
 
     def set_rules(self, rules: Rules) -> None:
         """What is accepted from now on."""
+        if rules != self._rules:
+            for querier in self._ports.queriers.values():
+                querier.members.refusals.forget_others()
         self._rules = rules
 
     def set_merge_only_querier(self, only_querier: bool, now: float) -> list[Output]:
@@ -143,11 +147,16 @@ class Proxy(Views):
         except Rejected as rejected:
             for name in rejected.counters:
                 counters[name] += 1
+            if rejected.counter in REFUSING and not upstream:
+                self._note_refused(port, packet, rejected.counter, now, mac)
             notices = [Notice(port, "own_address", rejected.source)] if rejected.source else []
             return self._merging.notable(notices, now)
         for name in received.counters:
             counters[name] += 1
-        return self._finish(port, self._heard(port, received, now, mac), now)
+        outputs = self._finish(port, self._heard(port, received, now, mac), now)
+        if len(received.counters) > 1 and not upstream and not REFUSING_RECORDS.isdisjoint(received.counters):
+            self._note_refused(port, packet, "", now, mac)
+        return outputs
 
     def expire(self, now: float, limit: int = EVENTS) -> list[Output]:
         """Do about `limit` of the events due at `now`; `deadline` is not later than `now` while there are more."""
@@ -204,6 +213,10 @@ class Proxy(Views):
         if upstream:
             return self._ports.hosts[port].receive(received.message, now)
         return self._ports.queriers[port].receive(received.source, received.message, now, mac)
+
+    def _note_refused(self, port: int, packet: bytes, counter: str, now: float, mac: int) -> None:
+        judge = Judge(self._ports.links[port], self._rules, self._ports.options[port])
+        note(self._ports.queriers[port].members.refusals, judge, packet, counter, mac, now)
 
     def _arm(self, port: int) -> None:
         self._timers.set(port, self._ports.core(port).deadline)

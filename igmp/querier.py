@@ -94,6 +94,7 @@ class Querier:
     def start(self, link: Link, now: float) -> list[Event]:
         """The port is up, or its address is another one: query as at startup, keep the memberships (8.6, 8.7)."""
         self._link, self._up = link, True
+        self._members.refusals.forget_others()
         self._election.forget()
         self._stop_asking()
         parameters = self.parameters
@@ -105,6 +106,7 @@ class Querier:
     def update(self, link: Link) -> None:
         """The port's MTU or networks are others; its address is not."""
         self._link = link
+        self._members.refusals.forget_others()
 
     def stop(self, now: float) -> list[Event]:
         """The port is down: its memberships end now, unasked; many are told in the next calls of `expire`."""

@@ -1,4 +1,4 @@
-"""Groups and hosts as people see them; times in seconds from now.
+"""Groups, hosts and refused joins as people see them; times in seconds from now, or ago.
 
 Rules of this file: looks and does not touch; what is gone through one by one may change meanwhile.
 """
@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from igmp.filter import Mode
 from igmp.membership import Memberships
-from igmp.outputs import GroupStatus, HostStatus
+from igmp.outputs import GroupStatus, HostStatus, RefusalStatus
+from igmp.refused import RefusedJoins
 from igmp.static import Static
 
 
@@ -75,3 +76,21 @@ def hosts(port: int, members: Memberships, now: float) -> Iterator[HostStatus]:
                 sources=tuple(sorted(listed or ())),
                 expires=interest.ends(now) - now,
             )
+
+
+def refusals(port: int, rows: RefusedJoins, now: float) -> Iterator[RefusalStatus]:
+    """The joins that a downstream port refused, the least recent first."""
+    for row in rows:
+        yield RefusalStatus(
+            port=port,
+            group=row.group,
+            host=max(row.host, 0),
+            mac=row.mac,
+            mode=row.wanted.mode,
+            sources=tuple(sorted(row.wanted.sources)),
+            reason=row.objection.reason,
+            rule=row.objection.rule,
+            since=now - row.since,
+            last=now - row.last,
+            count=row.count,
+        )

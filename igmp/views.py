@@ -6,9 +6,9 @@ Rules of this file: looks and does not touch; what is gone through one by one ma
 from collections.abc import Iterator, Mapping
 
 from igmp.merging import Merging
-from igmp.outputs import GroupStatus, HostStatus, QuerierStatus, Route, UpstreamStatus
+from igmp.outputs import GroupStatus, HostStatus, QuerierStatus, RefusalStatus, Route, UpstreamStatus
 from igmp.ports import ProxyPorts
-from igmp.status import hosts, joined, learned_group, static_group
+from igmp.status import hosts, joined, learned_group, refusals, static_group
 
 
 class Views:
@@ -36,6 +36,11 @@ class Views:
         """`hosts` one by one; they may change meanwhile."""
         queriers = list(self._ports.queriers.items())
         return (status for port, querier in queriers for status in hosts(port, querier.members, now))
+
+    def each_refusal(self, now: float) -> Iterator[RefusalStatus]:
+        """The joins that downstream ports refused, one by one; they may change meanwhile."""
+        queriers = list(self._ports.queriers.items())
+        return (status for port, querier in queriers for status in refusals(port, querier.members.refusals, now))
 
     def upstream(self, now: float) -> list[UpstreamStatus]:
         """What is reported upstream now."""
