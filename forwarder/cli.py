@@ -41,6 +41,7 @@ class Noun(StrEnum):
     INTERFACES = "interfaces"
     GROUPS = "groups"
     HOSTS = "hosts"
+    REFUSALS = "refusals"
     ROUTES = "routes"
     FLOWS = "flows"
     UPSTREAM = "upstream"

@@ -203,6 +203,20 @@ def test_what_it_knows_is_told_when_it_is_asked():
     live(Life(), use)
 
 
+def test_what_it_refused_is_told_when_it_is_asked():
+    async def use(life: Life) -> None:
+        off_subnet = report(RecordType.CHANGE_TO_EXCLUDE, G, host="10.9.9.9")
+        life.say(1, off_subnet)
+        life.say(1, off_subnet)
+        await life.until(lambda: life.port(1).counters["rx_bad_source"] == 2)
+        [row] = await life.asked("refusals")
+        assert (row["port"], row["group"], row["host"], row["mac"]) == (1, G, parse_address("10.9.9.9"), MAC)
+        assert (row["reason"], row["rule"], row["count"]) == ("off_subnet", "altnets", 2)
+        assert 0.0 <= row["last"] <= row["since"] < 60.0
+
+    live(Life(), use)
+
+
 async def told_to_stop(life: Life) -> None:
     control.send(life.channel, {"type": "stop"})
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ KEYS = {
     "interfaces": INTERFACE_KEYS,
     "groups": "interface group mode sources excluded_sources compatibility expires uptime last_reporter static",
     "hosts": "interface group host mac mode sources expires",
+    "refusals": "interface group host mac mode sources reason rule since last count",
     "routes": "group source upstream interfaces kind",
     "flows": "group source upstream downstreams packets bytes wrong_packets idle verdict hint dropped",
     "upstream": "interface group mode sources version",
@@ -490,6 +492,10 @@ HOSTS = [{
     "port": 1, "group": GROUP, "host": SOURCE, "mac": 0x0200_0000_0007, "mode": "include", "sources": [SOURCE],
     "expires": 1.5,
 }]  # fmt: skip
+REFUSALS = [{
+    "port": at, "group": GROUP + group, "host": SOURCE, "mac": 0x0200_0000_0007, "mode": "exclude", "sources": [],
+    "reason": "deny", "rule": "deny 239.1.0.0/16", "since": 61.23456, "last": 1.5, "count": 2,
+} for at in (1, 9) for group in range(5)]  # fmt: skip
 UPSTREAM = [{"port": 0, "group": GROUP, "mode": "include", "sources": [SOURCE], "version": 3}]
 
 
@@ -579,7 +585,8 @@ class Instance:
         agent = AgentClient(ours, timeout=5.0 if self._answering else 0.05)
         agent.attach(self._loop)
         if self._answering:
-            nouns = {"groups": lambda: GROUPS, "hosts": lambda: HOSTS, "upstream": lambda: UPSTREAM}
+            rows = {"groups": GROUPS, "hosts": HOSTS, "refusals": REFUSALS, "upstream": UPSTREAM}
+            nouns = {noun: partial(list, answer) for noun, answer in rows.items()}
             RpcServer(theirs.detach(), nouns).attach(self._loop)
         asking, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         supervisor = SupervisorClient(asking, timeout=5.0 if self._answering else 0.05)
@@ -664,10 +671,27 @@ def test_the_agents_rows_arrive_whole(tmp_path):
         assert rows[0]["expires"] is None
 
 
+@pytest.mark.parametrize(("query", "groups"), [
+    ("", [3, 4, 5, 6, 7]), ("?limit=2", [3, 4]), ("?offset=3&limit=9", [6, 7]), ("?offset=4", [7]), ("?limit=0", []),
+    ("?group=239.1.2.4", [4]), ("?group=239.1.2.4/31", [4, 5]), ("?group=239.1.2.4/31&offset=1", [5]),
+    ("?group=239.7.0.0/16", []),
+])  # fmt: skip
+def test_refused_joins_are_answered_whole_or_a_page_of_them(tmp_path, query, groups):
+    """Those of a port that is gone are left out."""
+    with running(tmp_path) as instance:
+        status, _, body = instance.get(f"/v1/refusals{query}")
+        rows = json.loads(body)
+        assert (status, [row["group"] for row in rows]) == (200, [f"239.1.2.{last}" for last in groups])
+        assert all(row["interface"] == "eth1" and (row["since"], row["last"]) == (61.235, 1.5) for row in rows)
+        assert instance.get("/v1/refusals?limit=x")[0] == 400
+
+
 def test_a_silent_agent_is_null_and_hinders_nothing_else(tmp_path):
     with running(tmp_path, answering=False) as instance:
         assert instance.get("/v1/groups")[::2] == (200, b"null")
         assert instance.get("/v1/upstream")[::2] == (200, b"null")
+        assert instance.get("/v1/refusals")[::2] == (200, b"null")
+        assert Client(instance.path).get("flows")
         assert Client(instance.path).get("interfaces")
 
 

@@ -40,6 +40,10 @@ ANSWERS: dict[str, Any] = {
         "interface": "eth1", "group": "239.1.2.4", "host": host, "mac": "02:00:00:00:00:09", "mode": "exclude",
         "sources": [], "expires": 254.321,
     } for host in ("10.0.1.9", None)],
+    "refusals": [{
+        "interface": "[red]lan2", "group": "239.1.2.4", "host": host, "mac": "02:00:00:00:00:09", "mode": "exclude",
+        "sources": [], "reason": "deny", "rule": "deny 239.1.0.0/16", "since": 125.0, "last": 4.0, "count": 3,
+    } for host in ("10.0.1.9", None)],
     "routes": [{"group": "239.1.2.3", "source": None, "upstream": None, "interfaces": [], "kind": "block"}],
     "flows": [{
         "group": "239.1.2.3", "source": "10.0.0.7", "upstream": "eth0", "downstreams": ["eth1"], "packets": 5,

@@ -1,8 +1,8 @@
 """The protocol's tables as rows: all of them, with every value under its name."""
 
-from forwarder.agent.status import group_rows, host_rows, upstream_rows
+from forwarder.agent.status import group_rows, host_rows, refusal_rows, upstream_rows
 from igmp.filter import Mode
-from igmp.outputs import GroupStatus, HostStatus, UpstreamStatus
+from igmp.outputs import GroupStatus, HostStatus, RefusalStatus, UpstreamStatus
 
 
 def test_groups():
@@ -18,6 +18,15 @@ def test_hosts():
     row = {"port": 1, "group": 2, "host": 3, "mac": 4, "mode": "include", "sources": (5, 6), "expires": 7.5}
     status = HostStatus(1, 2, 3, 4, Mode.INCLUDE, (5, 6), 7.5)
     assert list(host_rows([status, status])) == [row, row]
+
+
+def test_refused_joins():
+    row = {
+        "port": 1, "group": 2, "host": 3, "mac": 4, "mode": "exclude", "sources": (5, 6), "reason": "deny",
+        "rule": "deny 239.1.0.0/16", "since": 7.5, "last": 0.5, "count": 8,
+    }  # fmt: skip
+    status = RefusalStatus(1, 2, 3, 4, Mode.EXCLUDE, (5, 6), "deny", "deny 239.1.0.0/16", 7.5, 0.5, 8)
+    assert list(refusal_rows([status, status])) == [row, row]
 
 
 def test_groups_upstream():

@@ -26,7 +26,7 @@ from forwarder.agent.ports import AgentPorts
 from forwarder.agent.publisher import Publisher
 from forwarder.agent.rpc import RpcServer
 from forwarder.agent.static import static_rows
-from forwarder.agent.status import group_rows, host_rows, upstream_rows
+from forwarder.agent.status import group_rows, host_rows, refusal_rows, upstream_rows
 from forwarder.agent.succession import inherit
 from forwarder.process import control
 from forwarder.process.child import Start, bootstrap
@@ -78,6 +78,7 @@ class Agent:
         nouns = {
             "groups": lambda: group_rows(self._proxy.each_group(self._clock())),
             "hosts": lambda: host_rows(self._proxy.each_host(self._clock())),
+            "refusals": lambda: refusal_rows(self._proxy.each_refusal(self._clock())),
             "upstream": lambda: upstream_rows(self._proxy.each_upstream()),
         }
         self._rpc = RpcServer(descriptors["rpc"], nouns)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from igmp.outputs import GroupStatus, HostStatus, UpstreamStatus
+from igmp.outputs import GroupStatus, HostStatus, RefusalStatus, UpstreamStatus
 
 Row = dict[str, Any]
 
@@ -36,6 +36,24 @@ def host_rows(hosts: Iterable[HostStatus]) -> Iterator[Row]:
             "mode": str(host.mode),
             "sources": host.sources,
             "expires": host.expires,
+        }
+
+
+def refusal_rows(refusals: Iterable[RefusalStatus]) -> Iterator[Row]:
+    """The joins that were refused downstream; host and mac are 0 where they are not known."""
+    for refusal in refusals:
+        yield {
+            "port": refusal.port,
+            "group": refusal.group,
+            "host": refusal.host,
+            "mac": refusal.mac,
+            "mode": str(refusal.mode),
+            "sources": refusal.sources,
+            "reason": refusal.reason,
+            "rule": refusal.rule,
+            "since": refusal.since,
+            "last": refusal.last,
+            "count": refusal.count,
         }
 
 

@@ -37,7 +37,7 @@ class AgentClient:
         self._socket.close()
 
     async def rows(self, noun: str) -> Rows | None:
-        """All rows of "groups", "hosts" or "upstream", or None where the agent did not answer in time."""
+        """All rows of a noun of the agent's, such as "groups", or None where the agent did not answer in time."""
         task = self._asked.get(noun)
         if task is None:
             task = self._asked[noun] = self._loop.create_task(self._ask(noun))

@@ -12,6 +12,7 @@ from aiohttp import web
 from forwarder.api import requests, views
 from forwarder.api.agent import AgentClient
 from forwarder.api.flows import Page
+from forwarder.api.refused_hints import RefusedHints
 from forwarder.api.segments import Segments
 from forwarder.api.server import RefusedError, json_response
 from forwarder.api.supervisor import SupervisorClient
@@ -33,12 +34,14 @@ class Application:
 
     def __init__(self, segments: Segments, agent: AgentClient, supervisor: SupervisorClient) -> None:
         self._segments, self._agent, self._supervisor = segments, agent, supervisor
+        self._hints = RefusedHints(agent)
         self._answers: dict[str, Answer] = {
             "interfaces": self._interfaces,
             "groups": self._groups,
             "hosts": self._hosts,
             "routes": self._routes,
             "flows": self._flows,
+            "refusals": self._refusals,
             "upstream": self._upstream,
             "stats": self._stats,
         }
@@ -100,7 +103,8 @@ class Application:
         return self._segments.stats()
 
     async def _flows(self, request: web.BaseRequest) -> Any:
-        return self._segments.flows(page_of(request.query))
+        rows = self._segments.flows(page_of(request.query))
+        return await self._hints.amend(rows, self._segments.configuration.ports)
 
     async def _groups(self, _: web.BaseRequest) -> Any:
         rows = await self._agent.rows("groups")
@@ -109,6 +113,15 @@ class Application:
     async def _hosts(self, _: web.BaseRequest) -> Any:
         rows = await self._agent.rows("hosts")
         return None if rows is None else views.hosts(rows, self._segments.configuration.ports)
+
+    async def _refusals(self, request: web.BaseRequest) -> Any:
+        """All of them, or the page that is asked for."""
+        page, rows = page_of(request.query), await self._agent.rows("refusals")
+        if rows is None:
+            return None
+        rows = [row for row in rows if page.groups is None or page.groups.contains(row["group"])]
+        shown = views.refusals(rows, self._segments.configuration.ports)
+        return shown[page.offset :][: page.limit if "limit" in request.query else None]
 
     async def _upstream(self, _: web.BaseRequest) -> Any:
         rows = await self._agent.rows("upstream")

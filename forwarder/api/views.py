@@ -181,6 +181,28 @@ def hosts(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
     ]
 
 
+def refusals(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
+    """The agent's rows of joins that were refused downstream; `since` and `last` are seconds ago."""
+    names = {port.index: port.name for port in ports}
+    return [
+        {
+            "interface": names[row["port"]],
+            "group": format_address(row["group"]),
+            "host": _address(row["host"]),
+            "mac": row["mac"].to_bytes(6).hex(":") if row["mac"] else None,
+            "mode": row["mode"],
+            "sources": [format_address(address) for address in row["sources"]],
+            "reason": row["reason"],
+            "rule": row["rule"],
+            "since": _seconds(row["since"]),
+            "last": _seconds(row["last"]),
+            "count": row["count"],
+        }
+        for row in rows
+        if row["port"] in names
+    ]
+
+
 def upstream(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
     """The agent's rows of what is reported upstream."""
     names = {port.index: port.name for port in ports}
