@@ -350,6 +350,7 @@ def test_rows_are_ordered_by_number_and_upstreams_come_first():
 
 def test_cells_are_not_read_as_markup():
     assert "[bold]raise it" in shown("flows", 200)
+    assert shown("refusals", 200).count("[red]lan2") == 2
 
 
 def test_an_empty_table_is_a_sentence():

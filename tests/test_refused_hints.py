@@ -11,10 +11,14 @@ import uvloop
 
 from forwarder.agent.rpc import RpcServer
 from forwarder.api.agent import AgentClient
-from forwarder.api.refused_hints import FRESH, PATIENCE, RECENT, RefusedHints, hint
+from forwarder.api.refused_hints import FRESH, PATIENCE, RECENT, WORDS, RefusedHints, hint
 from forwarder.state.ports import Port
 from forwarder.state.settings import InterfaceSettings
-from igmp.link import parse_address
+from igmp.filter import EVERYTHING
+from igmp.link import Link, parse_address
+from igmp.objections import REFUSING, Judge
+from igmp.packet import Rules
+from igmp.parameters import PortOptions
 
 NAMES = {0: "up", 1: "lan1", 2: "lan2"}
 PORTS = [
@@ -60,6 +64,28 @@ S, OTHER = parse_address("10.0.0.7"), parse_address("10.0.0.8")
 ])  # fmt: skip
 def test_the_hint_names_who_asked_where_and_what_refused(rows, words):
     assert hint(flow(), rows, NAMES, 0.0) == words
+
+
+@pytest.mark.parametrize(("reason", "rule", "words"), [
+    ("boundary", "boundary 239.0.0.0/8", "refused by boundary 239.0.0.0/8"),
+    ("max_groups", "max_groups 4", "refused by max_groups 4"),
+    ("allow", "allow", "refused by allow, which does not name it"),
+    ("ttl", "accept_any_ttl", "refused since its report had another TTL than 1 (accept_any_ttl)"),
+    ("off_subnet", "altnets", "refused since it is in no subnet of the link (altnets)"),
+    ("news", "{rule}", "refused by {rule}"),
+])  # fmt: skip
+def test_the_hint_says_what_the_rule_means(reason, rule, words):
+    said = hint(flow(), [refusal(reason=reason, rule=rule)], NAMES, 0.0)
+    assert said == f"192.168.2.10 asked for it on lan2, {words}"
+
+
+def test_every_reason_that_is_no_list_or_limit_has_words():
+    """As `Judge` gives them; what lists and limits refuse is said by their entries."""
+    judge = Judge(Link(), Rules(), PortOptions("downstream"))
+    whole = [judge.packet(counter, S, S) for counter in REFUSING]
+    ssm = [judge.record(EVERYTHING, parse_address("232.1.1.1"), version) for version in (2, 3)]
+    reasons = {objection.reason for objection in whole if objection} | {found[1].reason for found in ssm if found}
+    assert reasons | {"allow"} == set(WORDS)
 
 
 def test_an_answer_that_has_aged_says_how_long_ago_that_was():

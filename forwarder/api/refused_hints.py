@@ -21,6 +21,16 @@ RECENT = 300.0          # seconds: hosts repeat what they want about every two m
 MOST = 64               # refused joins of a group that are looked through for each of its flows
 AGE = itemgetter("last")
 UNWANTED = frozenset(("no_members", "boundary"))
+WORDS = {               # by reason; of lists and limits the rule says it
+    "allow": "by allow, which does not name it",
+    "destination": "since its report went elsewhere ({rule})",
+    "off_subnet": "since it is in no subnet of the link ({rule})",
+    "own_address": "since it speaks with an address of ours ({rule})",
+    "router_alert": "since its report had no Router Alert ({rule})",
+    "ssm": "since it asked for any source ({rule})",
+    "ttl": "since its report had another TTL than 1 ({rule})",
+    "version": "since it asked in IGMPv1 or v2, which name no source ({rule})",
+}
 SERVED = frozenset(("max_hosts",))      # such a host is not tracked, and gets what it asks for
 
 
@@ -79,7 +89,8 @@ def hint(flow: Row, rows: Iterable[Row], names: Mapping[int, str], age: float) -
     since = last["last"] + age
     when = f" {since:.0f} s ago" if since > RECENT else ""
     more = "; and others (mcfwd show refusals)" if another else ""
-    return f"{_who(last)} asked for it on {elsewhere[last['port']]}{when}, refused by {last['rule']}{more}"
+    why = WORDS.get(last["reason"], "by {rule}").format(rule=last["rule"])
+    return f"{_who(last)} asked for it on {elsewhere[last['port']]}{when}, refused {why}{more}"
 
 
 def _who(row: Row) -> str:
