@@ -74,6 +74,12 @@ def test_a_source_that_a_list_refuses_and_another_that_it_does_not():
     assert shown(bench) == []
 
 
+def test_a_list_that_refuses_sources_does_not_refuse_who_asks_for_any():
+    bench = Bench(access=lists(deny="0.0.0.0/0,239.0.0.0/8"))
+    bench.hear(0.0, D1, "TO_EX(G,{}) + ALLOW(G2,{a})")
+    assert [each[1:3] for each in shown(bench)] == [("239.1.1.2", "include 10.99.0.1")]
+
+
 @pytest.mark.parametrize(("join", "reason"), [
     ("v1 Report(S)", "version"), ("v2 Report(S)", "version"), ("TO_EX(S,{})", "ssm"), ("IS_EX(S,{a})", "ssm"),
 ])  # fmt: skip

@@ -55,7 +55,7 @@ def test_sources_of_one_host_are_in_one_row_and_not_too_many():
     for number in range(100):
         table.refuse(HOST, MAC, G, filter_of(f"IN{{10.99.1.{number}}}"), DENIED, 0.0)
     (row,) = table
-    assert len(row.wanted.sources) == SOURCES
+    assert len(row.wanted.sources) == SOURCES == 16
     assert parse_address("10.99.1.99") in row.wanted.sources
 
 
@@ -136,6 +136,16 @@ def test_no_more_are_looked_into_than_the_rate(gaps, size):
             for number in range(size):
                 table.refuse(number, MAC, G, EVERYTHING, DENIED, now)
     assert looked <= RATE * (1 + now) + size
+
+
+def test_as_many_are_looked_into_at_once_as_the_table_holds():
+    table = RefusedJoins()
+    for number in range(ROWS):
+        assert table.has_time(0.0)
+        table.refuse(number, MAC, G, EVERYTHING, DENIED, 0.0)
+    assert not table.has_time(0.0)
+    assert len(table) == ROWS == 1024
+    assert table.has_time(1.0)
 
 
 def test_a_flood_of_refused_joins_takes_neither_memory_nor_much_time():

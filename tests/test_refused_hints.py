@@ -192,6 +192,16 @@ def test_a_silent_agent_costs_its_patience_once_and_what_was_known_stays_so():
     live(use, refusal())
 
 
+def test_what_a_silent_agent_said_last_ages():
+    async def use(agent: Agent, asking: RefusedHints, now: list[float]) -> None:
+        assert await hints(asking, flow()) == [SAID]
+        agent.silent = True
+        now[0] += RECENT
+        assert await hints(asking, flow()) == [SAID.replace("lan2,", "lan2 302 s ago,")]
+
+    live(use, refusal())
+
+
 def test_clients_that_come_while_it_is_asked_wait_for_the_same_answer():
     async def use(agent: Agent, asking: RefusedHints, _: list[float]) -> None:
         assert await asyncio.gather(*(hints(asking, flow()) for _ in range(5))) == [[SAID]] * 5
