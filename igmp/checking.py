@@ -55,12 +55,13 @@ class Wish:
 
 
 class Rate:
-    """At most `rate` a second, and as many at once after a second of silence."""
+    """At most `rate` a second, and `burst` at once after a silence."""
 
-    __slots__ = ("_left", "_rate", "_since")
+    __slots__ = ("_burst", "_left", "_rate", "_since")
 
-    def __init__(self, rate: float) -> None:
-        self._rate = self._left = rate
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._left = burst
         self._since = -math.inf
 
     def spend(self, count: int, now: float) -> None:
@@ -79,5 +80,5 @@ class Rate:
         return now + max(1.0 - self._left, 0.0) / self._rate
 
     def _refill(self, now: float) -> None:
-        self._left = min(self._rate, self._left + (now - self._since) * self._rate)
+        self._left = min(self._burst, self._left + (now - self._since) * self._rate)
         self._since = now

@@ -39,7 +39,10 @@ MESSAGE_COUNTERS: tuple[str, ...] = (
 )
 TRANSMIT_COUNTERS: tuple[str, ...] = tuple(f"tx_{name}" for name in MESSAGE_COUNTERS)
 SOCKET_COUNTERS: tuple[str, ...] = ("tx_failed", "rx_queue_full")     # counted by whoever holds the socket
-RATE_COUNTERS: tuple[str, ...] = ("query_deferred",)    # leaves whose queries had to wait
+RATE_COUNTERS: tuple[str, ...] = (
+    "query_deferred",       # leaves whose queries had to wait
+    "leave_unasked",        # leaves that could not be asked about: what was left goes on until its timers end
+)
 COUNTERS: tuple[str, ...] = (
     RECEIVE_COUNTERS + STATE_COUNTERS + MESSAGE_COUNTERS + TRANSMIT_COUNTERS + SOCKET_COUNTERS + RATE_COUNTERS
 )

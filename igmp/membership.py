@@ -267,8 +267,9 @@ class Memberships:
         sources, whole = step.ask, step.ask_group
         if self.options.quick_leave:
             sources, whole = group.settle(step, known, turn.certain, turn.now)
-        if (self.options.igmp_version or 3) < 3:
+        if sources and (self.options.igmp_version or 3) < 3:
             sources = NO_SOURCES                        # cannot be asked for
+            self._counters["leave_unasked"] += not whole
         if sources or whole:
             turn.wishes.setdefault(group.group, Wish()).add(sources, whole)
 

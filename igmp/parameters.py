@@ -27,6 +27,8 @@ class Parameters:
     startup_query_count: int | None = None              # follows robustness
     unsolicited_report_interval: float = 1.0            # version 3
     unsolicited_report_interval_v2: float = 10.0        # versions 1 and 2
+    specific_query_burst: int = 1000                    # sent at once: 60 kB, 5 ms of a link of 100 Mbit/s
+    specific_query_rate: float = 1000.0                 # a second after that; leaves wait for their turn
     older_querier_timeout: float = 400.0                # RFC 2236 section 8.11, for version 1 and 2 queriers
     gmi_rfc3376: bool = False                           # one response interval in the group membership interval
     rfc9776: bool = False                               # older querier timeout after the newer standard
@@ -88,6 +90,9 @@ class Parameters:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be positive, not {value}")
+        for name in ("specific_query_burst", "specific_query_rate"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.query_response_interval >= self.query_interval:
             raise ValueError("query_response_interval must be below query_interval")
         if version == 2 and max(self.query_response_interval, self.last_member_query_interval) > LONGEST_V2_RESPONSE:
@@ -108,7 +113,6 @@ class PortOptions:
     max_hosts: int = 512                                # tracked in one group
     quick_leave: bool = False                           # who leaves last ends a group unasked, where tracking allows
     quick_leave_untracked: bool = False                 # whoever leaves ends it: for one subscriber on the port
-    specific_query_rate: float = 100.0                  # a second at most, leaves wait for their turn
     access: AccessList = OPEN
 
     def check(self) -> None:
@@ -117,7 +121,7 @@ class PortOptions:
             raise ValueError(f"role must be upstream or downstream, not {self.role}")
         if self.igmp_version not in (None, 1, 2, 3):
             raise ValueError(f"igmp_version must be 1, 2 or 3, not {self.igmp_version}")
-        for name in ("max_groups", "max_sources", "max_hosts", "specific_query_rate"):
+        for name in ("max_groups", "max_sources", "max_hosts"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         self.parameters.check(self.igmp_version or 3)

@@ -37,7 +37,7 @@ class Querier:
         self._heard_all_at = 0.0                        # members have had their chance to be heard
         self._role = Role(port, False, 0)
         self._up = False
-        self._rate = Rate(options.specific_query_rate)
+        self._rate = Rate(*_paced(options))
         self._deferred: dict[int, Wish] = {}            # what must still be asked for, by group
 
     @property
@@ -83,8 +83,8 @@ class Querier:
         """The configuration is another one: what is no longer admitted ends, what was learned stays in force."""
         before, spoken = self._options, (self._options.parameters, self.version, self.address)
         self._options = options
-        if options.specific_query_rate != before.specific_query_rate:
-            self._rate = Rate(options.specific_query_rate)
+        if _paced(options) != _paced(before):
+            self._rate = Rate(*_paced(options))
         self._election.configure(options.parameters)
         events: list[Event] = [*self._members.configure(options)]
         if self._up and spoken != (options.parameters, self.version, self.address):
@@ -168,6 +168,7 @@ class Querier:
     def _stop_asking(self) -> None:
         """Whatever is still to be asked is not ours to ask."""
         self._startup = 0
+        self._counters["leave_unasked"] += len(self._deferred)
         self._deferred.clear()
         for timer in (OTHER_QUERIER, GENERAL_QUERY, DEFERRED):
             self._timers.cancel(timer)
@@ -242,6 +243,8 @@ class Querier:
             self._counters["query_deferred"] += 1
             self._deferred[number] = wish
             self._timers.set(DEFERRED, self._rate.next(now))
+        else:
+            self._counters["leave_unasked"] += 1
 
     def _ask_deferred(self, now: float) -> list[Event]:
         events: list[Event] = []
@@ -296,3 +299,8 @@ class Querier:
                 return self._ask_deferred(now)
             case _:
                 return self._on_other_querier_gone(now)
+
+
+def _paced(options: PortOptions) -> tuple[float, int]:
+    """How many specific queries a second, and how many at once."""
+    return options.parameters.specific_query_rate, options.parameters.specific_query_burst

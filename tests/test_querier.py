@@ -1,6 +1,9 @@
 """The router side of one port: vectors T, E and C, limits, and queries on the wire."""
 
+import itertools
 import math
+import random
+from collections import deque
 
 import pytest
 from link import D1, LINKS, SPEAKERS, UP, Bench, address, packet_of, query_packet, text_of
@@ -387,6 +390,10 @@ def test_a_group_that_a_later_record_wants_is_not_asked_for():
     assert bench.state() == "EXCLUDE X={} Y={} GT=270"
 
 
+TEN_A_SECOND = Parameters(specific_query_rate=10.0, specific_query_burst=10)
+ONE_A_SECOND = Parameters(specific_query_rate=1.0, specific_query_burst=1)
+
+
 def crowd(count: int, **options) -> Bench:
     bench = Bench(ports=())
     bench.add(D1, DE, **options)
@@ -404,7 +411,7 @@ def leave_all(bench: Bench, count: int) -> None:
 
 
 def test_queries_beyond_the_rate_wait_and_so_do_the_timers():
-    bench = crowd(25, specific_query_rate=10.0)
+    bench = crowd(25, parameters=TEN_A_SECOND)
     leave_all(bench, 25)
     assert len(bench.sends(D1)) == 10
     assert bench.proxy.counters(D1)["query_deferred"] == 15
@@ -419,7 +426,7 @@ def test_queries_beyond_the_rate_wait_and_so_do_the_timers():
 
 
 def test_a_leave_that_waits_is_asked_about_once():
-    bench = crowd(12, specific_query_rate=10.0)
+    bench = crowd(12, parameters=TEN_A_SECOND)
     leave_all(bench, 12)
     leave_all(bench, 12)
     assert bench.proxy.counters(D1)["query_deferred"] == 2
@@ -441,17 +448,18 @@ def move(bench: Bench) -> None:
 
 @pytest.mark.parametrize("change", [lose, move])
 def test_what_waits_is_forgotten_when_the_election_is_another(change):
-    bench = crowd(12, specific_query_rate=10.0)
+    bench = crowd(12, parameters=TEN_A_SECOND)
     leave_all(bench, 12)
     assert bench.proxy.deadline == 0.1
     change(bench)
+    assert bench.proxy.counters(D1)["leave_unasked"] == 2
     assert bench.proxy.deadline == 1.0                      # the repetitions of what was asked
     bench.run(30.0)
     assert len(bench.proxy.groups(30.0)) == 2
 
 
 def test_what_waits_is_forgotten_with_its_group():
-    bench = crowd(12, specific_query_rate=10.0)
+    bench = crowd(12, parameters=TEN_A_SECOND)
     leave_all(bench, 12)
     lists = AccessList(deny=(Entry.parse("239.2.0.10/31"),))
     bench.take(bench.proxy.set_options(D1, PortOptions("downstream", access=lists), 0.0))
@@ -460,10 +468,60 @@ def test_what_waits_is_forgotten_with_its_group():
 
 
 def test_no_more_leaves_wait_than_there_may_be_groups():
-    bench = crowd(4, specific_query_rate=1.0)
-    bench.take(bench.proxy.set_options(D1, PortOptions("downstream", specific_query_rate=1.0, max_groups=2), 0.0))
+    bench = crowd(4, parameters=ONE_A_SECOND)
+    bench.take(bench.proxy.set_options(D1, PortOptions("downstream", ONE_A_SECOND, max_groups=2), 0.0))
     leave_all(bench, 4)
     assert bench.proxy.counters(D1)["query_deferred"] == 2
+    assert bench.proxy.counters(D1)["leave_unasked"] == 1
+
+
+def test_six_hundred_leaves_at_once_are_over_in_a_second_more_than_one_takes():
+    bench = Bench(ports=(UP, D1))
+    groups = [f"239.2.{number // 200}.{number % 200}" for number in range(600)]
+    for group in groups:
+        bench.hear(0.0, D1, f"TO_EX({group},{{}})")
+    for group in groups:
+        bench.hear(10.0, D1, f"TO_IN({group},{{}})")
+    assert len(bench.sends(D1, since=10.0)) == 600
+    bench.run(10.0 + 2.0)
+    assert not bench.routes
+    assert len(bench.sends(D1, since=10.0)) == 1200
+    assert bench.proxy.counters(D1)["query_deferred"] == 0
+
+
+def test_more_leaves_than_a_burst_follow_at_the_pace():
+    bench = Bench(ports=(UP, D1))
+    groups = [f"239.2.{number // 200}.{number % 200}" for number in range(1500)]
+    for group in groups:
+        bench.hear(0.0, D1, f"TO_EX({group},{{}})")
+    for group in groups:
+        bench.hear(10.0, D1, f"TO_IN({group},{{}})")
+    assert len(bench.sends(D1, since=10.0)) == 1000
+    bench.run(20.0)
+    assert not bench.routes
+    asked = [at for at, _ in bench.sends(D1, since=10.0)]
+    assert len(asked) == 3000
+    for at in sorted(set(asked)):       # a burst, and repetitions that do not wait
+        assert sum(1 for each in asked if at < each <= at + 1.0) <= 2000
+
+
+def test_what_stands_under_steady_zapping_is_what_is_wanted_and_what_is_asked_about():
+    """400 members, of which every 10 ms one leaves for another group: two seconds of them are 200."""
+    bench, wanted, rng = Bench(ports=(UP, D1)), deque[str](), random.Random(7)
+    fresh = (f"239.{2 + number // 62500}.{number // 250 % 250}.{number % 250}" for number in itertools.count())
+    for group in itertools.islice(fresh, 400):
+        wanted.append(group)
+        bench.hear(0.0, D1, f"TO_EX({group},{{}})")
+    most = 0
+    for tick in range(1000):
+        wanted.rotate(rng.randrange(400))
+        joined = next(fresh)
+        bench.hear((tick + 1) / 100, D1, f"TO_IN({wanted.popleft()},{{}}) + TO_EX({joined},{{}})")
+        wanted.append(joined)
+        most = max(most, bench.run((tick + 1.5) / 100).proxy.group_count(D1))
+    assert most == 600
+    assert bench.run(13.0).proxy.group_count(D1) == 400
+    assert bench.proxy.counters(D1)["query_deferred"] == 0
 
 
 # C: older hosts

@@ -33,6 +33,8 @@ def parameters_of(settings: Settings) -> Parameters:
         startup_query_interval=igmp.startup_query_interval,
         startup_query_count=igmp.startup_query_count,
         unsolicited_report_interval=igmp.unsolicited_report_interval,
+        specific_query_burst=igmp.specific_query_burst,
+        specific_query_rate=igmp.specific_query_rate,
         older_querier_timeout=igmp.older_querier_timeout,
         gmi_rfc3376=igmp.gmi_rfc3376,
         rfc9776=igmp.rfc9776,

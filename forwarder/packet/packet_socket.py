@@ -51,6 +51,7 @@ from forwarder.packet.tpacket import RingLayout as RingLayout
 SEND_BUFFER = 8 << 20  # bytes: about 90 super-frames in flight on a device that is slow to complete them
 COPY_BUFFER = 8 << 20  # bytes: about 90 super-frames that are too long for a slot of a V2 ring
 IGMP_BUFFER = 4 << 20  # bytes: a burst of a report from each of some thousand hosts
+IGMP_SEND_BUFFER = 1 << 20  # bytes: a burst of 1,000 queries, of which the kernel counts each as 768
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -145,6 +146,7 @@ def open_igmp(ifindex: int, name: str, promiscuous: bool) -> socket.socket:
     with _opened(name, "IGMP socket") as (sock, step):
         _lock_filter(step("SO_ATTACH_FILTER"), bpf.igmp_filter(ifindex))
         _raise_buffer(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, IGMP_BUFFER)
+        _raise_buffer(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF, IGMP_SEND_BUFFER)
         _join(step("PACKET_ADD_MEMBERSHIP"), ifindex, promiscuous)
         _bind(step("bind"), ifindex, ETH_P_IP)
         link_header_length(_link_type(sock), name)

@@ -80,6 +80,8 @@ class IgmpSettings(Table):
     startup_query_interval: Seconds | None = None
     startup_query_count: Annotated[int, Ge(1), Le(255)] | None = None
     unsolicited_report_interval: Seconds = 1.0
+    specific_query_burst: Annotated[int, Ge(1), Le(65536)] = 1000
+    specific_query_rate: Annotated[int, Ge(1), Le(65536)] = 1000
     older_querier_timeout: Seconds = 400.0
     require_router_alert: bool = False
     accept_any_ttl: bool = False

@@ -100,7 +100,8 @@ def _repaired(data: bytes) -> bytes:
 
 # The whole proxy
 
-LIMITS = {"max_groups": 5, "max_sources": 4, "max_hosts": 3, "specific_query_rate": 3.0}
+LIMITS = {"max_groups": 5, "max_sources": 4, "max_hosts": 3,
+          "parameters": Parameters(specific_query_rate=3.0, specific_query_burst=3)}
 GROUPS = [*(ADDRESSES[name] for name in ("G", "G2", "G3", "S")),
           *(parse_address(f"239.9.9.{last}") for last in (1, 2, 3))]
 SOURCES = [ADDRESSES[letter] for letter in "abcdef"]
