@@ -92,17 +92,16 @@ class Group:
     def settle(self, step: Step, known: bool, certain: bool, now: float) -> tuple[Sources, bool]:
         """What must still be asked for when a host left that was `known` or not; `certain`: tracking may decide.
 
-        With complete tracking nothing is asked: what nobody wants any more has gone when this returns.
+        With complete tracking nothing is asked: what nobody wants any more has gone when this returns. Without it who is
+        tracked proves nothing: of hosts of versions 1 and 2 the last reporter alone says that it goes.
         """
-        certain = certain and self.compatibility(now) == 3 and self.hosts.is_complete(now)
-        sources = self.hosts.unwanted(step.ask, now)
-        whole = step.ask_group and not self.hosts.want_group(now)
-        if not known:
-            return (sources, whole) if certain and not (sources or whole) else (step.ask, step.ask_group)
-        if certain and (sources or whole):
+        if not (certain and self.compatibility(now) == 3 and self.hosts.is_complete(now)):
+            return step.ask, step.ask_group
+        if self.hosts.unwanted(step.ask, now) or (step.ask_group and not self.hosts.want_group(now)):
+            if not known:
+                return step.ask, step.ask_group
             self._rebuild(now)
-            return NO_SOURCES, False
-        return sources, whole
+        return NO_SOURCES, False
 
     def end(self, step: Step, now: float) -> None:
         """End at once what `step` would ask for, whoever still wants it."""

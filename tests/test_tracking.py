@@ -57,6 +57,29 @@ def test_q02_a_version_2_host_may_have_been_suppressed():
     assert bench.sends(D1) == [(10, "Q(G) S=0"), (11, "Q(G) S=0")]
 
 
+def test_a_tracked_host_of_version_2_proves_nothing():
+    """h2 reported last and went without a word, since it was not the last reporter when it did."""
+    bench = quick()
+    for at, host in ((0.0, H2), (1.0, H1)):
+        bench.hear(at, D1, "v2 Report(G)", host)
+    bench.hear(10.0, D1, "Leave(G)", H1)
+    assert bench.state() == "EXCLUDE X={} Y={} GT=2"
+    assert bench.run(12.0).state() == "none"
+    assert bench.sends(D1) == [(10, "Q(G) S=0"), (11, "Q(G) S=0")]
+
+
+@pytest.mark.parametrize("older", ["v1 Report(G)", "v2 Report(G)"])
+def test_beside_an_older_host_every_leave_that_counts_is_asked_about(older):
+    bench = quick()
+    bench.hear(0.0, D1, "TO_EX(G,{})", H1)
+    bench.hear(0.0, D1, older, H2)
+    bench.hear(10.0, D1, "TO_IN(G,{})", H1)
+    assert bench.sends(D1) == ([(10, "Q(G) S=0")] if older.startswith("v2") else [])    # version 1: leaves are ignored
+    bench.hear(11.0, D1, older, H2)
+    bench.run(20.0)
+    assert bench.state() == "EXCLUDE X={} Y={} GT=261"
+
+
 def test_q03_a_host_without_address_may_speak_for_many():
     bench = quick()
     bench.hear(0.0, D1, "TO_EX(G,{})", H1)
@@ -150,11 +173,13 @@ def test_a_refused_host_makes_the_group_blind_until_it_is_deleted():
     assert bench.proxy.counters(D1)["limit_reached"] == 1
     assert hosts(bench) == {"11": "EX{}", "12": "EX{}"}
     bench.hear(1.0, D1, "TO_IN(G,{})", H1)
-    assert bench.sends(D1) == []                        # h2 still wants it, that much is certain
-    bench.hear(2.0, D1, "TO_IN(G,{})", H2)
-    assert bench.sends(D1) == [(2, "Q(G) S=0")]
-    assert bench.run(4.0).state() == "none"
-    assert leaves(bench, 5.0)
+    assert bench.sends(D1) == [(1, "Q(G) S=0")]
+    bench.hear(1.5, D1, "IS_EX(G,{})", H2)
+    bench.run(3.0)
+    bench.hear(3.0, D1, "TO_IN(G,{})", H2)
+    assert bench.sends(D1, since=3.0) == [(3, "Q(G) S=0")]
+    assert bench.run(5.0).state() == "none"
+    assert leaves(bench, 6.0)
 
 
 def test_a_group_that_ends_gives_its_room_back():
