@@ -42,6 +42,7 @@ SOCKET_COUNTERS: tuple[str, ...] = ("tx_failed", "rx_queue_full")     # counted 
 RATE_COUNTERS: tuple[str, ...] = (
     "query_deferred",       # leaves whose queries had to wait
     "leave_unasked",        # leaves that could not be asked about: what was left goes on until its timers end
+    "query_private",        # specific queries of others that no member could hear: they shorten nothing
 )
 COUNTERS: tuple[str, ...] = (
     RECEIVE_COUNTERS + STATE_COUNTERS + MESSAGE_COUNTERS + TRANSMIT_COUNTERS + SOCKET_COUNTERS + RATE_COUNTERS

@@ -40,6 +40,7 @@ class Notice:
     """Something the administrator should know, once a minute at most; `address` is who or what it is about.
 
     Kinds: querier_conflict, a higher address queries too; older_querier, the elected one speaks an older version;
+    rare_querier, it asks less often than we believe, so that memberships may end between its queries;
     own_address, somebody speaks with an address of ours; limit_reached, something was refused; sources_lost, an older
     querier makes us report a group whole.
     """

@@ -20,6 +20,7 @@ class Parameters:
 
     robustness: int = 2
     query_interval: float = 125.0
+    max_query_interval: float = 600.0                   # of what another querier says, where ours is not longer
     query_response_interval: float = 10.0
     last_member_query_interval: float = 1.0
     last_member_query_count: int | None = None          # follows robustness
@@ -76,17 +77,26 @@ class Parameters:
         return self.robustness * self.query_interval + 10 * max_response_time       # section 8.12
 
     def adopt(self, robustness: int, query_interval: float) -> "Parameters":
-        """These values with what a querier told; a zero keeps our own (sections 4.1.6 and 4.1.7)."""
+        """These values with what a querier told; a zero keeps our own (sections 4.1.6 and 4.1.7).
+
+        One forged query could say 31744 s, and keep us silent and what has gone alive for days.
+        """
         if not robustness and not query_interval:
             return self
-        return replace(self, robustness=robustness or self.robustness,
-                       query_interval=query_interval or self.query_interval)
+        interval = min(query_interval, self.longest_query_interval)
+        return replace(self, robustness=robustness or self.robustness, query_interval=interval or self.query_interval)
+
+    @property
+    def longest_query_interval(self) -> float:
+        """What another querier may make of ours at most."""
+        return max(self.max_query_interval, self.query_interval)
 
     def check(self, version: int = 3) -> None:
         """Raise ValueError, naming the field, for values that cannot work with queries of `version`."""
-        for name in ("robustness", "query_interval", "query_response_interval", "last_member_query_interval",
-                     "last_member_query_count", "startup_query_interval", "startup_query_count",
-                     "unsolicited_report_interval", "unsolicited_report_interval_v2", "older_querier_timeout"):
+        for name in ("robustness", "query_interval", "max_query_interval", "query_response_interval",
+                     "last_member_query_interval", "last_member_query_count", "startup_query_interval",
+                     "startup_query_count", "unsolicited_report_interval", "unsolicited_report_interval_v2",
+                     "older_querier_timeout"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be positive, not {value}")

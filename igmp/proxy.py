@@ -9,7 +9,9 @@ import math
 from collections.abc import Callable, Iterable
 
 from igmp.inheritance import Inheritance
+from igmp.link import group_mac
 from igmp.merging import STALE, Merging
+from igmp.messages import Query
 from igmp.objections import REFUSING, REFUSING_RECORDS, Judge, note
 from igmp.outputs import Event, Notice, Output
 from igmp.packet import Link, Received, Rejected, Rules, receive
@@ -136,8 +138,11 @@ class Proxy(Views):
         outputs = self._finish(port, self._ports.queriers[port].stop(now), now)
         return outputs + self._merging.restate(port, self._merging.static.groups(port), now)
 
-    def receive(self, port: int, packet: bytes, now: float, mac: int = 0) -> list[Output]:
-        """An IPv4 packet of protocol 2 heard on `port`, from an Ethernet address; bad ones are counted."""
+    def receive(self, port: int, packet: bytes, now: float, mac: int = 0, to: int = 0) -> list[Output]:
+        """An IPv4 packet of protocol 2 heard on `port`, from one Ethernet address `to` another; bad ones are counted.
+
+        0: the link has no such addresses.
+        """
         ports = self._ports
         link, counters, upstream = ports.links.get(port), ports.counters[port], port in ports.hosts
         if link is None:
@@ -153,7 +158,7 @@ class Proxy(Views):
             return self._merging.notable(notices, now)
         for name in received.counters:
             counters[name] += 1
-        outputs = self._finish(port, self._heard(port, received, now, mac), now)
+        outputs = self._finish(port, self._heard(port, received, now, mac, to), now)
         if len(received.counters) > 1 and not upstream and not REFUSING_RECORDS.isdisjoint(received.counters):
             self._note_refused(port, packet, "", now, mac)
         return outputs
@@ -204,7 +209,7 @@ class Proxy(Views):
         """Whether something that was inherited is still to be taken back, or the routes made equal to what is."""
         return bool(self._restoration)
 
-    def _heard(self, port: int, received: Received, now: float, mac: int) -> Iterable[Event]:
+    def _heard(self, port: int, received: Received, now: float, mac: int, to: int) -> Iterable[Event]:
         upstream = port in self._ports.hosts
         if self._inheritance:
             if upstream and self._restoration.postpones(port, received.message):
@@ -212,6 +217,9 @@ class Proxy(Views):
             self._restoration.prepare(received.message, now)
         if upstream:
             return self._ports.hosts[port].receive(received.message, now)
+        if _is_private(received, to):
+            self._ports.counters[port]["query_private"] += 1
+            return ()
         return self._ports.queriers[port].receive(received.source, received.message, now, mac)
 
     def _note_refused(self, port: int, packet: bytes, counter: str, now: float, mac: int) -> None:
@@ -225,3 +233,14 @@ class Proxy(Views):
         outputs = self._merging.conclude([(port, events)], now)
         self._arm(port)
         return outputs
+
+
+def _is_private(received: Received, to: int) -> bool:
+    """Whether this is a specific query that members cannot answer, since they did not hear it.
+
+    One that was sent to us alone made a member lose its stream: we lowered its timers, and it kept silent.
+    """
+    message = received.message
+    if not isinstance(message, Query) or not message.group:
+        return False
+    return received.destination != message.group or to not in (0, group_mac(message.group))

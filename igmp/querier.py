@@ -152,6 +152,8 @@ class Querier:
         events = self._become(False, self._election.winner)
         if query.version < self.version:
             events.append(Notice(self._port, "older_querier", source))
+        if query.interval > self._options.parameters.longest_query_interval:
+            events.append(Notice(self._port, "rare_querier", source))
         return events
 
     def _speak_otherwise(self, now: float) -> list[Event]:

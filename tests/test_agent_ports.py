@@ -121,7 +121,7 @@ class Wired:
 
     def heard(self) -> list[tuple[int, bytes]]:
         said: list[tuple[int, bytes]] = []
-        self.listening.breathe(lambda index, packet, now, mac: said.append((index, packet)))
+        self.listening.breathe(lambda index, packet, now, mac, to: said.append((index, packet)))
         return said
 
     def joined(self) -> list[tuple[int, int, bool]]:

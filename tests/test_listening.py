@@ -67,12 +67,12 @@ def test_every_port_is_heard_in_its_turn():
         assert [heard.count(index) for index in range(3)] == [3 * QUOTA, 1, 1]
 
 
-def test_a_packet_comes_with_its_sender_and_without_its_link_header():
+def test_a_packet_comes_with_whom_it_is_from_and_to_and_without_its_link_header():
     with listened(1) as (listening, _, wires):
         say(wires[0], b"packet")
-        heard: list[tuple[int, bytes, int]] = []
-        listening.breathe(lambda index, packet, _, mac: heard.append((index, packet, mac)))
-        assert heard == [(0, b"packet", 0x0200_0000_0009)]
+        heard: list[tuple[int, bytes, int, int]] = []
+        listening.breathe(lambda index, packet, _, mac, to: heard.append((index, packet, mac, to)))
+        assert heard == [(0, b"packet", 0x0200_0000_0009, 0x0100_5E00_0016)]
 
 
 def test_packets_are_dated_when_they_are_read():
@@ -81,7 +81,7 @@ def test_packets_are_dated_when_they_are_read():
         say(wires[0], b"one", b"two")
         heard: list[tuple[bytes, float]] = []
 
-        def hear(_: int, packet: bytes, now: float, mac: int) -> None:
+        def hear(_: int, packet: bytes, now: float, mac: int, to: int) -> None:
             heard.append((packet, now))
 
         assert not listening.breathe(hear)
@@ -96,7 +96,7 @@ def test_a_link_without_header_has_none_to_take_off():
     attachment = IgmpSocket(near.detach(), port(0, link_type=0xFFFE))
     with far:
         far.send(b"packet")
-        assert attachment.receive() == (b"packet", 0)
+        assert attachment.receive() == (b"packet", 0, 0)
         assert attachment.receive() is None
         attachment.close()
 
@@ -107,7 +107,7 @@ def test_a_breath_ends_and_the_next_goes_on_where_it_ended():
             say(wire, *([b"packet"] * 20))
         heard: list[int] = []
 
-        def slow(index: int, packet: bytes, now: float, mac: int) -> None:
+        def slow(index: int, packet: bytes, now: float, mac: int, to: int) -> None:
             heard.append(index)
             while time.monotonic() < now + BREATH / 4:
                 pass
@@ -179,7 +179,7 @@ def test_a_port_that_is_gone_is_held_by_nobody_and_loses_its_turn():
         say(far, *([b"packet"] * (QUOTA + 1)))
         heard: list[int] = []
 
-        def slow(index: int, packet: bytes, now: float, mac: int) -> None:
+        def slow(index: int, packet: bytes, now: float, mac: int, to: int) -> None:
             heard.append(index)
             while time.monotonic() < now + 2 * BREATH:
                 pass

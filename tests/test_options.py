@@ -13,7 +13,8 @@ from igmp.packet import Rules
 from igmp.parameters import Parameters, PortOptions
 
 IGMP = IgmpSettings(
-    robustness=3, query_interval=60.0, query_response_interval=5.0, last_member_query_interval=0.5,
+    robustness=3, query_interval=60.0, max_query_interval=500.0, query_response_interval=5.0,
+    last_member_query_interval=0.5,
     last_member_query_count=4, startup_query_interval=7.0, startup_query_count=6, unsolicited_report_interval=0.7,
     older_querier_timeout=90.0, require_router_alert=True, accept_any_ttl=True, strict_sources=True, gmi_rfc3376=True,
     rfc9776=True, ssm_range="233.0.0.0/8", specific_query_burst=30, specific_query_rate=20,
@@ -25,7 +26,8 @@ OWN = InterfaceSettings(
     altnets=("172.16.0.0/12",),
 )  # fmt: skip
 PARAMETERS = Parameters(
-    robustness=3, query_interval=60.0, query_response_interval=5.0, last_member_query_interval=0.5,
+    robustness=3, query_interval=60.0, max_query_interval=500.0, query_response_interval=5.0,
+    last_member_query_interval=0.5,
     last_member_query_count=4, startup_query_interval=7.0, startup_query_count=6, unsolicited_report_interval=0.7,
     older_querier_timeout=90.0, gmi_rfc3376=True, rfc9776=True, specific_query_burst=30, specific_query_rate=20,
 )  # fmt: skip

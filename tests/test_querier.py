@@ -9,7 +9,7 @@ import pytest
 from link import D1, LINKS, SPEAKERS, UP, Bench, address, packet_of, query_packet, text_of
 
 from igmp.access import AccessList, Entry
-from igmp.messages import Query, decode
+from igmp.messages import Query, decode, encode_query
 from igmp.outputs import Notice, QuerierStatus, Role, Send
 from igmp.packet import Link, Network, encode, parse_address
 from igmp.parameters import Parameters, PortOptions
@@ -217,6 +217,26 @@ def test_e05_the_winners_values_are_ours_until_it_is_gone():
     assert bench.state(group="G3") == "EXCLUDE X={} Y={} GT=270"
 
 
+@pytest.mark.parametrize(("said", "longest", "ours", "in_force"), [
+    (31744.0, 600.0, 125.0, 600.0),
+    (576.0, 600.0, 125.0, 576.0),
+    (31744.0, 900.0, 125.0, 900.0),
+    (31744.0, 600.0, 3584.0, 3584.0),                               # our own interval is as long as we want it
+    (60.0, 600.0, 125.0, 60.0),
+    (0.0, 600.0, 125.0, 125.0),
+])
+def test_what_a_winner_says_of_its_interval_is_believed_up_to_a_limit(said, longest, ours, in_force):
+    bench = Bench(ports=())
+    bench.now = 0.0
+    bench.add(D1, DE, parameters=Parameters(query_interval=ours, max_query_interval=longest))
+    outputs = bench.ask(10.0, D1, Query(robustness=7, interval=said), LOWER)
+    assert (Notice(D1, "rare_querier", parse_address(LOWER)) in outputs) is (said > in_force)
+    bench.hear(10.0, D1, "IS_EX(G,{})")
+    assert bench.state() == f"EXCLUDE X={{}} Y={{}} GT={7 * in_force + 20:g}"
+    assert bench.until(10.0 + 7 * in_force + 5).proxy.querier(D1).querier is False
+    assert bench.run(10.0 + 7 * in_force + 5).proxy.querier(D1).querier
+
+
 def test_e06_a_specific_query_is_no_election_but_lowers_timers():
     bench = electing()
     bench.hear(0.0, D1, "IS_EX(G,{})")
@@ -224,6 +244,31 @@ def test_e06_a_specific_query_is_no_election_but_lowers_timers():
     assert bench.receive(70.0, D1, packet) == []
     assert bench.proxy.querier(D1).querier
     assert bench.state() == "EXCLUDE X={} Y={} GT=2"
+
+
+ALONE = 0x0200_0000_0101                                            # the MAC address of our port
+
+
+@pytest.mark.parametrize(("destination", "to", "lowered"), [
+    ("239.1.1.1", 0x0100_5E01_0101, True),
+    ("239.1.1.1", 0, True),                                         # the link has no addresses
+    ("239.1.1.1", ALONE, False),
+    ("239.1.1.1", 0x0100_5E01_0102, False),                         # members do not listen to that
+    (OURS, ALONE, False),
+    (OURS, 0x0100_5E01_0101, False),
+    (OURS, 0, False),
+])
+@pytest.mark.parametrize("asked", [(), ("a",)])
+def test_a_specific_query_that_members_cannot_hear_lowers_nothing(destination, to, lowered, asked):
+    bench = electing()
+    bench.hear(0.0, D1, "IS_EX(G,{}) + IS_IN(G,{a})")
+    before = bench.until(70.0).state()
+    query = Query(address("G"), tuple(map(address, asked)), 1.0)
+    packet = encode(parse_address(LOWER), parse_address(destination), encode_query(query))
+    assert bench.take(bench.proxy.receive(D1, packet, 70.0, 1, to)) == []
+    assert (bench.state() != before) is lowered
+    assert bench.proxy.counters(D1)["query_private"] == (not lowered)
+    assert bench.proxy.counters(D1)["query_v3"] == 1
 
 
 def test_e07_a_non_querier_keeps_state_but_neither_asks_nor_lowers():

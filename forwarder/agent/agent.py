@@ -169,8 +169,8 @@ class Agent:
         self._settle()
         return more
 
-    def _hear(self, index: int, packet: bytes, now: float, mac: int) -> None:
-        outputs = self._proxy.receive(index, packet, now, mac)
+    def _hear(self, index: int, packet: bytes, now: float, mac: int, to: int) -> None:
+        outputs = self._proxy.receive(index, packet, now, mac, to)
         if outputs:
             self._carry_out(outputs)
 

@@ -36,8 +36,8 @@ class IgmpSocket:
         """Take over a changed MAC address."""
         self._mac = bytes.fromhex(port.mac.replace(":", "")) if self._header else b""
 
-    def receive(self) -> tuple[bytes, int] | None:
-        """The next waiting packet with the MAC address of its sender (0: none), None when there is none."""
+    def receive(self) -> tuple[bytes, int, int] | None:
+        """The next waiting packet with the MAC addresses it is from and to (0: none), None when there is none."""
         try:
             frame = self._socket.recv(LARGEST)
         except BlockingIOError:
@@ -45,7 +45,9 @@ class IgmpSocket:
         except OSError:  # the link went down; the kernel says so once
             take_error(self._socket)
             return None
-        return (frame[self._header :], int.from_bytes(frame[6:12])) if self._header else (frame, 0)
+        if not self._header:
+            return frame, 0, 0
+        return frame[self._header :], int.from_bytes(frame[6:12]), int.from_bytes(frame[:6])
 
     def send(self, packet: bytes) -> bool:
         """Send an IPv4 packet to its multicast destination; False when it could not be sent."""

@@ -10,7 +10,7 @@ from forwarder.agent.igmp_socket import IgmpSocket
 BREATH = 0.005          # seconds of reading after which others get their turn
 QUOTA = 16              # packets of one port while others wait
 
-Hear = Callable[[int, bytes, float, int], None]     # port index, packet, now, MAC address of the sender
+Hear = Callable[[int, bytes, float, int, int], None]    # port index, packet, now, MAC addresses it is from and to
 
 
 class Listening:
@@ -48,7 +48,8 @@ class Listening:
                 if received is None:
                     break
                 now = clock()
-                hear(sock.index, received[0], now, received[1])
+                packet, mac, to = received
+                hear(sock.index, packet, now, mac, to)
                 if now > end:
                     waiting.append(sock)
                     return True

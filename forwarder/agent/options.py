@@ -27,6 +27,7 @@ def parameters_of(settings: Settings) -> Parameters:
     return Parameters(
         robustness=igmp.robustness,
         query_interval=igmp.query_interval,
+        max_query_interval=igmp.max_query_interval,
         query_response_interval=igmp.query_response_interval,
         last_member_query_interval=igmp.last_member_query_interval,
         last_member_query_count=igmp.last_member_query_count,

@@ -74,6 +74,7 @@ class IgmpSettings(Table):
 
     robustness: Annotated[int, Ge(1), Le(255)] = 2
     query_interval: Seconds = 125.0
+    max_query_interval: Seconds = 600.0
     query_response_interval: Seconds = 10.0
     last_member_query_interval: Seconds = 1.0
     last_member_query_count: Annotated[int, Ge(1), Le(255)] | None = None

@@ -334,7 +334,7 @@ def test_the_agent_is_told_how_many_found_its_queue_full(pair: Pair) -> None:
         left.send(ethernet(pair, query))
     heard = 0
     while received := attachment.receive():
-        assert received == (query, int.from_bytes(pair.mac("left")))
+        assert received == (query, int.from_bytes(pair.mac("left")), 0x0100_5E01_0203)
         heard += 1
     assert 0 < heard < 40
     assert (attachment.lost(), attachment.lost()) == (40 - heard, 0)
