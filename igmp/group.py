@@ -92,7 +92,7 @@ class Group:
     def settle(self, step: Step, known: bool, certain: bool, now: float) -> tuple[Sources, bool]:
         """What must still be asked for when a host left that was `known` or not; `certain`: tracking may decide.
 
-        With complete tracking nothing is asked: what nobody wants any more has gone when this returns. Without it who is
+        With complete tracking nothing is asked: what nobody wants any more has gone when this returns. Without it being
         tracked proves nothing: of hosts of versions 1 and 2 the last reporter alone says that it goes.
         """
         if not (certain and self.compatibility(now) == 3 and self.hosts.is_complete(now)):

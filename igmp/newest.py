@@ -44,7 +44,7 @@ class Newest:
     def ask(self, query: Query, now: float) -> None:
         """Rules 1 to 5 of RFC 9776 section 5.2."""
         timers = self._speaker.timers
-        due = now + self._speaker.random() * query.max_response_time
+        due = self._speaker.answer_at(query.max_response_time, now)
         general = timers.get(GENERAL_ANSWER)
         if general is not None and general <= due:
             return

@@ -73,7 +73,7 @@ class Older:
         speaker = self._speaker
         pending = speaker.timers.get(REPORT | group)
         if group in speaker.wanted and (pending is None or self._response < pending - now):
-            speaker.timers.set(REPORT | group, now + speaker.random() * self._response)
+            speaker.timers.set(REPORT | group, speaker.answer_at(self._response, now))
 
     def _join_or_leave(self, group: int, old: Filter, now: float) -> Iterator[Said]:
         wanted = self._speaker.wants(group)

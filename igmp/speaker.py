@@ -1,5 +1,6 @@
 """What a host has whichever version it speaks: its port, its wishes, its timers, and how a message goes out."""
 
+import math
 from collections.abc import Callable, MutableMapping
 
 from igmp.filter import NOTHING, Filter
@@ -21,12 +22,13 @@ OLDER_QUERIER = 5 << 32                 # of a version
 KIND = ~0xFFFFFFFF
 
 CHUNK = 512                             # groups told of in one call, so that none takes long
+ANSWER_GAP = 0.1                        # seconds between answers that are wanted at once: the shortest other time
 
 
 class Speaker:
     """State of one upstream port shared by the ways to speak; `random` gives numbers in (0, 1]."""
 
-    __slots__ = ("_counters", "_port", "link", "parameters", "random", "timers", "wanted")
+    __slots__ = ("_at_once", "_counters", "_port", "link", "parameters", "random", "timers", "wanted")
 
     def __init__(
         self, port: int, options: PortOptions, counters: MutableMapping[str, int], random: Callable[[], float]
@@ -36,10 +38,23 @@ class Speaker:
         self.parameters: Parameters = options.parameters
         self.wanted: dict[int, Filter] = {}
         self.timers: TimerQueue[int] = TimerQueue()
+        self._at_once = -math.inf                       # when what is wanted at once is answered
 
     def wants(self, group: int) -> Filter:
         """What routers are told of `group`."""
         return self.wanted.get(group, NOTHING)
+
+    def answer_at(self, window: float, now: float) -> float:
+        """When to answer a query that leaves `window` seconds: at a time of ours within it.
+
+        What is wanted at once is told at once; a flood of such queries is told together, once in ANSWER_GAP. So nothing is
+        later than it could be if the least time that can be said had been left.
+        """
+        if window > 0.0:
+            return now + self.random() * window
+        if now > self._at_once:
+            self._at_once = max(now, self._at_once + ANSWER_GAP)
+        return self._at_once
 
     def send(self, destination: int, message: bytes, counter: str) -> Send:
         """A message as it goes out, counted."""

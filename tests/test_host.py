@@ -316,6 +316,46 @@ def test_a_response_time_of_zero_is_answered_at_once():
     assert host.run(1.0).sent == [(1, "IS_EX(G,{})")]
 
 
+def at_once(*groups: str) -> tuple[Query, ...]:
+    return tuple(Query(address(group), max_response_time=0.0) for group in groups) or (Query(max_response_time=0.0),)
+
+
+@pytest.mark.parametrize(("queries", "answer"), [
+    (at_once(), "IS_EX(G,{}) + IS_EX(G2,{})"),
+    (at_once("G", "G2"), "IS_EX(G,{}) + IS_EX(G2,{})"),
+    (at_once("G"), "IS_EX(G,{})"),
+])
+def test_a_flood_of_queries_that_leave_no_time_is_answered_ten_times_a_second(queries, answer):
+    host = Upstream().has(G="EX{}", G2="EX{}")
+    for moment in range(1000):
+        host.hear(1.0 + moment / 1000, queries[moment % len(queries)])
+    host.run(10.0)
+    answers = host.sent if len(queries) == 1 else host.sent[1:]     # the first is told before the other is asked for
+    assert [text for _, text in answers] == [answer] * len(answers)
+    assert host.sent[0][0] == 1.0
+    assert 10 <= len(host.sent) <= 11
+    assert min(later - earlier for (earlier, _), (later, _) in itertools.pairwise(host.sent)) > 0.0999
+
+
+def test_a_flood_keeps_no_answer_waiting_longer_than_the_shortest_time_that_can_be_said():
+    host = Upstream().has(G="EX{}", G2="EX{}")
+    for moment in range(100):
+        host.hear(moment / 1000, *at_once("G"))
+    host.hear(0.15, *at_once("G2"))
+    assert (0.2, "IS_EX(G2,{})") in host.run(10.0).sent
+    assert host.hear(20.0, *at_once()).run(20.0).sent[-1] == (20.0, "IS_EX(G,{}) + IS_EX(G2,{})")
+
+
+@pytest.mark.parametrize("older", [V1, V2])
+def test_an_older_voice_answers_such_a_flood_no_faster(older):
+    host = Upstream().has(G="EX{}").hear(0.0, older).run(20.0)
+    host.sent.clear()
+    for moment in range(1000):
+        host.hear(20.0 + moment / 1000, *at_once())
+    assert len(host.run(60.0).sent) <= 11
+    assert host.sent[0][0] == (20.0 if older is V2 else 25.0)       # version 1 has ten seconds, whatever is said
+
+
 def test_robustness_and_interval_come_from_the_last_general_query():
     host = Upstream(parameters=Parameters(rfc9776=True)).hear(0.0, Query(robustness=3, interval=50.0)).run(10.0)
     assert host.want(11.0, "EX{}").run(100.0).sent == reports("11: TO_EX({}); 11.5: TO_EX({}); 12: TO_EX({})")
