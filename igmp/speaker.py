@@ -47,8 +47,8 @@ class Speaker:
     def answer_at(self, window: float, now: float) -> float:
         """When to answer a query that leaves `window` seconds: at a time of ours within it.
 
-        What is wanted at once is told at once; a flood of such queries is told together, once in ANSWER_GAP. So nothing is
-        later than it could be if the least time that can be said had been left.
+        What is wanted at once is told at once; what a flood of such queries wants is told together, once in ANSWER_GAP.
+        So nothing is later than it could be if the least time that can be said had been left.
         """
         if window > 0.0:
             return now + self.random() * window

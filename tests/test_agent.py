@@ -61,11 +61,30 @@ def leave(*groups: int) -> bytes:
     return report(RecordType.CHANGE_TO_INCLUDE, *groups)
 
 
+def packets() -> tuple[socket.socket, socket.socket]:
+    """A wire that tells when its other end is gone."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def datagrams() -> tuple[socket.socket, socket.socket]:
+    """A wire of which the kernel counts what waits at the end that listens, as it does of a packet socket."""
+    ends = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    for end in ends:
+        end.bind(("127.0.0.1", 0))
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    for near, far in (ends, ends[::-1]):
+        near.connect(far.getsockname())
+    return ends[0], ends[1]
+
+
 class Life:
     """An agent and what stands around it; the segments outlive it."""
 
-    def __init__(self, settings: Settings = SETTINGS, ports: tuple[Port, ...] = PORTS, shared: Shared | None = None):
-        self.shared, self.ports = shared or Shared(settings.dataplane), ports
+    def __init__(
+        self, settings: Settings = SETTINGS, ports: tuple[Port, ...] = PORTS, shared: Shared | None = None,
+        wire: Callable[[], tuple[socket.socket, socket.socket]] = packets,
+    ) -> None:
+        self.shared, self.ports, self.wire = shared or Shared(settings.dataplane), ports, wire
         self._configuration = SnapshotWriter(self.shared.configuration)
         self._membership, self.routes = MembershipReader(self.shared.membership), RouteReader(self.shared.routes)
         self.wires: dict[int, socket.socket] = {}
@@ -93,7 +112,7 @@ class Life:
 
     def lend(self, *ports: Port) -> None:
         for each in ports:
-            near, self.wires[each.index] = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            near, self.wires[each.index] = self.wire()
             self.wires[each.index].setblocking(False)
             with near:
                 control.send(self.channel, *loan(each.key, 1, {"igmp": near.fileno()}))
@@ -260,6 +279,37 @@ def test_many_that_leave_at_once_are_gone_in_time_and_nothing_turns_meanwhile():
         assert life.looks < 6000    # a timer may come half a millisecond early; a tenth of a second would be 30,000
 
     live(Life(replace(SETTINGS, igmp=igmp)), use)
+
+
+def test_what_waited_when_it_woke_is_heard_before_anything_ends():
+    """All leave, it asks, and stands still; meanwhile all answer, and it takes many breaths to hear them."""
+    groups = [G + at for at in range(EVENTS + 20)]
+    igmp = IgmpSettings(
+        last_member_query_interval=0.5, last_member_query_count=1, unsolicited_report_interval=0.05, robustness=1
+    )
+    padding = [GroupRecord(RecordType.MODE_IS_INCLUDE, G, (1 + at,)) for at in range(80)]   # to be heard, it takes time
+
+    def answer(group: int) -> bytes:
+        records = [*padding, GroupRecord(RecordType.MODE_IS_EXCLUDE, group)]
+        return encode(parse_address("10.0.1.9"), ROUTERS, encode_report(records))
+
+    async def use(life: Life) -> None:
+        life.say(1, join(*groups))
+        await life.until(lambda: len(life.rows()) == len(groups))
+        life.say(1, leave(*groups))
+        asked: set[int] = set()
+        while asked != {*groups}:
+            asked |= {(await life.hear(1, Query)).group} - {0}
+        life.say(1, *map(answer, groups))
+        time.sleep(1.0)             # the agent has this thread for its loop: it stands still
+        await life.until(lambda: life.port(1).counters["report_v3"] == 2 + len(groups))
+        life.say(1, leave(G))       # what is said upstream before this is all that was said
+        told = []
+        while not told or told[-1] != (RecordType.CHANGE_TO_INCLUDE, G):
+            told += [(record.type, record.group) for record in (await life.hear(0)).records]
+        assert [each for each in told if each[0] == RecordType.CHANGE_TO_INCLUDE] == [(RecordType.CHANGE_TO_INCLUDE, G)]
+
+    live(Life(replace(SETTINGS, igmp=igmp), wire=datagrams), use)
 
 
 def test_a_successor_takes_back_what_the_rows_say_and_makes_them_say_what_holds():

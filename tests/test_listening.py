@@ -1,6 +1,7 @@
 """The shell around the protocol: every port is heard in turn, no turn is long, nothing is left to be collected."""
 
 import gc
+import itertools
 import os
 import socket
 import time
@@ -119,6 +120,40 @@ def test_a_breath_ends_and_the_next_goes_on_where_it_ended():
         while listening.breathe(slow):
             pass
         assert [heard.count(index) for index in (0, 1)] == [20, 20]
+
+
+def test_what_waited_at_a_moment_is_owed_and_not_what_comes_after_it():
+    """A flood: with every packet that is heard two more come, and yet what was owed is heard soon."""
+    far, near = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    near.bind(("127.0.0.1", 0))
+    far.connect(near.getsockname())
+    moments = itertools.count(0.0, 2 * BREATH)                  # a breath hears one packet
+    listening, attachment = Listening(lambda: next(moments)), IgmpSocket(near.detach(), port(0))
+    listening.add(attachment)
+    with closing(far), closing(attachment):
+        assert not listening.owes
+        say(far, *([b"before"] * 20))
+        listening.owe()
+        heard: list[bytes] = []
+        while listening.owes:
+            assert listening.breathe(lambda _, packet, *rest: heard.append(packet))
+            say(far, b"after", b"after")
+        assert heard[:20] == [b"before"] * 20
+        assert len(heard) <= 20 * 8                             # what is known is what they take, not how many they are
+        listening.owe()
+        while listening.breathe(lambda *_: None):
+            pass
+        assert not listening.owes
+
+
+def test_what_a_port_owes_goes_with_it():
+    with listened(1, lambda: 0.0) as (listening, [attachment], wires):
+        say(wires[0], b"packet")
+        listening.owe()
+        attachment.owed = 5
+        assert listening.owes
+        listening.remove(attachment)
+        assert not listening.owes
 
 
 def test_what_cannot_be_sent_is_said():

@@ -1,9 +1,10 @@
 """mcfwd-agent: feeds the protocol with packets, links and the time, and carries out what it asks for.
 
 It waits for nothing but its poll, and no turn takes long: packets are heard for a breath, of what is due some is done,
-counters are published in portions. Sockets are drained before timers expire (an answer that waits in a queue must not
-come too late), but a flood holds no timer up for long. A restarted agent reads the route rows its predecessor wrote
-first of all, hears packets once it has all ports, and takes its memberships back while it does.
+counters are published in portions. Before timers expire it is heard what had come by then (an answer that waits in a
+queue must not come too late, however long we stood still), but a flood holds no timer up for long. A restarted agent
+reads the route rows its predecessor wrote first of all, hears packets once it has all ports, and takes its memberships
+back while it does.
 """
 
 import asyncio
@@ -40,7 +41,6 @@ from igmp.proxy import Proxy
 log = logging.getLogger(__name__)
 
 EVENTS = 128                    # of what is due, done in one turn
-PATIENCE = 0.25                 # seconds that what is due may wait for packets to be heard before it
 BEAT = 1.0                      # seconds between heartbeats
 PUBLISH_DELAY = 0.1             # seconds from a packet to its counters in shared memory
 PORTION = 64                    # ports whose counters are published in one turn
@@ -88,6 +88,7 @@ class Agent:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._publishing = False
+        self._heard_until = self._owed_since = -math.inf
         self._complete = self._ready = False    # all ports there were are here; all memberships are
         self._refused = self._publisher.refused
 
@@ -176,10 +177,23 @@ class Agent:
 
     def _expire(self) -> None:
         self._timer = None
-        heard = not self._breathe()
-        now = self._clock()
-        if heard or now - self._proxy.deadline > PATIENCE:
-            self._apply(self._proxy.expire(now, EVENTS))
+        self._heard_until = max(self._heard_until, self._hear_until())
+        if self._proxy.deadline <= self._heard_until:
+            self._apply(self._proxy.expire(self._heard_until, EVENTS))
+
+    def _hear_until(self) -> float:
+        """Hear packets for a breath: what came by the time that is returned has been heard.
+
+        After a stall, and in a flood, one breath is not enough. Then what waits at a moment is counted, and time stands
+        at that moment for what is due until all of it was heard; what comes meanwhile waits for the next such moment.
+        """
+        if not self._breathe():
+            return self._clock()
+        if self._listening.owes:
+            return self._heard_until
+        since, self._owed_since = self._owed_since, self._clock()
+        self._listening.owe()
+        return since
 
     def _apply(self, outputs: Iterable[Output]) -> None:
         self._carry_out(outputs)

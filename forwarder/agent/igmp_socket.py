@@ -6,7 +6,7 @@ Frames are received and sent with their link header; whether there is one depend
 import os
 import socket
 
-from forwarder.packet.packet_socket import link_header_length, take_drops, take_error
+from forwarder.packet.packet_socket import link_header_length, most_waiting, take_drops, take_error
 from forwarder.state.ports import Port
 from igmp.link import group_mac
 
@@ -21,6 +21,7 @@ class IgmpSocket:
         self._socket = socket.socket(fileno=descriptor)
         self._socket.setblocking(False)
         self.index = port.index
+        self.owed = 0                   # packets that are still to be heard before time goes on, at most
         self._header = link_header_length(port.link_type, port.name)
         self._mac = bytes.fromhex(port.mac.replace(":", "")) if self._header else b""
 
@@ -61,6 +62,13 @@ class IgmpSocket:
         except OSError:     # down, gone, full: the protocol repeats what matters
             return False
         return True
+
+    def owe(self) -> None:
+        """What waits now is owed."""
+        try:
+            self.owed = most_waiting(self._socket)
+        except OSError:
+            self.owed = 0
 
     def lost(self) -> int:
         """Packets that found the queue full, since the last call."""

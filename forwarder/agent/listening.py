@@ -46,7 +46,9 @@ class Listening:
             for _ in range(QUOTA):
                 received = sock.receive()
                 if received is None:
+                    sock.owed = 0
                     break
+                sock.owed -= 1
                 now = clock()
                 packet, mac, to = received
                 hear(sock.index, packet, now, mac, to)
@@ -56,6 +58,17 @@ class Listening:
             else:
                 waiting.append(sock)
         return False
+
+    def owe(self) -> None:
+        """What waits now is owed, on all ports."""
+        self._notice()
+        for sock in self._waiting:
+            sock.owe()
+
+    @property
+    def owes(self) -> bool:
+        """Whether something of what is owed was not heard yet."""
+        return any(sock.owed > 0 for sock in self._waiting)
 
     def _notice(self) -> None:
         """Ports that were left waiting keep their place before those that were just noticed."""

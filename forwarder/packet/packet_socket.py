@@ -37,8 +37,10 @@ from forwarder.packet.tpacket import (
     PACKET_VERSION,
     PACKET_VNET_HDR,
     RESERVE,
+    SK_MEMINFO,
     SO_ATTACH_FILTER,
     SO_LOCK_FILTER,
+    SO_MEMINFO,
     SO_RCVBUFFORCE,
     SO_SNDBUFFORCE,
     SOCKADDR_LL,
@@ -52,7 +54,7 @@ SEND_BUFFER = 8 << 20  # bytes: about 90 super-frames in flight on a device that
 COPY_BUFFER = 8 << 20  # bytes: about 90 super-frames that are too long for a slot of a V2 ring
 IGMP_BUFFER = 4 << 20  # bytes: a burst of a report from each of some thousand hosts
 IGMP_SEND_BUFFER = 1 << 20  # bytes: a burst of 1,000 queries, of which the kernel counts each as 768
-
+LEAST_PACKET = 512  # bytes that a packet takes of a queue at least: its data, and what the kernel notes of it
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -174,6 +176,11 @@ def take_statistics(sock: socket.socket) -> Statistics:
 def take_drops(sock: socket.socket) -> int:
     """Packets that found no room since the last call; OSError."""
     return take_statistics(sock).dropped
+
+
+def most_waiting(sock: socket.socket) -> int:
+    """At most so many packets wait in a socket's queue: what they take is known, how many they are is not. OSError."""
+    return int(SK_MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, SK_MEMINFO.size))[0]) // LEAST_PACKET
 
 
 def take_error(sock: socket.socket) -> int:

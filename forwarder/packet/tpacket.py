@@ -19,6 +19,7 @@ SO_ATTACH_FILTER = 26
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 SO_LOCK_FILTER = 44
+SO_MEMINFO = 55
 
 # socket options: SOL_PACKET
 SOL_PACKET = 263
@@ -75,6 +76,7 @@ PACKET_MREQ = struct.Struct("=iHH8s")
 TPACKET_REQ = struct.Struct("=4I")
 TPACKET_REQ3 = struct.Struct("=7I")
 TPACKET_STATS = struct.Struct("=2I")
+SK_MEMINFO = struct.Struct("=9I")      # SO_MEMINFO: what the receive queue takes comes first, bytes
 VNET_HDR = struct.Struct("=BBHHHH")
 
 TPACKET_BLOCK_DESC = np.dtype(

@@ -341,6 +341,17 @@ def test_the_agent_is_told_how_many_found_its_queue_full(pair: Pair) -> None:
     attachment.close()
 
 
+def test_what_waits_in_a_queue_is_known_by_what_it_takes(pair: Pair) -> None:
+    left = pair.left.run(packet_socket.open_igmp, links.index(pair.left, "left"), "left", True)
+    right = pair.right.run(packet_socket.open_igmp, links.index(pair.right, "right"), "right", False)
+    for sent in range(1, 41):
+        left.send(ethernet(pair, ipv4("224.0.0.1", b"\x11\x64\xee\x9b\0\0\0\0", protocol=2)))
+        assert sent <= packet_socket.most_waiting(right) <= 16 * sent
+    for left_over in range(39, -1, -1):
+        right.recv(100)
+        assert left_over <= packet_socket.most_waiting(right) <= 16 * left_over
+
+
 def test_full_ring_is_counted_as_drops(pair: Pair) -> None:
     layout = RingLayout(block_size=4096, block_nr=2)
     reader = Reader(pair.ring(layout), layout)
