@@ -4,6 +4,7 @@ Rules of this file: only General Queries decide, the numerically lowest address 
 query on, ours return when it is gone. Time is kept by the querier, which owns the timers.
 """
 
+from igmp.heard import NOBODY, Heard
 from igmp.messages import Query
 from igmp.parameters import Parameters
 
@@ -37,6 +38,21 @@ class Election:
         """Our own values are others; what the winner told stays in force (section 4.1.7)."""
         self._configured = configured
         self.parameters = configured.adopt(*self._taught)
+
+    def resume(self, heard: Heard, own: int) -> bool:
+        """Go on with the winner that was heard before a restart, if there was one and it wins against `own`."""
+        self.winner, self._until = heard.querier, heard.until
+        if not self.yields(own):
+            self.forget()
+            return False
+        self._taught = heard.robustness, heard.interval
+        self.configure(self._configured)
+        return True
+
+    def heard(self, until: float) -> Heard:
+        """The winner, who will be gone at `until`."""
+        robustness, interval = self._taught
+        return Heard(self.winner, until, robustness=robustness, interval=interval) if self.winner else NOBODY
 
     def yields(self, own: int) -> bool:
         """Whether the other querier stays, now that `own` is our address."""

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
 from igmp.filter import NOTHING, Filter
+from igmp.heard import NOBODY, Heard
 from igmp.link import Link
 from igmp.messages import Message, Query, Report
 from igmp.newest import Newest
@@ -32,6 +33,7 @@ class Host:
         self._version = options.igmp_version or 3
         self._older_until: dict[int, float] = {}        # when the last querier of an older version will be forgotten
         self._taught = 0, 0.0                           # robustness and query interval of the querier, 0: not told
+        self._inherited = NOBODY
         self._unknown: list[int] = []                   # groups that routers have not been told of
 
     @property
@@ -66,12 +68,24 @@ class Host:
         self._switch()
         return self._tell_all(now) if self._up and self._version != before else []
 
+    @property
+    def heard(self) -> Heard:
+        """What a successor must know of queriers."""
+        until, (robustness, interval) = self._older_until, self._taught
+        return Heard(0, 0.0, until.get(1, 0.0), until.get(2, 0.0), robustness, interval)
+
+    def succeed(self, heard: Heard) -> None:
+        """`start` goes on with what a predecessor heard."""
+        self._inherited = heard
+
     def start(self, link: Link, now: float) -> list[Said]:
         """The port is up, or its address is another one: tell everything anew, in the newest version."""
-        speaker = self._speaker
-        speaker.link, speaker.parameters = link, self._options.parameters
-        self._up, self._taught = True, (0, 0.0)
-        self._older_until.clear()
+        speaker, heard = self._speaker, self._inherited
+        self._inherited = NOBODY
+        self._up, self._taught = True, (heard.robustness, heard.interval)
+        speaker.link, speaker.parameters = link, self._options.parameters.adopt(*self._taught)
+        older = {1: heard.v1_until, 2: heard.v2_until}
+        self._older_until = {version: until for version, until in older.items() if until and until > now}
         self._unknown.clear()
         self._switch()
         self._cancel_pending()

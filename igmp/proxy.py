@@ -8,6 +8,7 @@ that follow. Any bytes may come in; bad ones are counted.
 import math
 from collections.abc import Callable, Iterable
 
+from igmp.heard import Heard
 from igmp.inheritance import Inheritance
 from igmp.link import group_mac
 from igmp.merging import STALE, Merging
@@ -195,6 +196,10 @@ class Proxy(Views):
     def inherit(self, group: int, source: int | None, ports: int) -> None:
         """A route of a predecessor, which stands (see `Route`): all of them come before anything is heard."""
         self._restoration.inherit(group, source, ports)
+
+    def succeed(self, port: int, heard: Heard) -> None:
+        """A predecessor heard this on `port`, which is new and down (see `Views.heard`)."""
+        self._ports.core(port).succeed(heard)
 
     def restore(self, ports: int, now: float) -> None:
         """All ports are there: those of `ports` (a bitmap) that are up get back what the inherited routes say of them.

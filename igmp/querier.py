@@ -12,6 +12,7 @@ from igmp.checking import Ask, Rate, Wish
 from igmp.election import Election
 from igmp.filter import Filter
 from igmp.group import Group
+from igmp.heard import NOBODY, Heard
 from igmp.link import Link
 from igmp.membership import DEFERRED, GENERAL_QUERY, KIND, OTHER_QUERIER, RETRANSMISSION, Memberships, Turn
 from igmp.messages import Message, Query, Report, encode_query, split_sources
@@ -37,6 +38,7 @@ class Querier:
         self._heard_all_at = 0.0                        # members have had their chance to be heard
         self._role = Role(port, False, 0)
         self._up = False
+        self._inherited = NOBODY
         self._rate = Rate(*_paced(options))
         self._deferred: dict[int, Wish] = {}            # what must still be asked for, by group
 
@@ -91,6 +93,15 @@ class Querier:
             events += self._speak_otherwise(now)
         return events
 
+    @property
+    def heard(self) -> Heard:
+        """What a successor must know of the other querier."""
+        return self._election.heard(self._timers.get(OTHER_QUERIER) or 0.0)
+
+    def succeed(self, heard: Heard) -> None:
+        """`start` goes on with what a predecessor heard."""
+        self._inherited = heard
+
     def start(self, link: Link, now: float) -> list[Event]:
         """The port is up, or its address is another one: query as at startup, keep the memberships (8.6, 8.7)."""
         self._link, self._up = link, True
@@ -100,6 +111,12 @@ class Querier:
         parameters = self.parameters
         series = (parameters.startup_queries - 1) * parameters.startup_interval
         self._heard_all_at = now + series + parameters.query_response_interval
+        heard, self._inherited = self._inherited, NOBODY
+        if heard.until > now and self._election.resume(heard, self.address):
+            self._heard_all_at = heard.until + parameters.query_response_interval   # who asks then, hears all
+            self._timers.set(OTHER_QUERIER, heard.until)
+            self._role = Role(self._port, False, heard.querier)
+            return [self._role]
         self._role = Role(self._port, bool(self.address), self.address)
         return [self._role, *self._startup_series(now)]
 

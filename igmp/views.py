@@ -5,6 +5,7 @@ Rules of this file: looks and does not touch; what is gone through one by one ma
 
 from collections.abc import Iterator, Mapping
 
+from igmp.heard import NOBODY, Heard
 from igmp.merging import Merging
 from igmp.outputs import GroupStatus, HostStatus, QuerierStatus, RefusalStatus, Route, UpstreamStatus
 from igmp.ports import ProxyPorts
@@ -49,6 +50,10 @@ class Views:
     def each_upstream(self) -> Iterator[UpstreamStatus]:
         """`upstream` one by one; they may change meanwhile."""
         return (status for host in list(self._ports.hosts.values()) for status in host.status())
+
+    def heard(self, port: int) -> Heard:
+        """What a successor must know of other queriers of a port; nothing of one that is no more."""
+        return self._ports.core(port).heard if port in self._ports.options else NOBODY
 
     def querier(self, port: int) -> QuerierStatus | None:
         """The querier of a downstream port; None upstream."""

@@ -26,7 +26,7 @@ from forwarder.state.snapshot import SnapshotWriter
 from forwarder.supervisor.children import Process
 from forwarder.supervisor.shared import AGENT, Shared
 from igmp.link import parse_address
-from igmp.messages import GroupRecord, Query, RecordType, Report, decode, encode_report
+from igmp.messages import GroupRecord, Query, RecordType, Report, decode, encode_query, encode_report
 from igmp.packet import encode
 
 SIZES = DataplaneSettings(workers=2, max_ports=4 * PORTION, max_flows=64, max_routes=256)
@@ -329,6 +329,33 @@ def test_a_successor_takes_back_what_the_rows_say_and_makes_them_say_what_holds(
 
     live(first, before)
     live(Life(ports=PORTS[:2], shared=first.shared), after)
+
+
+def query(host: str, **said: Any) -> bytes:
+    return encode(parse_address(host), parse_address("224.0.0.1"), encode_query(Query(**said)))
+
+
+def test_a_successor_is_no_querier_where_another_was_and_speaks_the_version_that_was_spoken():
+    ports = (port(0), replace(port(1), addresses=((parse_address("10.0.1.5"), 24),)), port(2))
+    first = Life(ports=ports)
+
+    async def before(life: Life) -> None:
+        life.say(0, query("10.0.0.9", version=2))
+        await life.until(lambda: life.port(0).igmp_version == 2)
+        life.say(1, query("10.0.1.2"))
+        await life.until(lambda: life.port(1).querier is False)
+
+    async def after(life: Life) -> None:
+        assert (life.port(1).querier, life.port(1).querier_address) == (False, parse_address("10.0.1.2"))
+        assert life.port(2).querier
+        assert (await life.hear(2, Query)).group == 0
+        life.say(1, report(RecordType.CHANGE_TO_EXCLUDE, G))
+        assert (await life.hear(0)).version == 2
+        with pytest.raises(BlockingIOError):
+            life.wires[1].recv(65536)
+
+    live(first, before)
+    live(Life(ports=ports, shared=first.shared), after)
 
 
 def test_what_the_configuration_says_is_taken_over_while_it_runs():

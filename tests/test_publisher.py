@@ -14,8 +14,11 @@ from forwarder.state.ports import Port
 from forwarder.state.route_reader import RouteReader
 from forwarder.state.routes import RouteKey
 from forwarder.state.settings import InterfaceSettings, RouteSettings
+from igmp.heard import NOBODY, Heard
 from igmp.link import Link, Network, parse_address
+from igmp.messages import Query, encode_query
 from igmp.outputs import Role, Route
+from igmp.packet import encode
 from igmp.parameters import PortOptions
 from igmp.proxy import Proxy
 
@@ -259,6 +262,20 @@ def test_counters_are_those_of_now_and_a_new_owner_has_its_own():
     assert reader.port(D1).counters["tx_failed"] == 1
 
 
+def test_what_was_heard_of_queriers_outlives_the_agent_and_not_the_owner():
+    shared = Shared()
+    first, heard = shared.publisher(), Heard(S, 1234.5, robustness=3, interval=60.5)
+    assert first.heard(D1) == NOBODY
+    first.role(Role(D1, False, S), heard)
+    assert shared.publisher().heard(D1) == heard
+    assert shared.publisher(ports=[port(D1, "another", assigned=2)]).heard(D1) == NOBODY
+    proxy = listening()
+    query = Query(version=2, max_response_time=10.0)
+    proxy.receive(UP, encode(parse_address("10.0.0.9"), parse_address("224.0.0.1"), encode_query(query)), 0.0)
+    first.port(proxy, UP)
+    assert shared.publisher().heard(UP) == Heard(v2_until=400.0)
+
+
 def listening() -> Proxy:
     """A proxy with an upstream and the downstream port D1."""
     proxy = Proxy(lambda: 0.5)
@@ -279,8 +296,8 @@ def test_workers_are_woken_once_for_whatever_has_changed():
 
     publisher.wake()
     woken()
-    for change in (Route(G, None, 0b010), Role(D1, True, S)):
-        (publisher.route if isinstance(change, Route) else publisher.role)(change)
+    for change in (lambda: publisher.route(Route(G, None, 0b010)), lambda: publisher.role(Role(D1, True, S), NOBODY)):
+        change()
         publisher.wake()
         publisher.wake()
         assert woken() == 1

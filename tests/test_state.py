@@ -16,6 +16,8 @@ from forwarder.state.route_reader import RouteReader
 from forwarder.state.routes import CHANGES, RouteKey, RouteWriter
 from forwarder.state.settings import InterfaceSettings, Settings
 from forwarder.state.snapshot import SnapshotReader, SnapshotWriter
+from igmp.counters import COUNTERS
+from igmp.heard import NOBODY, Heard
 
 G = 0xEF010101
 
@@ -248,6 +250,19 @@ class TestMembership:
         writer.counters(1, {"rx_own": 2})
         MembershipWriter(fd).assign(1, 5)
         assert writer.read_counters(1)["rx_own"] == 2
+
+    def test_what_was_heard_of_queriers_is_whole_again(self, descriptor):
+        fd = descriptor(membership.create(4))
+        writer, reader = MembershipWriter(fd), MembershipReader(fd)
+        writer.assign(3, 5)
+        assert writer.read_heard(3) == NOBODY
+        heard = Heard(0xFFFF_FFFE, 1e7 + 0.5, 400.25, 17.125, 7, 31744.0)
+        writer.heard(3, heard)
+        writer.counters(3, dict.fromkeys(COUNTERS, 9))
+        assert writer.read_heard(3) == heard
+        assert writer.read_heard(2) == NOBODY
+        assert reader.port(3).querier is None
+        assert set(writer.read_counters(3).values()) == {9}
 
     def test_a_role_change_moves_the_sequence(self, descriptor):
         fd = descriptor(membership.create(4))

@@ -207,7 +207,7 @@ class Agent:
                 case Send():
                     self._ports.send(output.port, output.packet)
                 case Role():
-                    self._publisher.role(output)
+                    self._publisher.role(output, self._proxy.heard(output.port))
                 case Notice():
                     log.warning("%s", words_of(output, self._ports[output.port].name))
 

@@ -117,6 +117,8 @@ class AgentPorts:
             self._static.pop(port.index, None)
             self._apply(self._proxy.remove_port(port.index, self._clock()))
         self._proxy.add_port(port.index, options)
+        if former is None:
+            self._proxy.succeed(port.index, self._publisher.heard(port.index))
 
     def _set_static(self, port: Port, groups: tuple[str, ...]) -> None:
         if self._static.get(port.index, ()) != groups:

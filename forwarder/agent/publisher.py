@@ -10,6 +10,7 @@ from forwarder.state.membership import MembershipWriter
 from forwarder.state.ports import Port
 from forwarder.state.routes import RouteKey, RouteRow, RouteWriter
 from igmp.counters import SOCKET_COUNTERS
+from igmp.heard import Heard
 from igmp.outputs import Role, Route
 from igmp.proxy import Proxy
 
@@ -90,10 +91,15 @@ class Publisher:
                     self._static[key] = RouteRow(key, row.ports, row.kind, self.generation)
                 self._changed = True
 
-    def role(self, role: Role) -> None:
-        """Say who is querier on a port."""
+    def role(self, role: Role, heard: Heard) -> None:
+        """Say who is querier on a port, and what was heard of it."""
+        self._membership.heard(role.port, heard)
         self._membership.role(role.port, role.querier, role.address)
         self._changed = True
+
+    def heard(self, index: int) -> Heard:
+        """What a predecessor heard of other queriers of a port, which is assigned."""
+        return self._membership.read_heard(index)
 
     def wake(self) -> None:
         """Wake the workers if a route or a role changed since the last call."""
@@ -114,7 +120,8 @@ class Publisher:
             del self._failed[index], self._lost[index]
             self._told.pop(index, None)
         self._lost[index] += lost
-        told = dict(counting), self._failed[index], self._lost[index], proxy.group_count(index), proxy.version(index)
+        said = proxy.group_count(index), proxy.version(index), proxy.heard(index)
+        told = dict(counting), self._failed[index], self._lost[index], said
         if self._told.get(index) == told:       # most of many ports: writing it all takes four times as long
             return
         self._told[index] = told
@@ -123,5 +130,7 @@ class Publisher:
         counters[TX_FAILED] = before[TX_FAILED] + self._failed[index]
         counters[RX_QUEUE_FULL] = before[RX_QUEUE_FULL] + self._lost[index]
         self._membership.counters(index, counters)
-        self._membership.groups(index, told[3])
-        self._membership.version(index, told[4])
+        groups, version, heard = said
+        self._membership.groups(index, groups)
+        self._membership.version(index, version)
+        self._membership.heard(index, heard)

@@ -2,7 +2,9 @@
 
 Every value is one word. Word 0 heartbeat (monotonic ns), 1 sequence (grows when a role changes), then a block a port:
 stamp (port assignment it speaks of), role (bit 40 known, bit 32 querier, low 32 bits the querier's address), IGMP
-version, groups, then the counters of `igmp.counters.COUNTERS` in order.
+version, groups, what was heard of other queriers (`igmp.heard`, for the agent's successor alone: address, until when it
+is querier, until when versions 1 and 2 are heard, in monotonic ns, then robustness and query interval in ms in the high
+and low half), then the counters of `igmp.counters.COUNTERS` in order.
 
 Most words stand for themselves. A role belongs to the stamp beside it: a block is emptied before it gets its new stamp,
 and a reader looks at the stamp before and after the role. `sequence` grows after the role, so who reads the roles
@@ -14,10 +16,11 @@ from dataclasses import dataclass
 
 from forwarder.state import fence, segment
 from igmp.counters import COUNTERS
+from igmp.heard import Heard
 
 HEADER = 8
 HEARTBEAT, SEQUENCE = 0, 1
-STAMP, ROLE, VERSION, GROUPS, FIRST_COUNTER = 0, 1, 2, 3, 4
+STAMP, ROLE, VERSION, GROUPS, HEARD, FIRST_COUNTER = 0, 1, 2, 3, 4, 9
 BLOCK = FIRST_COUNTER + len(COUNTERS)
 KNOWN, QUERIER = 1 << 40, 1 << 32
 _COLUMN = {name: FIRST_COUNTER + at for at, name in enumerate(COUNTERS)}
@@ -81,6 +84,20 @@ class MembershipWriter:
         at = HEADER + port * BLOCK
         for name, value in counters.items():
             self._segment.words[at + _COLUMN[name]] = value
+
+    def heard(self, port: int, heard: Heard) -> None:
+        """Set what was heard of other queriers."""
+        at = HEADER + port * BLOCK + HEARD
+        moments = [int(each * 1e9) for each in (heard.until, heard.v1_until, heard.v2_until)]
+        values = heard.querier, *moments, heard.robustness << 32 | int(heard.interval * 1000)
+        for offset, value in enumerate(values):
+            self._segment.words[at + offset] = value
+
+    def read_heard(self, port: int) -> Heard:
+        """What was heard of other queriers, for a successor to go on with."""
+        at = HEADER + port * BLOCK + HEARD
+        querier, until, v1, v2, told = self._segment.words[at : at + FIRST_COUNTER - HEARD]
+        return Heard(querier, until / 1e9, v1 / 1e9, v2 / 1e9, told >> 32, (told & 0xFFFF_FFFF) / 1000)
 
     def read_counters(self, port: int) -> dict[str, int]:
         """The counters as they stand, for a successor to count on from."""
