@@ -50,6 +50,11 @@ class Group:
             return 1
         return 2 if now < self.v2_until else 3
 
+    @property
+    def had_older(self) -> bool:
+        """Whether a host of an older version was ever heard."""
+        return max(self.v1_until, self.v2_until) > -math.inf
+
     def refresh(self, kind: RecordType, sources: Sources, until: float) -> bool:
         """Do a record that only prolongs what is there, as its row would but faster; False: it is not such a record."""
         if kind is IS_EX or kind is TO_EX:

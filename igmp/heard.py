@@ -3,6 +3,7 @@
 Rules of this file: frozen values; times are absolute monotonic seconds, and what is past is worth nothing.
 """
 
+import math
 from dataclasses import dataclass
 
 
@@ -19,3 +20,12 @@ class Heard:
 
 
 NOBODY = Heard()
+
+
+@dataclass(frozen=True, slots=True)
+class OlderHosts:
+    """Of hosts of older versions in one group downstream (section 7.3.1); -inf: none, or the group is no more."""
+
+    group: int
+    v1_until: float = -math.inf
+    v2_until: float = -math.inf

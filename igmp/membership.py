@@ -12,6 +12,7 @@ from igmp.access import AccessList
 from igmp.checking import Wish
 from igmp.filter import NO_SOURCES, NOTHING, Filter, Mode, include
 from igmp.group import Group
+from igmp.heard import OlderHosts
 from igmp.messages import GroupRecord, Query, Report
 from igmp.outputs import Changed
 from igmp.parameters import Parameters, PortOptions
@@ -63,6 +64,7 @@ class Memberships:
         self._purged: dict[int, Group] = {}             # ended with the port, still to be told
         self._room = Room(options.max_hosts, options.max_groups)
         self.refusals = RefusedJoins()
+        self._aged: dict[int, None] = {}                # groups of which older hosts were heard, or that had some
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -96,10 +98,25 @@ class Memberships:
         self.refusals.reconsider(options)
         return [] if options.access == before.access else self._restrict(options.access)
 
-    def restore(self, groups: Mapping[int, Filter], now: float, until: float) -> None:
-        """Take back memberships, which end at `until`."""
+    def take_older(self, limit: int) -> list[OlderHosts]:
+        """What is known of older hosts in groups of which it changed since it was last taken; `limit` at most."""
+        numbers = [self._aged.popitem()[0] for _ in range(min(limit, len(self._aged)))]
+        groups = ((number, self._groups.get(number)) for number in numbers)
+        return [OlderHosts(number) if group is None else OlderHosts(number, group.v1_until, group.v2_until)
+                for number, group in groups]
+
+    def review_older(self, groups: Iterable[int]) -> None:
+        """Tell of the older hosts of `groups` when next asked."""
+        self._aged |= dict.fromkeys(groups)
+
+    def restore(
+        self, groups: Mapping[int, Filter], older: Mapping[int, OlderHosts], now: float, until: float
+    ) -> None:
+        """Take back memberships, which end at `until`, with the older hosts of some."""
         for number, wanted in groups.items():
             group = self._groups[number] = Group(number, now)
+            if number in older:
+                group.v1_until, group.v2_until = older[number].v1_until, older[number].v2_until
             group.filter = wanted
             if wanted.mode is Mode.EXCLUDE:
                 group.timer = until
@@ -111,6 +128,8 @@ class Memberships:
         """The port is down: no membership is left; `limit` are told now, the others by `purge`."""
         self.refusals.clear()
         self._purged |= self._groups
+        for group in self._groups.values():
+            self._note_aged(group)
         self._groups = {}
         self._room = Room(self.options.max_hosts, self.options.max_groups)
         return self.purge(limit)
@@ -163,6 +182,7 @@ class Memberships:
             self._timers.set(GROUP | number, group.deadline)
         else:
             del self._groups[number]
+            self._note_aged(group)
             self._room.free += group.hosts.size
             self._timers.cancel(GROUP | number)
             self._timers.cancel(RETRANSMISSION | number)
@@ -179,7 +199,8 @@ class Memberships:
             return
         now, kind = turn.now, record.type
         turn.before.setdefault(record.group, group.filter)
-        self._note_version(group, report, turn)
+        if self._note_version(group, report, turn):
+            self._note_aged(group)
         known = (kind is not TO_IN and kind is not BLOCK) or group.hosts.knows(turn.host, now)
         if not known and (kind is BLOCK or not sources):
             turn.untracked = True
@@ -212,6 +233,7 @@ class Memberships:
             turn.refuse(record.group, "max_groups")
             return
         turn.before.setdefault(record.group, NOTHING)
+        self._note_aged(group)
         self._apply(group, step, turn)
         self._track(group, record, sources, turn)
         self.keep(group)
@@ -229,14 +251,21 @@ class Memberships:
             objection = of_limit(self.options, limit)
             self.refusals.refuse(turn.host, turn.mac, record.group, wanted, objection, turn.now)
 
-    def _note_version(self, group: Group, report: Report, turn: Turn) -> None:
+    def _note_version(self, group: Group, report: Report, turn: Turn) -> bool:
+        """Whether the report is of an older host."""
         if report.version == 3 or report.leave:
-            return
+            return False
         until = turn.now + turn.parameters.older_host_present_interval
         if report.version == 1:
             group.v1_until = until
         else:
             group.v2_until = until
+        return True
+
+    def _note_aged(self, group: Group) -> None:
+        """What is known of its older hosts, if it had any, is another; a flood of groups is not remembered."""
+        if group.had_older and len(self._aged) < 2 * self.options.max_groups:
+            self._aged[group.group] = None
 
     def _track(self, group: Group, record: GroupRecord, sources: Sources, turn: Turn) -> None:
         if not group.hosts.hear(turn.host, turn.mac, record.type, sources, turn.now, turn.until,

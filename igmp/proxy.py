@@ -8,7 +8,7 @@ that follow. Any bytes may come in; bad ones are counted.
 import math
 from collections.abc import Callable, Iterable
 
-from igmp.heard import Heard
+from igmp.heard import Heard, OlderHosts
 from igmp.inheritance import Inheritance
 from igmp.link import group_mac
 from igmp.merging import STALE, Merging
@@ -196,6 +196,15 @@ class Proxy(Views):
     def inherit(self, group: int, source: int | None, ports: int) -> None:
         """A route of a predecessor, which stands (see `Route`): all of them come before anything is heard."""
         self._restoration.inherit(group, source, ports)
+
+    def inherit_older(self, port: int, older: OlderHosts) -> None:
+        """A group of `port` that a predecessor heard older hosts of; as `inherit`."""
+        self._restoration.inherit_older(port, older)
+
+    def take_older(self, port: int, limit: int) -> list[OlderHosts]:
+        """Of groups with older hosts what a successor must know, as far as it changed since it was last taken."""
+        querier = self._ports.queriers.get(port)
+        return [] if querier is None else querier.members.take_older(limit)
 
     def succeed(self, port: int, heard: Heard) -> None:
         """A predecessor heard this on `port`, which is new and down (see `Views.heard`)."""

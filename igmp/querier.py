@@ -12,7 +12,7 @@ from igmp.checking import Ask, Rate, Wish
 from igmp.election import Election
 from igmp.filter import Filter
 from igmp.group import Group
-from igmp.heard import NOBODY, Heard
+from igmp.heard import NOBODY, Heard, OlderHosts
 from igmp.link import Link
 from igmp.membership import DEFERRED, GENERAL_QUERY, KIND, OTHER_QUERIER, RETRANSMISSION, Memberships, Turn
 from igmp.messages import Message, Query, Report, encode_query, split_sources
@@ -154,9 +154,9 @@ class Querier:
         self._members.arm(now)
         return events
 
-    def restore(self, groups: Mapping[int, Filter], now: float) -> None:
-        """Take back memberships with full timers."""
-        self._members.restore(groups, now, now + self.parameters.group_membership_interval)
+    def restore(self, groups: Mapping[int, Filter], older: Mapping[int, OlderHosts], now: float) -> None:
+        """Take back memberships with full timers, and the older hosts of some."""
+        self._members.restore(groups, older, now, now + self.parameters.group_membership_interval)
 
     # Election
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from igmp.database import restrict
 from igmp.filter import Filter, filters
+from igmp.heard import OlderHosts
 from igmp.inheritance import Inheritance
 from igmp.merging import Merging
 from igmp.messages import Message, Query
@@ -28,6 +29,7 @@ class Restoration:
 
     def __init__(self, ports: ProxyPorts, merging: Merging, inheritance: Inheritance, timers: TimerQueue[int]) -> None:
         self._ports, self._merging, self._inheritance, self._timers = ports, merging, inheritance, timers
+        self._older: dict[int, dict[int, OlderHosts]] = {}      # by port and group, until all was given back
         self._postponed: dict[tuple[int, int], Query] = {}      # General Queries by upstream port and version
         self.has_begun = False                                  # before that `some` has nobody to give anything back to
 
@@ -39,12 +41,18 @@ class Restoration:
         self._merging.database.inherit(group, source, ports)
         self._inheritance.add(group)
 
+    def inherit_older(self, port: int, older: OlderHosts) -> None:
+        """A group of `port` has older hosts."""
+        self._older.setdefault(port, {})[older.group] = older
+
     def begin(self, ports: int, now: float) -> None:
         """Those of `ports` (a bitmap) that are up get back what was theirs, in the calls of `some` that follow."""
         up = sum(1 << port for port in self._ports.links) & ports
         hosts = sum(1 << port for port in self._ports.hosts)
         self._inheritance.begin(up & ~hosts, up & hosts)
         self.has_begun = True
+        if not self:
+            self._forget_older()
         self._arm(now)
 
     def postpones(self, port: int, message: Message) -> bool:
@@ -62,9 +70,20 @@ class Restoration:
     def some(self, now: float) -> list[Output]:
         """Take back about PORTION memberships more, or settle what differs; the last call answers what waited."""
         self._take_back(self._next(), now)
-        outputs = [] if self._inheritance.is_waiting else self._settle(now)
+        if self._inheritance.is_waiting:
+            self._arm(now)
+            return []
+        self._forget_older()
+        outputs = self._settle(now)
         self._arm(now)
         return outputs
+
+    def _forget_older(self) -> None:
+        """All was given back; what was of groups that are no more need not be remembered."""
+        for port, groups in self._older.items():
+            if port in self._ports.queriers:
+                self._ports.queriers[port].members.review_older(groups)
+        self._older.clear()
 
     def _arm(self, now: float) -> None:
         if self:
@@ -110,7 +129,7 @@ class Restoration:
                     members.setdefault(port, {})[group] = learned
         for port, groups in members.items():
             querier = self._ports.queriers[port]
-            querier.restore(groups, now)
+            querier.restore(groups, self._older.get(port, {}), now)
             self._timers.set(port, querier.deadline)
 
     def _merge(self, group: int, wants: dict[int, Filter]) -> None:

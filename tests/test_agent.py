@@ -17,7 +17,7 @@ from forwarder.agent.agent import EVENTS, PORTION, Agent, luck
 from forwarder.process import control
 from forwarder.process.child import Start
 from forwarder.process.lending import loan
-from forwarder.state.membership import MembershipReader, PortMembership
+from forwarder.state.membership import MembershipReader, MembershipWriter, PortMembership
 from forwarder.state.ports import Added, Configuration, Port
 from forwarder.state.route_reader import RouteReader
 from forwarder.state.routes import RouteKey
@@ -26,7 +26,7 @@ from forwarder.state.snapshot import SnapshotWriter
 from forwarder.supervisor.children import Process
 from forwarder.supervisor.shared import AGENT, Shared
 from igmp.link import parse_address
-from igmp.messages import GroupRecord, Query, RecordType, Report, decode, encode_query, encode_report
+from igmp.messages import GroupRecord, Query, RecordType, Report, decode, encode_query, encode_report, encode_v2_report
 from igmp.packet import encode
 
 SIZES = DataplaneSettings(workers=2, max_ports=4 * PORTION, max_flows=64, max_routes=256)
@@ -356,6 +356,29 @@ def test_a_successor_is_no_querier_where_another_was_and_speaks_the_version_that
 
     live(first, before)
     live(Life(ports=ports, shared=first.shared), after)
+
+
+def test_a_successor_knows_which_groups_have_older_hosts():
+    first, older = Life(), encode(parse_address("10.0.1.9"), G, encode_v2_report(G))
+
+    async def compatibility(life: Life) -> dict[int, int]:
+        return {row["group"]: row["compatibility"] for row in await life.asked("groups")}
+
+    async def before(life: Life) -> None:
+        life.say(1, older, join(G + 1))
+        await life.until(lambda: life.port(1).counters["report_v3"] == 1)
+        assert await compatibility(life) == {G: 2, G + 1: 3}
+
+    async def after(life: Life) -> None:
+        assert await compatibility(life) == {G: 2, G + 1: 3}
+
+    live(first, before)
+    second = Life(shared=first.shared)
+    live(second, after)
+    live(Life(shared=first.shared), after)
+    renamed = (port(0), replace(port(1), name="tap7", assigned=2), port(2))
+    live(Life(ports=renamed, shared=first.shared), lambda life: asyncio.sleep(0))
+    assert [row for row in MembershipWriter(first.shared.membership).older.adopt() if row] == []
 
 
 def test_what_the_configuration_says_is_taken_over_while_it_runs():

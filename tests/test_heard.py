@@ -1,11 +1,13 @@
 """What a successor knows of others on a link: who asks there, with which values, and in which version."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from link import D1, LINKS, UP, Bench, address
 
-from igmp.heard import NOBODY, Heard
+from igmp.heard import NOBODY, Heard, OlderHosts
 from igmp.messages import Query
 from igmp.outputs import Role
 from igmp.packet import Link, Network, parse_address
@@ -149,3 +151,98 @@ def test_a_successor_goes_on_as_its_predecessor_would_have(said):
         until = before.now + 47.0
         before.run(until)
         after.run(until)
+
+
+# Hosts of older versions
+
+Older = list[tuple[int, OlderHosts]]
+
+
+def older(bench: Bench) -> Older:
+    return [(D1, each) for each in bench.proxy.take_older(D1, 1000)]
+
+
+def restarted(before: Bench, now: float, known: Older, **options: object) -> Bench:
+    """A successor that has taken everything back."""
+    rows = [(row.group, row.source, row.ports) for row in before.until(now).proxy.routes()]
+    after = begun(now, d1=LINKS[D1], **options)
+    for port, hosts in known:
+        after.proxy.inherit_older(port, hosts)
+    return after.inherit(*rows).run(now)
+
+
+def compatibility(bench: Bench, group: str = "G") -> int:
+    [found] = [each.compatibility for each in bench.proxy.groups(bench.now) if each.group == address(group)]
+    return found
+
+
+@pytest.mark.parametrize(("report", "version"), [("v1 Report(G)", 1), ("v2 Report(G)", 2)])
+def test_a_group_with_older_hosts_is_one_for_the_rest_of_its_time(report, version):
+    before = begun(0.0, d1=LINKS[D1])
+    before.hear(10.0, D1, report)
+    before.hear(10.0, D1, "IS_EX(G2,{})")
+    after = restarted(before, 100.0, older(before))
+    assert (compatibility(after), compatibility(after, "G2")) == (version, 3)
+    after.hear(101.0, D1, "TO_EX(G,{a})")                           # whose sources do not count beside older hosts
+    assert after.state() == "EXCLUDE X={} Y={} GT=270"
+    assert compatibility(after.run(269.9)) == version
+    assert compatibility(after.run(270.0)) == 3
+
+
+def test_what_a_successor_must_know_is_told_once_and_again_when_it_changes():
+    bench = begun(0.0, d1=LINKS[D1])
+    g = address("G")
+    bench.hear(0.0, D1, "TO_EX(G,{})")
+    assert older(bench) == []
+    bench.hear(1.0, D1, "v2 Report(G)")
+    bench.hear(1.0, D1, "v1 Report(G2)")
+    assert sorted(older(bench), key=str) == [(D1, OlderHosts(g, v2_until=261.0)), (D1, OlderHosts(g + 1, 261.0))]
+    bench.hear(2.0, D1, "TO_EX(G,{})")
+    assert older(bench) == []
+    bench.hear(3.0, D1, "v2 Report(G)")
+    assert older(bench) == [(D1, OlderHosts(g, v2_until=263.0))]
+    bench.hear(4.0, D1, "Leave(G)")
+    assert older(bench) == []
+    bench.run(6.0)
+    assert older(bench) == [(D1, OlderHosts(g))]
+    bench.take(bench.proxy.port_down(D1, 7.0))
+    assert older(bench) == [(D1, OlderHosts(g + 1))]
+    assert bench.proxy.take_older(UP, 9) == bench.proxy.take_older(9, 9) == []
+
+
+def test_a_few_are_told_at_a_time():
+    bench = begun(0.0, d1=LINKS[D1])
+    for number in range(5):
+        bench.hear(0.0, D1, f"v2 Report(239.2.0.{number})")
+    assert [len(bench.proxy.take_older(D1, 2)) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_a_flood_of_groups_is_not_remembered():
+    bench = begun(0.0, d1=LINKS[D1], max_groups=3)
+    for number in range(200):
+        bench.hear(0.0, D1, f"v2 Report(239.2.0.{number})")
+    assert len(older(bench)) == 3
+    for number in range(200):
+        bench.hear(0.0, D1, f"v2 Report(239.3.0.{number}) ".strip())
+        bench.take(bench.proxy.port_down(D1, 0.0))
+        bench.take(bench.proxy.port_up(D1, LINKS[D1], 0.0))
+    assert len(older(bench)) <= 6
+
+
+def test_groups_that_ended_meanwhile_are_told_to_be_none():
+    before = begun(0.0, d1=LINKS[D1])
+    before.hear(10.0, D1, "v2 Report(G)")
+    after = restarted(before, 20.0, [*older(before), (D1, OlderHosts(address("G2"), v2_until=300.0))])
+    assert {hosts.group: hosts.v2_until for _, hosts in older(after)} == {address("G"): 270.0, address("G2"): -math.inf}
+    alone = restarted(begun(0.0, d1=LINKS[D1]), 20.0, [(D1, OlderHosts(address("G2"), v2_until=300.0))])
+    assert older(alone) == [(D1, OlderHosts(address("G2")))]
+
+
+def test_a_leave_of_a_version_2_host_is_asked_about_after_a_restart_too():
+    before = begun(0.0, d1=LINKS[D1], quick_leave=True)
+    before.hear(10.0, D1, "v2 Report(G)")
+    after = restarted(before, 20.0, older(before), quick_leave=True)
+    after.run(100.0)
+    after.hear(100.0, D1, "TO_EX(G,{})", "192.168.10.12")
+    after.hear(101.0, D1, "TO_IN(G,{})", "192.168.10.12")
+    assert after.sends(D1, since=100.0) == [(101, "Q(G) S=0")]

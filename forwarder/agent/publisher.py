@@ -10,10 +10,11 @@ from forwarder.state.membership import MembershipWriter
 from forwarder.state.ports import Port
 from forwarder.state.routes import RouteKey, RouteRow, RouteWriter
 from igmp.counters import SOCKET_COUNTERS
-from igmp.heard import Heard
+from igmp.heard import Heard, OlderHosts
 from igmp.outputs import Role, Route
 from igmp.proxy import Proxy
 
+OLDER_AT_ONCE = 512             # groups of a port whose older hosts are written at once: 1 ms
 TX_FAILED, RX_QUEUE_FULL = SOCKET_COUNTERS
 
 
@@ -53,6 +54,11 @@ class Publisher:
                 yield row
                 continue
             yield None
+
+    def inherited_older(self) -> Iterator[tuple[int, OlderHosts] | None]:
+        """Of which groups of which ports a predecessor heard older hosts, row by row, None for free ones."""
+        for row in self._membership.older.adopt():
+            yield None if row is None else (row[0], OlderHosts(*row[1:]))
 
     def heirs(self) -> int:
         """Bitmap of the ports whose owners of today the inherited rows speak of; to be asked once, ports assigned."""
@@ -120,6 +126,8 @@ class Publisher:
             del self._failed[index], self._lost[index]
             self._told.pop(index, None)
         self._lost[index] += lost
+        for older in proxy.take_older(index, OLDER_AT_ONCE):
+            self._membership.older.set(index, older.group, older.v1_until, older.v2_until)
         said = proxy.group_count(index), proxy.version(index), proxy.heard(index)
         told = dict(counting), self._failed[index], self._lost[index], said
         if self._told.get(index) == told:       # most of many ports: writing it all takes four times as long

@@ -14,9 +14,13 @@ PORTION = 512           # rows read in one turn: some 2 ms; a table of them that
 
 
 async def inherit(publisher: Publisher, proxy: Proxy) -> None:
-    """Hand on what a predecessor's rows say."""
-    rows = publisher.inherited()
+    """Hand on what a predecessor's rows say, and of which groups it heard older hosts."""
+    rows, hosts = publisher.inherited(), publisher.inherited_older()
     while portion := list(itertools.islice(rows, PORTION)):
         for row in filter(None, portion):
             proxy.inherit(row.key.group, row.key.source, row.ports)
+        await asyncio.sleep(0)
+    while some := list(itertools.islice(hosts, PORTION)):
+        for port, older in filter(None, some):
+            proxy.inherit_older(port, older)
         await asyncio.sleep(0)

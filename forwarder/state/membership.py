@@ -4,7 +4,7 @@ Every value is one word. Word 0 heartbeat (monotonic ns), 1 sequence (grows when
 stamp (port assignment it speaks of), role (bit 40 known, bit 32 querier, low 32 bits the querier's address), IGMP
 version, groups, what was heard of other queriers (`igmp.heard`, for the agent's successor alone: address, until when it
 is querier, until when versions 1 and 2 are heard, in monotonic ns, then robustness and query interval in ms in the high
-and low half), then the counters of `igmp.counters.COUNTERS` in order.
+and low half), then the counters of `igmp.counters.COUNTERS` in order. Behind all ports are rows of `older_hosts`.
 
 Most words stand for themselves. A role belongs to the stamp beside it: a block is emptied before it gets its new stamp,
 and a reader looks at the stamp before and after the role. `sequence` grows after the role, so who reads the roles
@@ -14,7 +14,8 @@ after it misses none (see `segment` for the fences).
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forwarder.state import fence, segment
+from forwarder.state import fence, older_hosts, segment
+from forwarder.state.older_hosts import OlderHostRows
 from igmp.counters import COUNTERS
 from igmp.heard import Heard
 
@@ -40,7 +41,7 @@ class PortMembership:
 
 def create(max_ports: int) -> int:
     """A new segment for `max_ports` ports."""
-    return segment.create("mcfwd-membership", HEADER + max_ports * BLOCK)
+    return segment.create("mcfwd-membership", HEADER + max_ports * BLOCK + older_hosts.WORDS)
 
 
 class MembershipWriter:
@@ -48,6 +49,8 @@ class MembershipWriter:
 
     def __init__(self, fd: int) -> None:
         self._segment = segment.Segment(fd, writable=True)
+        words = self._segment.words
+        self.older = OlderHostRows(words[len(words) - older_hosts.WORDS :])
 
     def beat(self, now_ns: int) -> None:
         """I live."""
@@ -60,6 +63,7 @@ class MembershipWriter:
             return
         for offset in range(at, at + BLOCK):
             words[offset] = 0
+        self.older.drop(port)
         fence.release()
         words[at + STAMP] = stamp
         fence.release()
