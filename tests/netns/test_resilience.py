@@ -13,11 +13,13 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from forwarder.lab.capture import Capture, Frame
+from forwarder.lab import links
+from forwarder.lab.capture import UDP, Capture, Frame
 from forwarder.lab.mcfwd import Mcfwd
 from forwarder.lab.programs import Receiver, Sender
-from forwarder.lab.topology import SOURCE, UPSTREAM
+from forwarder.lab.topology import SOURCE, UPSTREAM, downstream_network
 from forwarder.lab.wait import wait_for
+from netns.scenarios import Neighbour, query_message
 
 GROUP, OTHER, CHANNEL = "239.1.1.1", "239.1.1.2", "232.1.1.1"
 AGENT, API, WORKER, SPARE = "mcfwd-agent", "mcfwd-api", "mcfwd-worker-0", "mcfwd-worker-sp"  # comm has 15 octets
@@ -219,6 +221,42 @@ def test_a_restarted_agent_takes_back_sources_and_exclusions(make_lab, start_mcf
     assert reported_and_routed(mcfwd) == told
     assert [receiver.report().total("lost") for receiver in receivers] == [0] * 4
     assert [frame for frame in upstream.frames[before:] if frame.source == UPSTREAM and withdraws(frame)] == []
+    assert "Traceback" not in mcfwd.read_log()
+
+
+def test_a_restarted_agent_goes_on_with_the_queriers_and_older_hosts_there_are(make_lab, start_mcfwd, stack):
+    """A second forwarder on a LAN, or a version that a router does not understand, would last until its next query."""
+    lab = make_lab(2)
+    mcfwd = start_mcfwd(lab)
+    links.delete_address(lab.router, "down0", f"{downstream_network(0)}.1/24")
+    links.add_address(lab.router, "down0", f"{downstream_network(0)}.5/24")
+    mcfwd.wait_for(lambda _: mcfwd.interface("down0")["querier_address"].endswith(".5"), SOON, "new address")
+    above = stack.enter_context(Neighbour(lab.source, SOURCE))
+    below = [stack.enter_context(Neighbour(each, lab.address(at))) for at, each in enumerate(lab.receivers)]
+    for host in below:
+        host.report_old(2, GROUP)
+    above.say(query_message(version=2, response=10.0), "224.0.0.1")
+    below[0].say(query_message(interval=125), "224.0.0.1", f"{downstream_network(0)}.2")
+
+    def found() -> list[object]:
+        rows = {name: mcfwd.interface(name) for name in ("up0", "down0", "down1")}
+        roles = [(rows[name]["querier"], rows[name]["querier_address"]) for name in ("down0", "down1")]
+        groups = [mcfwd.group(name, GROUP) for name in ("down0", "down1")]
+        return [rows["up0"]["igmp_version"], *roles, *(each and each["compatibility"] for each in groups)]
+
+    wanted = [2, (False, f"{downstream_network(0)}.2"), (True, f"{downstream_network(1)}.1"), 2, 2]
+    mcfwd.wait_for(lambda _: found() == wanted, SOON, "the standing before")
+    links_of = [stack.enter_context(Capture(each)) for each in lab.receivers]
+    stack.enter_context(Sender(lab.source, GROUP, rate=2000))
+    carried = [stack.enter_context(Capture(each, protocol=UDP)) for each in lab.receivers]
+    carried[1].wait_for(bool, SOON)
+    mcfwd.wait_replaced(AGENT, mcfwd.kill(AGENT), SOON)
+    links_of[1].wait_for(lambda frame: frame.payload[0] == 0x11 and not frame.outgoing, SOON, "a query as at the start")
+    count = len(carried[1].frames)
+    carried[1].wait_for(lambda _: len(carried[1].frames) > count + 500, SOON, "datagrams")
+    assert mcfwd.wait_for(lambda _: found() == wanted, SOON, "the standing after")
+    assert links_of[0].select(lambda frame: frame.payload[0] == 0x11 and not frame.outgoing) == []
+    assert carried[0].frames == []
     assert "Traceback" not in mcfwd.read_log()
 
 
