@@ -19,6 +19,7 @@ from forwarder.lab import links
 from forwarder.lab.capture import UDP, Capture
 from forwarder.lab.topology import LINK, downstream_network
 from forwarder.lab.wait import wait_for
+from netns.frames import ROUTER_ALERT, ethernet, ipv4
 from netns.scenarios import (
     EARLY,
     LATE,
@@ -300,3 +301,39 @@ def test_21_a_report_without_router_alert_is_counted_and_with_the_strict_rule_dr
     wait_group(site, "down0", oldest)
     host.say(query_message(), "224.0.0.1", at(0, 0x7F), options=b"")
     wait_for(lambda: counter(site, "down0", "rx_no_router_alert") > 2, SOON, "query without the option")
+
+
+def test_six_hundred_that_leave_at_once_are_asked_about_and_gone_a_second_after_one_would_be(stack, measured):
+    site = stack.enter_context(running_site("", 1))
+    [host] = neighbours(site, stack)
+    groups = [f"239.9.{number // 200}.{number % 200}" for number in range(600)]
+
+    def say(kind: str) -> None:
+        for at in range(0, len(groups), 150):
+            host.report(*(record(kind, group) for group in groups[at : at + 150]))
+
+    say("TO_EX")
+    site.mcfwd.wait_for(lambda m: m.interface("down0")["groups"] == 600, SOON, "all groups")
+    begun = time.monotonic()
+    say("TO_IN")
+    site.mcfwd.wait_for(lambda m: m.interface("down0")["groups"] == 0, SOON, "none")
+    assert measured("600 leaves", time.monotonic() - begun) < 2.0 + 1.0 + LATE
+    asked = Counter(frame.destination for frame in queries(site, 0) if frame.destination in groups)
+    assert asked == Counter(dict.fromkeys(groups, 2))
+    assert site.mcfwd.interface("down0")["igmp"]["query_deferred"] == 0
+
+
+def test_a_specific_query_sent_to_us_alone_takes_no_members_stream(stack):
+    """Members do not hear it, so they would not say that they stay."""
+    site = stack.enter_context(running_site("", 1))
+    [host], group = neighbours(site, stack), site.new_group()
+    ours = bytes.fromhex(links.attribute(site.lab.router, "down0", "IFLA_ADDRESS").replace(":", ""))
+    host.report(record("TO_EX", group))
+    wait_group(site, "down0", group)
+    for destination in (group, at(0, 1)):
+        packet = ipv4(at(0, 77), destination, query_message(group), ttl=1, protocol=2, options=ROUTER_ALERT)
+        host.send_frame(ours + ethernet(packet)[6:])
+    wait_counter(site, "down0", "query_private", 2)
+    assert site.mcfwd.group("down0", group)["expires"] > 200.0
+    host.query(group, source=at(0, 77))
+    wait_group(site, "down0", group, lambda row: row["expires"] <= 1.0)
