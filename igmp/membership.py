@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from igmp.access import AccessList
+from igmp.aged import Aged
 from igmp.checking import Wish
 from igmp.filter import NO_SOURCES, NOTHING, Filter, Mode, include
 from igmp.group import Group
@@ -64,7 +65,7 @@ class Memberships:
         self._purged: dict[int, Group] = {}             # ended with the port, still to be told
         self._room = Room(options.max_hosts, options.max_groups)
         self.refusals = RefusedJoins()
-        self._aged: dict[int, None] = {}                # groups of which older hosts were heard, or that had some
+        self.aged = Aged()
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -100,14 +101,7 @@ class Memberships:
 
     def take_older(self, limit: int) -> list[OlderHosts]:
         """What is known of older hosts in groups of which it changed since it was last taken; `limit` at most."""
-        numbers = [self._aged.popitem()[0] for _ in range(min(limit, len(self._aged)))]
-        groups = ((number, self._groups.get(number)) for number in numbers)
-        return [OlderHosts(number) if group is None else OlderHosts(number, group.v1_until, group.v2_until)
-                for number, group in groups]
-
-    def review_older(self, groups: Iterable[int]) -> None:
-        """Tell of the older hosts of `groups` when next asked."""
-        self._aged |= dict.fromkeys(groups)
+        return self.aged.take(self._groups, limit)
 
     def restore(
         self, groups: Mapping[int, Filter], older: Mapping[int, OlderHosts], now: float, until: float
@@ -263,9 +257,7 @@ class Memberships:
         return True
 
     def _note_aged(self, group: Group) -> None:
-        """What is known of its older hosts, if it had any, is another; a flood of groups is not remembered."""
-        if group.had_older and len(self._aged) < 2 * self.options.max_groups:
-            self._aged[group.group] = None
+        self.aged.note(group, 2 * self.options.max_groups)
 
     def _track(self, group: Group, record: GroupRecord, sources: Sources, turn: Turn) -> None:
         if not group.hosts.hear(turn.host, turn.mac, record.type, sources, turn.now, turn.until,

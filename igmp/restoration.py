@@ -82,7 +82,7 @@ class Restoration:
         """All was given back; what was of groups that are no more need not be remembered."""
         for port, groups in self._older.items():
             if port in self._ports.queriers:
-                self._ports.queriers[port].members.review_older(groups)
+                self._ports.queriers[port].members.aged.review(groups)
         self._older.clear()
 
     def _arm(self, now: float) -> None:
