@@ -52,7 +52,7 @@ class RefusedJoins:
     def __init__(self, rows: int = ROWS) -> None:
         self._limit = rows
         self._rows: OrderedDict[tuple[int, int], RefusedJoin] = OrderedDict()     # the least recent first
-        self._rate = Rate(RATE)
+        self._rate = Rate(RATE, RATE)
 
     def __len__(self) -> int:
         return len(self._rows)
