@@ -35,7 +35,7 @@ class Rejected(Exception):
 class Rules:
     """How strict we are with what standards and practice leave open."""
 
-    require_router_alert: bool = False      # drop version 2 and 3 messages without it
+    require_router_alert: bool = False      # drop what is without it: version 1, which is older, could be forged too
     accept_any_ttl: bool = False            # some old hosts do not send TTL 1
     strict_sources: bool = False            # upstream: believe only sources on the link or in its altnets
     ssm_range: Network = SSM_RANGE

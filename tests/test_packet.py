@@ -179,12 +179,12 @@ def test_missing_router_alert_is_counted_or_refused():
     assert rejection(downstream, packet, STRICT) == "rx_no_router_alert"
 
 
-def test_version_1_needs_no_router_alert():
-    packet = "45c0001c000040000102be6ac0a80a0bef0101011200fdfcef010101"
-    for rules in (RULES, STRICT):
-        assert downstream(packet, rules).counters == ("report_v1",)
+def test_version_1_is_no_way_around_router_alert():
+    report = "45c0001c000040000102be6ac0a80a0bef0101011200fdfcef010101"
     query = packet_with("45c00000000040000102" + "0000" + "c0a80a0be0000001", "1100eeff00000000")
-    assert downstream(query, STRICT).counters == ("query_v1",)
+    for packet, counter in ((report, "report_v1"), (query, "query_v1")):
+        assert downstream(packet).counters == ("rx_no_router_alert", counter)
+        assert rejection(downstream, packet, STRICT) == "rx_no_router_alert"
 
 
 @pytest.mark.parametrize(
