@@ -8,7 +8,7 @@ from typing import Any
 
 import netifaces
 
-from forwarder.agent.options import options_of, parameters_of
+from forwarder.agent.options import options_of
 from forwarder.client import default_socket_path
 from forwarder.process import privileges
 from forwarder.state.ports import Port
@@ -19,6 +19,7 @@ from forwarder.supervisor.links import KernelLink, obstacle
 from forwarder.supervisor.ring_lending import RingLending, ports_that_may_come
 from forwarder.units import count, listed, rate, size
 from igmp.link import format_address
+from igmp.parameters import Parameters
 
 Links = Mapping[str, KernelLink]
 
@@ -74,7 +75,7 @@ def _interfaces(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
 
 def _port(settings: Settings, port: Port) -> Iterator[str]:
     """What is particular to one port."""
-    options = options_of(port, parameters_of(settings))
+    options = options_of(port, settings.igmp)
     if port.addresses:
         yield listed([f"{format_address(address)}/{prefix}" for address, prefix in port.addresses])
     if port.role == "upstream":
@@ -122,10 +123,17 @@ def _route(route: RouteSettings) -> str:
 
 
 def _timers(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
-    downstream = next((port for port in ports if port.role == "downstream"), None)
-    if downstream is None:
-        return
-    timers = parameters_of(settings)
+    """Of all downstream ports; where they are not all the same, of each kind with its ports."""
+    kinds: dict[Parameters, list[str]] = {}
+    for port in ports:
+        if port.role == "downstream":
+            kinds.setdefault(options_of(port, settings.igmp).parameters, []).append(port.name)
+    for timers, names in kinds.items():
+        for line in _timers_of(timers):
+            yield f"{listed(names)}: {line}" if len(kinds) > 1 else line
+
+
+def _timers_of(timers: Parameters) -> Iterator[str]:
     yield (
         f"a general query every {timers.query_interval:g} s, to be answered within {timers.query_response_interval:g} s"
         f" ({timers.startup_queries} at the start, {timers.startup_interval:g} s apart)"

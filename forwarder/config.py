@@ -223,11 +223,11 @@ def _should_be_list(location: tuple[int | str, ...]) -> str:
 def _did_you_mean(location: tuple[int | str, ...]) -> str:
     *path, key = location
     known = _known_keys(path)
-    close = difflib.get_close_matches(str(key), known, n=1)
-    if close:
-        return f"; did you mean {close[0]}?"
     elsewhere = next((table for table in _tables() if key in _known_keys([table])), None)
-    return f"; it belongs in [{elsewhere}]" if elsewhere else f"; known are {', '.join(known)}"
+    if elsewhere:
+        return f"; it belongs in [{elsewhere}]"
+    close = difflib.get_close_matches(str(key), known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
 
 
 def _known_keys(path: list[int | str]) -> list[str]:

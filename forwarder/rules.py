@@ -10,10 +10,12 @@ from ipaddress import IPv4Address
 
 from forwarder.state.ring_memory import least_memory
 from forwarder.state.settings import (
+    IgmpSettings,
     InterfaceSettings,
     RouteSettings,
     Settings,
     covers,
+    igmp_of,
     interface_to_json,
     is_wildcard,
 )
@@ -117,18 +119,40 @@ def _roles(settings: Settings) -> Iterator[Problem]:
 
 
 def _timers(settings: Settings) -> Iterator[Problem]:
+    """Values that do not go together, where they were said: what `[igmp]` says is wrong once for all interfaces."""
     igmp = settings.igmp
+    said: dict[str, str] = {}
     if igmp.query_response_interval >= igmp.query_interval:
         shorter = f"should be less than query_interval ({igmp.query_interval:g})"
-        yield "igmp.query_response_interval", f"{shorter}, not {igmp.query_response_interval:g}"
-    old = next((each for each in settings.interface if each.igmp_version in (1, 2) and each.role == "downstream"), None)
-    if old is None:
+        said["igmp.query_response_interval"] = f"{shorter}, not {igmp.query_response_interval:g}"
+    for at, own in enumerate(settings.interface):
+        if own.role != "disabled":
+            for key, text in (*_own_interval(at, own, igmp), *_old_responses(at, own, igmp)):
+                said.setdefault(key, text)
+    yield from said.items()
+
+
+def _own_interval(at: int, own: InterfaceSettings, igmp: IgmpSettings) -> Iterator[Problem]:
+    """An interval of an interface that is none with the other one, be that its own or that of `[igmp]`."""
+    held = igmp_of(igmp, own)
+    if held.query_response_interval < held.query_interval:
         return
+    if own.query_response_interval is not None:
+        shorter = f"should be less than query_interval ({held.query_interval:g})"
+        yield f"interface[{at}].query_response_interval", f"{shorter}, not {own.query_response_interval:g}"
+    elif own.query_interval is not None:
+        longer = f"should be more than query_response_interval ({held.query_response_interval:g})"
+        yield f"interface[{at}].query_interval", f"{longer}, not {own.query_interval:g}"
+
+
+def _old_responses(at: int, own: InterfaceSettings, igmp: IgmpSettings) -> Iterator[Problem]:
+    """What the older queries of an interface have no room for."""
+    held = igmp_of(igmp, own)
     for name in ("query_response_interval", "last_member_query_interval"):
-        value = getattr(igmp, name)
-        if value > LONGEST_V2_RESPONSE:
-            limit = f"at most {LONGEST_V2_RESPONSE:g} fits the IGMPv{old.igmp_version} queries of {old.name}"
-            yield f"igmp.{name}", f"{limit}, not {value:g}"
+        value: float = getattr(held, name)
+        if own.role == "downstream" and own.igmp_version in (1, 2) and value > LONGEST_V2_RESPONSE:
+            limit = f"at most {LONGEST_V2_RESPONSE:g} fits the IGMPv{own.igmp_version} queries of {own.name}"
+            yield f"{'igmp' if getattr(own, name) is None else f'interface[{at}]'}.{name}", f"{limit}, not {value:g}"
 
 
 def _tables(settings: Settings) -> Iterator[Problem]:

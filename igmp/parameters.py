@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from igmp.access import OPEN, AccessList
+from igmp.validation import Rules
 
 UPSTREAM = "upstream"
 DOWNSTREAM = "downstream"
+RULES = Rules()
 LONGEST_V2_RESPONSE = 25.5              # seconds: a version 2 query has 8 bits of tenths
 
 
@@ -110,6 +112,7 @@ class PortOptions:
     quick_leave_untracked: bool = False                 # whoever leaves ends it: for one subscriber on the port
     specific_query_rate: float = 100.0                  # a second at most, leaves wait for their turn
     access: AccessList = OPEN
+    rules: Rules = RULES                                # how strict it is with what it receives
 
     def check(self) -> None:
         """Raise ValueError, naming the field, for options that cannot work."""

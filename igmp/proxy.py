@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from igmp.inheritance import Inheritance
 from igmp.merging import STALE, Merging
 from igmp.outputs import Event, Notice, Output
-from igmp.packet import Link, Received, Rejected, Rules, receive
+from igmp.packet import Link, Received, Rejected, receive
 from igmp.parameters import PortOptions
 from igmp.ports import ProxyPorts
 from igmp.querier import EVENTS
@@ -26,10 +26,7 @@ __all__ = ["PortOptions", "Proxy"]
 class Proxy(Views):
     """All ports; `random` gives numbers in (0, 1]. Every input returns what the shell must do, in order."""
 
-    def __init__(
-        self, random: Callable[[], float], rules: Rules | None = None, merge_only_querier: bool = False
-    ) -> None:
-        self._rules = rules or Rules()
+    def __init__(self, random: Callable[[], float], merge_only_querier: bool = False) -> None:
         self._timers: TimerQueue[int] = TimerQueue()            # by port
         self._inheritance = Inheritance()
         ports = ProxyPorts(random)
@@ -44,10 +41,6 @@ class Proxy(Views):
         return self._timers.deadline
 
     # Configuration
-
-    def set_rules(self, rules: Rules) -> None:
-        """What is accepted from now on."""
-        self._rules = rules
 
     def set_merge_only_querier(self, only_querier: bool, now: float) -> list[Output]:
         """Whether only members of ports where we are querier are told upstream."""
@@ -136,10 +129,11 @@ class Proxy(Views):
         """An IPv4 packet of protocol 2 heard on `port`, from an Ethernet address; bad ones are counted."""
         ports = self._ports
         link, counters, upstream = ports.links.get(port), ports.counters[port], port in ports.hosts
+        options = ports.options[port]
         if link is None:
             return []
         try:
-            received = receive(packet, link, upstream, self._rules, ports.own, ports.options[port].access)
+            received = receive(packet, link, upstream, options.rules, ports.own, options.access)
         except Rejected as rejected:
             for name in rejected.counters:
                 counters[name] += 1

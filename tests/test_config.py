@@ -86,7 +86,9 @@ def test_a_problem_names_file_key_and_what_is_wrong(tmp_path):
     [
         ('[[interface]]\nrole = "upstream"\n', "interface[0].name: is missing"),
         (ROLES + "treshold = 2\n", "interface[1].treshold: unknown key; did you mean threshold? (eth1)"),
-        (ROLES + "robustness = 2\n", "interface[1].robustness: unknown key; it belongs in [igmp] (eth1)"),
+        (ROLES + "strict_sources = true\n", "interface[1].strict_sources: unknown key; it belongs in [igmp] (eth1)"),
+        (ROLES + "robustness = 0\n", "interface[1].robustness: should be at least 1, not 0 (eth1)"),
+        (ROLES + "max_sources = 65536\n", "interface[1].max_sources: should be at most 65535, not 65536 (eth1)"),
         (ROLES + "[igmpp]\n", "igmpp: unknown key; did you mean igmp?"),
         (ROLES + "[igmp]\nrobustness = 0\n", "igmp.robustness: should be at least 1, not 0"),
         (ROLES + "[igmp]\nrobustness = 2.5\n", "igmp.robustness: should be a whole number, not 2.5"),
@@ -127,6 +129,18 @@ def test_wrong_shapes(tmp_path, text, expected):
         (
             ROLES + "igmp_version = 2\n[igmp]\nquery_response_interval = 30\n",
             "igmp.query_response_interval: at most 25.5 fits the IGMPv2 queries of eth1, not 30",
+        ),
+        (
+            ROLES + "query_interval = 5\n",
+            "interface[1].query_interval: should be more than query_response_interval (10), not 5",
+        ),
+        (
+            ROLES + "query_response_interval = 60\n[igmp]\nquery_interval = 50\n",
+            "interface[1].query_response_interval: should be less than query_interval (50), not 60",
+        ),
+        (
+            ROLES + "igmp_version = 2\nlast_member_query_interval = 30\n",
+            "interface[1].last_member_query_interval: at most 25.5 fits the IGMPv2 queries of eth1, not 30",
         ),
         (ROLES + '[[interface]]\nname = "eth1"\n', "interface[2]: eth1 is named twice, first by"),
         (

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from link import D1, LINKS, UP, Bench
 
-from forwarder.agent.options import options_of, parameters_of, rules_of
+from forwarder.agent.options import options_of
 from forwarder.state.ports import Port
 from forwarder.state.settings import IgmpSettings, InterfaceSettings, Settings
 from igmp.link import Link, Network
@@ -14,13 +14,15 @@ from igmp.messages import Query
 
 LINK = {UP: LINKS[UP], D1: Link((Network.parse("192.168.10.9/24"),))}
 STARTS_OVER = {"name", "role"}          # another port, or another protocol
-NETWORKS = {"allow": ("239.0.0.0/8",), "querier_address": "192.168.10.9", "ssm_range": "232.1.0.0/16"}
+VALUES = {
+    "allow": ("239.0.0.0/8",), "querier_address": "192.168.10.9", "ssm_range": "232.1.0.0/16", "query_interval": 60.0,
+}  # fmt: skip
 
 
 def another(field: Any, value: Any) -> Any:
     """A value that the option does not have."""
-    if field.name in NETWORKS:
-        return NETWORKS[field.name]
+    if field.name in VALUES:
+        return VALUES[field.name]
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):
@@ -31,9 +33,8 @@ def another(field: Any, value: Any) -> Any:
 
 
 def configure(bench: Bench, settings: Settings, first: bool = False) -> None:
-    bench.proxy.set_rules(rules_of(settings))
     for index, own in zip((UP, D1), settings.interface, strict=True):
-        options = options_of(Port(index, 1, own.name, own.role, own), parameters_of(settings))
+        options = options_of(Port(index, 1, own.name, own.role, own), settings.igmp)
         if first:
             bench.proxy.add_port(index, options)
             bench.take(bench.proxy.port_up(index, LINK[index], bench.now))

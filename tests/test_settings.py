@@ -17,6 +17,7 @@ INTERFACE = {
     "querier_address": None, "quick_leave": False, "quick_leave_untracked": False, "max_groups": 4096,
     "max_sources": 1024, "max_hosts": 512, "allow": (), "deny": (), "boundary": (), "rate_limit": None,
     "flow_rate_limit": None, "static_groups": (),
+    **dict.fromkeys(("robustness", "query_interval", "require_router_alert", "forward_when_not_querier")),
 }  # fmt: skip
 IGMP = {    # RFC 9776 section 8, but for the older querier's timeout, which is that of RFC 3376 with its defaults
     "robustness": 2, "query_interval": 125.0, "query_response_interval": 10.0, "last_member_query_interval": 1.0,

@@ -21,7 +21,6 @@ import uvloop
 from forwarder.agent import rest
 from forwarder.agent.listening import Listening
 from forwarder.agent.notices import words_of
-from forwarder.agent.options import rules_of
 from forwarder.agent.ports import AgentPorts
 from forwarder.agent.publisher import Publisher
 from forwarder.agent.rpc import RpcServer
@@ -147,7 +146,6 @@ class Agent:
             return
         configuration = Configuration.from_json(published)
         settings = configuration.settings
-        self._proxy.set_rules(rules_of(settings))
         self._carry_out(self._proxy.set_merge_only_querier(settings.igmp.merge_only_querier, self._clock()))
         self._ports.configure(configuration)
         self._set_routes(configuration.routes)

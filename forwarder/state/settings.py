@@ -16,6 +16,7 @@ Role = Literal["upstream", "downstream", "disabled"]
 IgmpVersion = Literal["auto", 1, 2, 3]
 ProfileName = Literal["latency", "balanced", "throughput"]
 Seconds = Annotated[float, Ge(0.05), Le(31744.0)]
+Times = Annotated[int, Ge(1), Le(255)]
 WILDCARD = frozenset("*?[")
 
 
@@ -38,7 +39,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterfaceSettings(Table):
-    """One `[[interface]]`: a name or shell wildcard, its role and what is particular to it."""
+    """One `[[interface]]`: a name or shell wildcard, its role and what is particular to it.
+
+    Keys that `[igmp]` has too hold here instead of what it says; None is what it says (`igmp_of`).
+    """
 
     name: Annotated[str, MinLen(1), MaxLen(15)]
     role: Role = "downstream"
@@ -51,7 +55,7 @@ class InterfaceSettings(Table):
     quick_leave: bool = False
     quick_leave_untracked: bool = False
     max_groups: Annotated[int, Ge(1)] = 4096
-    max_sources: Annotated[int, Ge(1), Le(4096)] = 1024
+    max_sources: Annotated[int, Ge(1), Le(65535)] = 1024
     max_hosts: Annotated[int, Ge(1), Le(65536)] = 512
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
@@ -60,6 +64,20 @@ class InterfaceSettings(Table):
     flow_rate_limit: Annotated[int, Ge(1)] | None = None
     static_groups: tuple[str, ...] = ()
     link_local_sources: bool = False
+    robustness: Times | None = None
+    query_interval: Seconds | None = None
+    query_response_interval: Seconds | None = None
+    last_member_query_interval: Seconds | None = None
+    last_member_query_count: Times | None = None
+    startup_query_interval: Seconds | None = None
+    startup_query_count: Times | None = None
+    unsolicited_report_interval: Seconds | None = None
+    older_querier_timeout: Seconds | None = None
+    gmi_rfc3376: bool | None = None
+    rfc9776: bool | None = None
+    require_router_alert: bool | None = None
+    accept_any_ttl: bool | None = None
+    forward_when_not_querier: bool | None = None
 
 
 _KEYS = [each.name for each in fields(InterfaceSettings)]
@@ -71,13 +89,13 @@ _VALUES = attrgetter(*_KEYS)
 class IgmpSettings(Table):
     """`[igmp]`: RFC 9776 section 8 values and the choices the RFCs leave open."""
 
-    robustness: Annotated[int, Ge(1), Le(255)] = 2
+    robustness: Times = 2
     query_interval: Seconds = 125.0
     query_response_interval: Seconds = 10.0
     last_member_query_interval: Seconds = 1.0
-    last_member_query_count: Annotated[int, Ge(1), Le(255)] | None = None
+    last_member_query_count: Times | None = None
     startup_query_interval: Seconds | None = None
-    startup_query_count: Annotated[int, Ge(1), Le(255)] | None = None
+    startup_query_count: Times | None = None
     unsolicited_report_interval: Seconds = 1.0
     older_querier_timeout: Seconds = 400.0
     require_router_alert: bool = False
@@ -89,6 +107,16 @@ class IgmpSettings(Table):
     forward_when_not_querier: bool = False
     ssm_range: str = "232.0.0.0/8"
     ssm_upstream: bool = True
+
+
+_SHARED = sorted({each.name for each in fields(IgmpSettings)}.intersection(_KEYS))
+_SHARED_VALUES = attrgetter(*_SHARED)
+
+
+def igmp_of(igmp: IgmpSettings, interface: InterfaceSettings) -> IgmpSettings:
+    """`[igmp]` as it holds on one interface; the same object where that has no such keys of its own."""
+    own = {key: value for key, value in zip(_SHARED, _SHARED_VALUES(interface), strict=True) if value is not None}
+    return replace(igmp, **own) if own else igmp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
