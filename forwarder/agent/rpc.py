@@ -2,7 +2,8 @@
 
 One JSON request a message; an answer is one or more messages, the last with `more` false. One message is made and
 sent in a turn of the loop, so a table of any size delays nothing else; what the socket does not take now is sent
-when it takes more. A reader that stays away loses its answer, not our time.
+when it takes more. A reader that stays away loses its answer, not our time. A row that no message would hold comes in
+pieces: text to be put together, the last with `whole` true.
 """
 
 import asyncio
@@ -12,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-CHUNK = 32 * 1024                # bytes of rows after which a message ends; a row of 4,096 sources takes more
+CHUNK = 32 * 1024                # bytes of rows after which a message ends
+LONGEST = 3 * CHUNK              # bytes of a row that is one message: 65,535 sources take 20 times what a socket takes
 MOST_ANSWERS = 16                # under way at once
 LARGEST = 65536
 
@@ -85,9 +87,18 @@ def answers(number: Any, rows: Rows) -> Iterator[bytes]:
         if chunk and size + len(encoded) > CHUNK:
             yield _message(number, chunk, more=True)
             chunk, size = [], 0
+        if len(encoded) > LONGEST:
+            yield from _pieces(number, encoded)
+            continue
         chunk.append(encoded)
         size += len(encoded)
     yield _message(number, chunk, more=False)
+
+
+def _pieces(number: Any, row: str) -> Iterator[bytes]:
+    for at in range(0, len(row), CHUNK):
+        piece = {"id": number, "rows": [], "piece": row[at : at + CHUNK], "whole": at + CHUNK >= len(row), "more": True}
+        yield json.dumps(piece).encode()
 
 
 def _message(number: Any, rows: list[str], *, more: bool) -> bytes:
