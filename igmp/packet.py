@@ -97,7 +97,9 @@ def receive(
             tolerated = _NO_ROUTER_ALERT
         message = parse(data)
         if isinstance(message, Report):
-            message, counters = judge_report(message, destination, link, rules, OPEN if upstream else access)
+            message, counters = judge_report(
+                message, destination, link, rules, OPEN if upstream else access, upstream
+            )
         elif not source and not upstream:
             raise Rejected("rx_query_zero_source")  # a snooping switch's: no election, no timers
         else:

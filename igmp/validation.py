@@ -17,6 +17,7 @@ SSM_RANGE = Network(0xE8000000, 8)      # 232.0.0.0/8 (RFC 4607)
 
 _LINK_LOCAL_BLOCK = 0xE00000            # 224.0.0.0/24
 _EXCLUDING = (RecordType.MODE_IS_EXCLUDE, RecordType.CHANGE_TO_EXCLUDE)
+_ROUTERS = frozenset((ALL_SYSTEMS, ALL_ROUTERS, V3_ROUTERS))    # a router's interface has these addresses too
 _LEAVE_COUNTERS = ("leave",)
 _REPORT_COUNTERS = {1: ("report_v1",), 2: ("report_v2",), 3: ("report_v3",)}
 
@@ -63,13 +64,17 @@ def judge_query(query: Query, destination: int, link: Link) -> Query:
 
 
 def judge_report(
-    report: Report, destination: int, link: Link, rules: Rules, access: AccessList
+    report: Report, destination: int, link: Link, rules: Rules, access: AccessList, upstream: bool = False
 ) -> tuple[Report, tuple[str, ...]]:
-    """The part of a report a core may use, and what to count for it; raises Rejected."""
+    """The part of a report a core may use, and what to count for it; raises Rejected.
+
+    A router hears what is sent to any address of its interface (RFC 9776 section 4.2.15), which are the groups too. A
+    host (`upstream`) keeps silent for a report of another only if that went to the group, where every router hears it.
+    """
     if report.version < 3:
-        _check_old_report(report, destination, link, rules, access)
+        _check_old_report(report, destination, link, rules, access, upstream)
         return report, _LEAVE_COUNTERS if report.leave else _REPORT_COUNTERS[report.version]
-    if destination != V3_ROUTERS and not link.is_own(destination):
+    if not _to_routers(destination, link) and all(record.group != destination for record in report.records):
         raise Rejected("rx_bad_dst")
     skipped = list(report.defects)
     usable = [_judge_record(record, rules, access, skipped) for record in report.records]
@@ -79,13 +84,18 @@ def judge_report(
     return report, (*_REPORT_COUNTERS[3], *skipped) if skipped else _REPORT_COUNTERS[3]
 
 
-def _check_old_report(report: Report, destination: int, link: Link, rules: Rules, access: AccessList) -> None:
+def _to_routers(destination: int, link: Link) -> bool:
+    return destination in _ROUTERS or link.is_own(destination)
+
+
+def _check_old_report(
+    report: Report, destination: int, link: Link, rules: Rules, access: AccessList, upstream: bool
+) -> None:
     """Versions 1 and 2 name one group, and are sent to it; a leave usually to all routers."""
     group = report.records[0].group
     if not is_multicast(group):
         raise Rejected("rx_bad_group")
-    expected = (group, ALL_ROUTERS) if report.leave else (group,)
-    if destination not in expected and not link.is_own(destination):
+    if destination != group and (upstream or not _to_routers(destination, link)):
         raise Rejected("rx_bad_dst")
     _check_trackable(group)
     if rules.ssm_range.contains(group):

@@ -473,10 +473,13 @@ def test_defects_are_counted_with_the_packet():
     [
         (V3_ROUTERS, encode_report([GroupRecord(TO_EX, G)]), True),
         (D1, encode_report([GroupRecord(TO_EX, G)]), True),
-        (G, encode_report([GroupRecord(TO_EX, G)]), False),
+        (G, encode_report([GroupRecord(TO_EX, G)]), True),
+        (G + 1, encode_report([GroupRecord(TO_EX, G)]), False),
+        (H1, encode_report([GroupRecord(TO_EX, G)]), False),
+        *((routers, message, True) for routers in (ALL_SYSTEMS, ALL_ROUTERS, V3_ROUTERS) for message in (
+            encode_report([GroupRecord(TO_EX, G)]), encode_v2_report(G), encode_v1_report(G), encode_v2_leave(G))),
         (G, encode_v2_report(G), True),
         (D1, encode_v2_report(G), True),
-        (ALL_ROUTERS, encode_v2_report(G), False),
         (G + 1, encode_v1_report(G), False),
         (G, encode_v1_report(G), True),
         (D1, encode_v2_leave(G), True),
@@ -490,6 +493,14 @@ def test_report_destination(destination, message, accepted):
         assert downstream(packet).message.records[0].group == G
     else:
         assert rejection(downstream, packet) == "rx_bad_dst"
+
+
+@pytest.mark.parametrize("message", [encode_v2_report(G), encode_v1_report(G)])
+def test_a_host_hears_of_other_members_what_goes_to_the_group(message):
+    """What another sent elsewhere, to us alone perhaps, the routers may not have heard: we must go on reporting."""
+    assert upstream(from_h1(G, message)).message.records[0].group == G
+    for destination in (UP, ALL_SYSTEMS, ALL_ROUTERS, V3_ROUTERS):
+        assert rejection(upstream, from_h1(destination, message)) == "rx_bad_dst"
 
 
 # Properties
