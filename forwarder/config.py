@@ -148,8 +148,11 @@ def _octets(path: Path, patience: float = PATIENCE) -> bytes:
 
 
 def _convert_texts(plain: dict[str, Any]) -> Iterator[Problem]:
-    """Sizes and rates may be written with their units; whatever else is not a number is left to the shape."""
+    """Sizes and rates may be written with their units, a list of one range as text; the rest is left to the shape."""
     yield from _convert(plain.get("dataplane"), "dataplane", ("ring_memory",), parse_size)
+    igmp = plain.get("igmp")
+    if isinstance(igmp, dict) and isinstance(igmp.get("ssm_range"), str):
+        igmp["ssm_range"] = [igmp["ssm_range"]]     # one range needs no brackets
     tables = plain.get("interface")
     for at, table in enumerate(tables if isinstance(tables, list) else []):
         if isinstance(table, dict) and any(key in table for key in RATES):

@@ -159,9 +159,8 @@ def _tables(settings: Settings) -> Iterator[Problem]:
     named = sum(interface.role != "disabled" for interface in settings.interface)
     if named > settings.dataplane.max_ports:
         yield "dataplane.max_ports", f"{settings.dataplane.max_ports} is less than the {named} interfaces named"
-    text = settings.igmp.ssm_range
-    if problem := groups_problem(text):
-        yield "igmp.ssm_range", problem
+    for key, problem in _each("ssm_range", settings.igmp.ssm_range, groups_problem):
+        yield f"igmp.{key}", problem
     path = settings.control.socket
     if path is not None and not 0 < len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         yield "control.socket", f"a socket path has 1 to {LONGEST_SOCKET_PATH} bytes, this one {len(os.fsencode(path))}"
@@ -229,7 +228,8 @@ def membership_problem(text: str) -> str | None:
 def ssm_problem(text: str, settings: Settings) -> str | None:
     """What is wrong with an otherwise valid static group in the range of source-specific groups (RFC 4604)."""
     source, _, group = text.rpartition(",")
-    if source or not Network.parse(settings.igmp.ssm_range).contains(int(IPv4Address(group.strip()))):
+    address = int(IPv4Address(group.strip()))
+    if source or not any(Network.parse(each).contains(address) for each in settings.igmp.ssm_range):
         return None
     return f'{quote(group.strip())} is in ssm_range: name its source too, as in "10.0.0.7,{group.strip()}"'
 
@@ -295,7 +295,7 @@ def _static(settings: Settings) -> Iterator[Problem]:
         first = at if problems else known.setdefault(identity(route), at)
         if first != at:
             yield f"route[{at}]", f"is the same as route[{first}]: group, source and upstream agree"
-    if groups_problem(settings.igmp.ssm_range):
+    if any(map(groups_problem, settings.igmp.ssm_range)):
         return
     for at, interface in enumerate(settings.interface):
         for number, text in enumerate(interface.static_groups):

@@ -39,7 +39,11 @@ class Rules:
     require_router_alert: bool = False      # drop what is without it: version 1, which is older, could be forged too
     accept_any_ttl: bool = False            # some old hosts do not send TTL 1
     strict_sources: bool = False            # upstream: believe only sources on the link or in its altnets
-    ssm_range: Network = SSM_RANGE
+    ssm_range: tuple[Network, ...] = (SSM_RANGE,)
+
+    def is_ssm(self, group: int) -> bool:
+        """Whether `group` can be joined by source only (RFC 4604)."""
+        return any(network.contains(group) for network in self.ssm_range)
 
 
 def is_trackable(group: int) -> bool:
@@ -98,7 +102,7 @@ def _check_old_report(
     if destination != group and (upstream or not _to_routers(destination, link)):
         raise Rejected("rx_bad_dst")
     _check_trackable(group)
-    if rules.ssm_range.contains(group):
+    if rules.is_ssm(group):
         raise Rejected("rx_ssm_legacy")             # RFC 4604 section 2.2.4
     if not access.is_open and not access.admits(None, group):
         raise Rejected("rx_boundary")
@@ -122,7 +126,7 @@ def _judge_record(
     if group >> 8 == _LINK_LOCAL_BLOCK:
         skipped.append("rx_link_local")
         return None
-    if record.type in _EXCLUDING and rules.ssm_range.contains(group):
+    if record.type in _EXCLUDING and rules.is_ssm(group):
         skipped.append("rx_ssm_exclude")            # RFC 4604 section 2.2.5
         return None
     if record.sources:

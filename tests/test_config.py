@@ -1,3 +1,4 @@
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -62,6 +63,22 @@ def test_link_local_sources_are_said_by_port(tmp_path):
         load(written(tmp_path, ROLES + 'link_local_sources = "yes"\n'), [], [], None)
 
 
+@pytest.mark.parametrize(("text", "ranges"), [
+    ('"232.1.0.0/16"', ("232.1.0.0/16",)), ("[]", ()),
+    ('["232.0.0.0/8", "239.232.0.0/16"]', ("232.0.0.0/8", "239.232.0.0/16")),
+])
+def test_source_specific_ranges_are_one_or_a_list_or_none(tmp_path, text, ranges):
+    """Where there is none, any-source joins in 232/8 and static groups there are like any other."""
+    path = written(tmp_path, f'{ROLES}static_groups = ["232.9.9.9"]\n[igmp]\nssm_range = {text}\n')
+    if "232.0.0.0/8" in ranges:
+        with pytest.raises(ConfigurationError, match="is in ssm_range: name its source"):
+            load(path, [], [], None)
+        return
+    settings = load(path, [], [], None)
+    assert settings.igmp.ssm_range == ranges
+    assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
 @pytest.mark.parametrize("name", ["nobody", "daemon", ""])
 def test_the_user_of_the_children(tmp_path, name):
     settings = load(written(tmp_path, f'{ROLES}[process]\nuser = "{name}"\n'), [], [], None)
@@ -121,7 +138,8 @@ def test_wrong_shapes(tmp_path, text, expected):
         (ROLES + 'altnets = ["net"]\n', 'interface[1].altnets[0]: should be a network such as "10.0.0.0/8", not "net"'),
         (ROLES + 'altnets = ["239.0.0.0/8"]\n', 'interface[1].altnets[0]: "239.0.0.0/8" is multicast'),
         (ROLES + 'querier_address = "224.0.0.1"\n', "interface[1].querier_address: should be a unicast IPv4 address"),
-        (ROLES + '[igmp]\nssm_range = "10.0.0.0/8"\n', 'igmp.ssm_range: "10.0.0.0/8" is not a range of groups'),
+        (ROLES + '[igmp]\nssm_range = "10.0.0.0/8"\n', 'igmp.ssm_range[0]: "10.0.0.0/8" is not a range of groups'),
+        (ROLES + '[igmp]\nssm_range = ["232.0.0.0/8", "x"]\n', 'igmp.ssm_range[1]: should be a network such as'),
         (
             ROLES + "[igmp]\nquery_interval = 10\n",
             "igmp.query_response_interval: should be less than query_interval (10), not 10",

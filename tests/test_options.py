@@ -16,7 +16,7 @@ IGMP = IgmpSettings(
     robustness=3, query_interval=60.0, query_response_interval=5.0, last_member_query_interval=0.5,
     last_member_query_count=4, startup_query_interval=7.0, startup_query_count=6, unsolicited_report_interval=0.7,
     older_querier_timeout=90.0, require_router_alert=True, accept_any_ttl=True, strict_sources=True, gmi_rfc3376=True,
-    rfc9776=True, forward_when_not_querier=True, ssm_range="233.0.0.0/8",
+    rfc9776=True, forward_when_not_querier=True, ssm_range=("233.0.0.0/8", "234.1.0.0/16"),
 )  # fmt: skip
 OWN = InterfaceSettings(
     name="eth1", igmp_version=2, querier=False, querier_address="10.0.1.5", max_groups=11, max_sources=12,
@@ -29,7 +29,7 @@ PARAMETERS = Parameters(
     last_member_query_count=4, startup_query_interval=7.0, startup_query_count=6, unsolicited_report_interval=0.7,
     older_querier_timeout=90.0, gmi_rfc3376=True, rfc9776=True,
 )  # fmt: skip
-RULES = Rules(True, True, True, Network.parse("233.0.0.0/8"))
+RULES = Rules(True, True, True, (Network.parse("233.0.0.0/8"), Network.parse("234.1.0.0/16")))
 ACCESS = AccessList(
     allow=(Entry.parse("239.0.0.0/8"), Entry.parse("10.0.0.7,232.1.1.1")), deny=(Entry.parse("239.9.9.9"),),
     boundary=(Network.parse("239.255.0.0/16"),),

@@ -429,10 +429,18 @@ def test_ssm_rules_hold_record_by_record():
 
 
 def test_ssm_range_is_a_rule():
-    rules = Rules(ssm_range=Network.parse("239.1.0.0/16"))
+    rules = Rules(ssm_range=(Network.parse("239.2.0.0/16"), Network.parse("239.1.0.0/16")))
     assert rejection(downstream, from_h1(G, encode_v2_report(G)), rules) == "rx_ssm_legacy"
     received = downstream(from_h1(V3_ROUTERS, encode_report([GroupRecord(IS_EX, SSM), GroupRecord(IS_EX, G)])), rules)
     assert received.message.records == (GroupRecord(IS_EX, SSM),)
+
+
+def test_without_an_ssm_range_any_source_is_a_source():
+    report = from_h1(V3_ROUTERS, encode_report([GroupRecord(IS_EX, SSM), GroupRecord(TO_EX, SSM, (A,))]))
+    off = Rules(ssm_range=())
+    assert downstream(from_h1(SSM, encode_v2_report(SSM)), off).message.records[0].group == SSM
+    assert downstream(report, off).message.records == (GroupRecord(IS_EX, SSM), GroupRecord(TO_EX, SSM, (A,)))
+    assert downstream(report, off).counters == ("report_v3",)
 
 
 def test_impossible_and_duplicate_sources_of_a_record():
@@ -548,7 +556,7 @@ def test_a_core_gets_possible_sources_and_trackable_groups_only(message, source,
         assert record.group >> 8 != 0xE00000
         assert all(map(is_unicast, record.sources))
         assert len(set(record.sources)) == len(record.sources)
-        assert record.type not in (IS_EX, TO_EX) or not rules.ssm_range.contains(record.group)
+        assert record.type not in (IS_EX, TO_EX) or not rules.is_ssm(record.group)
 
 
 @given(st.integers(0, 31), st.integers(1, 255))

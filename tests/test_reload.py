@@ -15,7 +15,8 @@ from igmp.messages import Query
 LINK = {UP: LINKS[UP], D1: Link((Network.parse("192.168.10.9/24"),))}
 STARTS_OVER = {"name", "role"}          # another port, or another protocol
 VALUES = {
-    "allow": ("239.0.0.0/8",), "querier_address": "192.168.10.9", "ssm_range": "232.1.0.0/16", "query_interval": 60.0,
+    "allow": ("239.0.0.0/8",), "querier_address": "192.168.10.9", "ssm_range": ("232.1.0.0/16",),
+    "query_interval": 60.0,
 }  # fmt: skip
 
 

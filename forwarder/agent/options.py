@@ -14,7 +14,7 @@ def rules_of(igmp: IgmpSettings) -> Rules:
         require_router_alert=igmp.require_router_alert,
         accept_any_ttl=igmp.accept_any_ttl,
         strict_sources=igmp.strict_sources,
-        ssm_range=Network.parse(igmp.ssm_range),
+        ssm_range=tuple(map(Network.parse, igmp.ssm_range)),
     )
 
 

@@ -73,7 +73,7 @@ class Decisions:
         )
         policies = [policy_of(port) for port in configuration.ports]
         self._fib.set_ports(policies)
-        self._fib.set_on_request(None if settings.igmp.ssm_upstream else Network.parse(settings.igmp.ssm_range))
+        self._fib.set_on_request([] if settings.igmp.ssm_upstream else map(Network.parse, settings.igmp.ssm_range))
         self.own = OwnAddresses(_addresses(configuration.ports))
         self._set_upstreams(policies, settings.dataplane.failover_time, first)
         self.flows.mark_all()

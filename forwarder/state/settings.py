@@ -105,7 +105,7 @@ class IgmpSettings(Table):
     rfc9776: bool = False
     merge_only_querier: bool = False
     forward_when_not_querier: bool = False
-    ssm_range: str = "232.0.0.0/8"
+    ssm_range: Annotated[tuple[str, ...], MaxLen(256)] = ("232.0.0.0/8",)
     ssm_upstream: bool = True
 
 
@@ -184,7 +184,7 @@ class Settings(Table):
         return cls(
             mode=plain["mode"],
             interface=tuple(interface_from_json(each) for each in plain["interface"]),
-            igmp=IgmpSettings(**plain["igmp"]),
+            igmp=IgmpSettings(**_with_tuples(plain["igmp"])),
             route=tuple(route_from_json(each) for each in plain["route"]),
             dataplane=DataplaneSettings(**plain["dataplane"]),
             control=ControlSettings(**plain["control"]),
