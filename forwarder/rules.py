@@ -108,14 +108,15 @@ def _is_unicast(text: str) -> bool:
 
 
 def _roles(settings: Settings) -> Iterator[Problem]:
-    roles = [interface.role for interface in settings.interface]
-    if not roles:
-        yield "interface", "none is named; name one upstream (-u) and at least one downstream (-d)"
-        return
-    if "upstream" not in roles:
-        yield "interface", 'none has role = "upstream" (-u): groups would be joined nowhere'
-    if "downstream" not in roles:
+    """Downstream ports alone are LANs between which is forwarded; it takes two of them, or a port to forward from."""
+    served = [interface for interface in settings.interface if interface.role != "disabled"]
+    if not settings.interface:
+        yield "interface", "none is named; name one upstream (-u) and at least one downstream (-d), or several downstream"
+    elif all(interface.role != "downstream" for interface in served):
         yield "interface", 'none has role = "downstream" (-d): nobody could receive'
+    elif len(served) == 1 and not is_wildcard(served[0].name):
+        words = f"{quote(served[0].name)} is the only one: nothing could come from elsewhere"
+        yield "interface", f'{words}; name one with role = "upstream" (-u), or another LAN (-d)'
 
 
 def _timers(settings: Settings) -> Iterator[Problem]:

@@ -63,6 +63,13 @@ def test_link_local_sources_are_said_by_port(tmp_path):
         load(written(tmp_path, ROLES + 'link_local_sources = "yes"\n'), [], [], None)
 
 
+@pytest.mark.parametrize("names", [("eth0", "eth1"), ("eth*",)])
+def test_lans_need_no_upstream(tmp_path, names):
+    text = "".join(f'[[interface]]\nname = "{name}"\n' for name in names)
+    for settings in (load(written(tmp_path, text), [], [], None), load(None, [], [*names], None)):
+        assert [(each.name, each.role) for each in settings.interface] == [(name, "downstream") for name in names]
+
+
 @pytest.mark.parametrize(("text", "ranges"), [
     ('"232.1.0.0/16"', ("232.1.0.0/16",)), ("[]", ()),
     ('["232.0.0.0/8", "239.232.0.0/16"]', ("232.0.0.0/8", "239.232.0.0/16")),
@@ -165,7 +172,11 @@ def test_wrong_shapes(tmp_path, text, expected):
             ROLES + '[[interface]]\nname = "eth0"\n',
             "interface[2]: eth0 has two roles: upstream by mcfwd.toml: interface[0], downstream here",
         ),
-        ('[[interface]]\nname = "eth0"\n', 'interface: none has role = "upstream" (-u)'),
+        ('[[interface]]\nname = "eth0"\n', 'interface: "eth0" is the only one: nothing could come from elsewhere'),
+        (
+            '[[interface]]\nname = "eth0"\n[[interface]]\nname = "eth1"\nrole = "disabled"\n',
+            'interface: "eth0" is the only one',
+        ),
         ('[[interface]]\nname = "eth0"\nrole = "upstream"\n', 'interface: none has role = "downstream" (-d)'),
         ("", "interface: none is named"),
         (ROLES + '[[interface]]\nname = "a/b"\n', 'interface[2].name: "a/b" cannot be an interface name'),

@@ -1,0 +1,45 @@
+"""Downstream ports alone: LANs between which is forwarded what somebody on another asked for.
+
+    receiver0 -- down0 [router] down1 -- receiver1
+                                down2 -- receiver2, which asks for nothing
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from forwarder.lab.capture import IGMP, UDP, Capture
+from forwarder.lab.wait import wait_for
+from netns.frames import Injector, udp
+from netns.plant import IGMP_SETTINGS, Plant, carried, new_lab, plant_of
+
+LANS = "".join(f'[[interface]]\nname = "down{number}"\n' for number in range(3))
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory) -> Iterator[Plant]:
+    with new_lab(3) as lab, plant_of(lab, tmp_path_factory.mktemp("lans"), IGMP_SETTINGS + LANS) as made:
+        yield made
+
+
+@pytest.mark.parametrize(("source", "member"), [(0, 1), (1, 0)])
+def test_a_stream_goes_from_lan_to_lan_while_somebody_wants_it(plant: Plant, source: int, member: int):
+    group, address, lan = plant.group(), plant.lab.address(source), f"down{source}"
+    with ExitStack() as stack:
+        captures = {n: stack.enter_context(Capture(plant.lab.receivers[n], protocol=UDP)) for n in (source, member, 2)}
+        upwards = stack.enter_context(Capture(plant.lab.source, protocol=IGMP))
+        injector = stack.enter_context(Injector(plant.lab.receivers[source]))
+        joined = plant.join(stack, member, group)
+        injector.send(udp(address, group, b"wanted"))
+        wait_for(lambda: carried(captures[member], group), 10.0, "the datagram")
+        assert (plant.flow(group)["verdict"], plant.flow(group)["upstream"]) == ("forward", lan)
+        joined.__exit__()
+        wait_for(lambda: plant.mcfwd.group(f"down{member}", group) is None, 10.0, "the end of the membership")
+        injector.send(udp(address, group, b"not wanted"))
+        wait_for(lambda: plant.flow(group)["verdict"] == "no_members", 10.0, "no members")
+        assert [frame.payload[8:] for frame in carried(captures[member], group)] == [b"wanted"]
+        assert carried(captures[2], group) is None
+        assert carried(captures[source], group) is None
+        assert upwards.select(lambda frame: True) == []
+    assert plant.mcfwd.show("upstream") == []
