@@ -111,7 +111,7 @@ def _roles(settings: Settings) -> Iterator[Problem]:
     """Downstream ports alone are LANs between which is forwarded; it takes two of them, or a port to forward from."""
     served = [interface for interface in settings.interface if interface.role != "disabled"]
     if not settings.interface:
-        yield "interface", "none is named; name one upstream (-u) and at least one downstream (-d), or several downstream"
+        yield "interface", "none is named; name one upstream (-u) and at least one downstream (-d), or two downstream"
     elif all(interface.role != "downstream" for interface in served):
         yield "interface", 'none has role = "downstream" (-d): nobody could receive'
     elif len(served) == 1 and not is_wildcard(served[0].name):

@@ -77,9 +77,10 @@ class Host:
         self._cancel_pending()
         return self._tell_all(now)
 
-    def update(self, link: Link) -> None:
+    def update(self, link: Link, now: float) -> list[Said]:
         """The port's MTU or networks are others; its address is not."""
         self._speaker.link = link
+        return []
 
     def stop(self) -> None:
         """The port is down: nothing is sent, what is wanted stays."""

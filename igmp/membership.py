@@ -8,7 +8,6 @@ there goes on.
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from igmp.access import AccessList
 from igmp.checking import Wish
 from igmp.filter import NO_SOURCES, NOTHING, Filter, Mode
 from igmp.group import Group
@@ -85,7 +84,8 @@ class Memberships:
         before, self.options = self.options, options
         self._room.free += Room(options.max_hosts, options.max_groups).free
         self._room.free -= Room(before.max_hosts, before.max_groups).free
-        return [] if options.access == before.access else self._restrict(options.access)
+        same = options.access == before.access and options.rules.ssm_range == before.rules.ssm_range
+        return [] if same else self._restrict(options)
 
     def restore(self, groups: Mapping[int, Filter], now: float, until: float) -> None:
         """Take back memberships, which end at `until`."""
@@ -247,11 +247,11 @@ class Memberships:
         if sources or whole:
             turn.wishes.setdefault(group.group, Wish()).add(sources, whole)
 
-    def _restrict(self, access: AccessList) -> list[Changed]:
+    def _restrict(self, options: PortOptions) -> list[Changed]:
         changed = []
         for group in self:
             before = group.filter
-            group.restrict(access)
+            group.restrict(options.access, options.rules.is_ssm(group.group))
             self.keep(group)
             if group.filter != before:
                 changed.append(Changed(group.group, group.filter))

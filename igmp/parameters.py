@@ -114,6 +114,11 @@ class PortOptions:
     access: AccessList = OPEN
     rules: Rules = RULES                                # how strict it is with what it receives
 
+    def widens(self, before: "PortOptions") -> bool:
+        """Whether members may be taken that `before` refused: they are to be asked, or they would wait to be."""
+        limits = (getattr(self, name) > getattr(before, name) for name in ("max_groups", "max_sources", "max_hosts"))
+        return self.access.widens(before.access) or self.rules.widens(before.rules) or any(limits)
+
     def check(self) -> None:
         """Raise ValueError, naming the field, for options that cannot work."""
         if self.role not in (UPSTREAM, DOWNSTREAM):

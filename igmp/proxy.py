@@ -105,8 +105,7 @@ class Proxy(Views):
             return []
         before, core = self._ports.up(port, link), self._ports.core(port)
         if before is not None and before.address == link.address:
-            core.update(link)
-            return []
+            return self._finish(port, core.update(link, now), now)
         if before is None or port in self._ports.hosts:
             self._inheritance.drop(port)
         outputs = self._finish(port, core.start(link, now), now)

@@ -89,7 +89,13 @@ class Querier:
         events: list[Event] = [*self._members.configure(options)]
         if self._up and spoken != (options.parameters, self.version, self.address):
             events += self._speak_otherwise(now)
+        elif options.widens(before):
+            events += self.ask_all(now)
         return events
+
+    def ask_all(self, now: float) -> list[Event]:
+        """Ask what is wanted at once; nothing where we do not ask."""
+        return self._general_query(now) if self._up and self._role.querier else []
 
     def start(self, link: Link, now: float) -> list[Event]:
         """The port is up, or its address is another one: query as at startup, keep the memberships (8.6, 8.7)."""
@@ -102,9 +108,10 @@ class Querier:
         self._role = Role(self._port, bool(self.address), self.address)
         return [self._role, *self._startup_series(now)]
 
-    def update(self, link: Link) -> None:
+    def update(self, link: Link, now: float) -> list[Event]:
         """The port's MTU or networks are others; its address is not."""
-        self._link = link
+        before, self._link = self._link, link
+        return self.ask_all(now) if link.widens(before) else []
 
     def stop(self, now: float) -> list[Event]:
         """The port is down: its memberships end now, unasked; many are told in the next calls of `expire`."""

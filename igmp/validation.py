@@ -41,6 +41,11 @@ class Rules:
     strict_sources: bool = False            # upstream: believe only sources on the link or in its altnets
     ssm_range: tuple[Network, ...] = (SSM_RANGE,)
 
+    def widens(self, before: "Rules") -> bool:
+        """Whether reports may be heard that `before` refused."""
+        heard = before.require_router_alert > self.require_router_alert or self.accept_any_ttl > before.accept_any_ttl
+        return heard or not set(before.ssm_range) <= set(self.ssm_range)
+
     def is_ssm(self, group: int) -> bool:
         """Whether `group` can be joined by source only (RFC 4604)."""
         return any(network.contains(group) for network in self.ssm_range)
