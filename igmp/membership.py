@@ -105,6 +105,15 @@ class Memberships:
         self._room = Room(self.options.max_hosts, self.options.max_groups)
         return self.purge(limit)
 
+    def forget(self, numbers: Iterable[int], limit: int) -> list[Changed]:
+        """These groups end now, whoever wants them; `limit` are told now, the others by `purge`."""
+        for number in numbers:
+            group = self._purged[number] = self._groups.pop(number)
+            self._room.free += group.hosts.size
+            self._timers.cancel(GROUP | number)
+            self._timers.cancel(RETRANSMISSION | number)
+        return self.purge(limit)
+
     def purge(self, limit: int) -> list[Changed]:
         """Tell some of what `clear` ended."""
         ended = [self._purged.popitem()[0] for _ in range(min(limit, len(self._purged)))]

@@ -159,6 +159,14 @@ class Proxy(Views):
                 self._arm(port)
         return outputs + self._merging.conclude(events, now)
 
+    def query(self, port: int, now: float) -> list[Output]:
+        """Ask on a downstream port at once what is wanted; nothing where another asks, or nobody can."""
+        return self._finish(port, self._ports.queriers[port].ask_all(now), now)
+
+    def forget(self, port: int, group: int | None, now: float) -> list[Output]:
+        """Forget who wants `group` (None: anything) on a downstream port, and ask; what is configured stays."""
+        return self._finish(port, self._ports.queriers[port].forget(group, now), now)
+
     def shutdown(self, now: float) -> list[Output]:
         """Leave all groups upstream, once; nothing is sent afterwards.
 

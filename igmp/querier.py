@@ -97,6 +97,16 @@ class Querier:
         """Ask what is wanted at once; nothing where we do not ask."""
         return self._general_query(now) if self._up and self._role.querier else []
 
+    def forget(self, group: int | None, now: float) -> list[Event]:
+        """Forget who wants `group`, None: anything; ask where we do. Many are told in the next calls of `expire`."""
+        known = self._members.numbers
+        forgotten = [*known] if group is None else [group] if group in known else []
+        events: list[Event] = [*self._members.forget(forgotten, EVENTS)]
+        self._members.arm(now)
+        if group is None or self.version == 1 or not (self._up and self._role.querier):
+            return [*self.ask_all(now), *events]
+        return [self._send(group, (), self.parameters.last_member_query_interval, False), *events]
+
     def start(self, link: Link, now: float) -> list[Event]:
         """The port is up, or its address is another one: query as at startup, keep the memberships (8.6, 8.7)."""
         self._link, self._up = link, True

@@ -21,6 +21,7 @@ import uvloop
 from forwarder.agent import rest
 from forwarder.agent.listening import Listening
 from forwarder.agent.notices import words_of
+from forwarder.agent.orders import Orders
 from forwarder.agent.ports import AgentPorts
 from forwarder.agent.publisher import Publisher
 from forwarder.agent.rpc import RpcServer
@@ -79,7 +80,8 @@ class Agent:
             "hosts": lambda: host_rows(self._proxy.each_host(self._clock())),
             "upstream": lambda: upstream_rows(self._proxy.each_upstream()),
         }
-        self._rpc = RpcServer(descriptors["rpc"], nouns)
+        orders = Orders(self._proxy, self._apply, clock)
+        self._rpc = RpcServer(descriptors["rpc"], nouns, {"query": orders.query, "clear": orders.clear})
         self._listening = Listening(clock)
         self._ports = AgentPorts(self._proxy, self._publisher, self._listening, self._carry_out, clock)
         self._routed: object = None

@@ -19,15 +19,21 @@ MOST_ANSWERS = 16                # under way at once
 LARGEST = 65536
 
 Rows = Iterable[dict[str, Any]]
+Order = Callable[[dict[str, Any]], Rows]
 
 
 class RpcServer:
-    """Serves `nouns` (name -> rows) on a SOCK_SEQPACKET socket; rows are asked for as they are sent."""
+    """Serves `nouns` (name -> rows) on a SOCK_SEQPACKET socket; rows are asked for as they are sent.
 
-    def __init__(self, descriptor: int, nouns: Mapping[str, Callable[[], Rows]]) -> None:
+    `orders` (name -> request -> rows) are carried out when they come.
+    """
+
+    def __init__(
+        self, descriptor: int, nouns: Mapping[str, Callable[[], Rows]], orders: Mapping[str, Order] | None = None
+    ) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._socket.setblocking(False)
-        self._nouns = nouns
+        self._nouns, self._orders = nouns, orders or {}
         self._answers: deque[Iterator[bytes]] = deque(maxlen=MOST_ANSWERS)
         self._message = b""
         self._sending = False
@@ -40,7 +46,8 @@ class RpcServer:
     def _receive(self) -> None:
         try:
             request = json.loads(self._socket.recv(LARGEST))
-            rows = self._nouns[request["noun"]]()
+            noun = request["noun"]
+            rows = self._orders[noun](request) if noun in self._orders else self._nouns[noun]()
         except (OSError, ValueError, KeyError, TypeError):
             return
         self._answers.append(answers(request.get("id"), rows))

@@ -64,12 +64,16 @@ class AgentClient:
             task.add_done_callback(lambda _: self._asked.pop(noun))
         return await asyncio.shield(task)       # one client that goes away does not take the answer from the others
 
-    async def _ask(self, noun: str) -> Rows | None:
+    async def order(self, noun: str, said: dict[str, Any]) -> Rows | None:
+        """Have "query" or "clear" carried out; its rows, or None where the agent did not answer in time."""
+        return await self._ask(noun, said)
+
+    async def _ask(self, noun: str, said: dict[str, Any] | None = None) -> Rows | None:
         number = next(self._numbers)
         answer = self._waiting[number] = _Answer(self._loop.create_future())
         future = answer.future
         try:
-            self._socket.send(json.dumps({"id": number, "noun": noun}).encode())
+            self._socket.send(json.dumps({**(said or {}), "id": number, "noun": noun}).encode())
             arrived = -1
             while not future.done() and arrived < answer.messages:
                 arrived = answer.messages

@@ -1,6 +1,7 @@
 """What every path answers: GET of `/v1/<noun>` for the nouns of `mcfwd show`, and what can be changed at run time.
 
-POST adds and DELETE takes away one of `/v1/routes` or `/v1/groups`; POST of `/v1/reload` reads the configuration again.
+POST adds and DELETE takes away one of `/v1/routes` or `/v1/groups`; POST of `/v1/reload` reads the configuration again;
+POST of `/v1/query` and `/v1/clear` are orders to the agent (`orders`).
 """
 
 import logging
@@ -9,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from forwarder.api import requests, views
+from forwarder.api import orders, requests, views
 from forwarder.api.agent import AgentClient
 from forwarder.api.flows import Page
 from forwarder.api.segments import Segments
@@ -52,11 +53,14 @@ class Application:
         noun = request.path.removeprefix(PREFIX) if request.path.startswith(PREFIX) else ""
         methods = self._methods(noun)
         if not methods:
-            known = ", ".join(PREFIX + name for name in (*self._answers, "reload"))
+            known = ", ".join(PREFIX + name for name in (*self._answers, "reload", *orders.KEYS))
             raise RefusedError(404, f"unknown path {request.path[:80]}; there are {known}")
         if request.method not in methods:
             raise RefusedError(405, f"{request.path} takes {' and '.join(methods)} only")
         try:
+            if noun in orders.KEYS:
+                body, ports = await requests.body_of(request), self._segments.configuration.ports
+                return await json_response(await orders.carry_out(noun, body, ports, self._agent))
             if request.method == "GET":
                 return await json_response(await self._answers[noun](request))
             await self._change(noun, request)
@@ -70,7 +74,7 @@ class Application:
             raise RefusedError(500, f"internal error: {type(error).__name__}") from error
 
     def _methods(self, noun: str) -> list[str]:
-        if noun == "reload":
+        if noun == "reload" or noun in orders.KEYS:
             return ["POST"]
         if noun in self._rows:
             return ["GET", "POST", "DELETE"]

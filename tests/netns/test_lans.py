@@ -1,9 +1,11 @@
-"""Downstream ports alone: LANs between which is forwarded what somebody on another asked for.
+"""Downstream ports alone: LANs between which is forwarded what somebody on another asked for; and asking them at once.
 
     receiver0 -- down0 [router] down1 -- receiver1
                                 down2 -- receiver2, which asks for nothing
 """
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -43,3 +45,32 @@ def test_a_stream_goes_from_lan_to_lan_while_somebody_wants_it(plant: Plant, sou
         assert carried(captures[source], group) is None
         assert upwards.select(lambda frame: True) == []
     assert plant.mcfwd.show("upstream") == []
+
+
+def test_orders_ask_at_once_and_who_was_forgotten_answers(plant: Plant):
+    """The next general query would come after two minutes."""
+    group = plant.group()
+    with ExitStack() as stack:
+        heard = [stack.enter_context(Capture(plant.lab.receivers[number], protocol=IGMP)) for number in (0, 1)]
+        plant.join(stack, 1, group)
+
+        def queries(number: int, asked: str) -> int:
+            return len(heard[number].select(lambda frame: frame.destination == asked and frame.payload[0] == 0x11))
+
+        assert ordered(plant, "query", "down1") == (0, "down1: asked\n")
+        wait_for(lambda: queries(1, "224.0.0.1") == 1, 10.0, "a general query")
+        assert queries(0, "224.0.0.1") == 0
+        assert ordered(plant, "clear", "down1", group) == (0, "down1: asked; 1 group forgotten\n")
+        wait_for(lambda: queries(1, group) == 1, 10.0, "a query for the group")
+        plant.mcfwd.wait_member("down1", group, 10.0)
+        assert ordered(plant, "query")[1].split("\n") == ["down0: asked", "down1: asked", "down2: asked", ""]
+        assert ordered(plant, "query", "nowhere")[0] == 1
+
+
+def ordered(plant: Plant, *words: str) -> tuple[int, str]:
+    """Exit status and output of a command of mcfwd."""
+    done = subprocess.run(
+        [sys.executable, "-m", "forwarder", *words, "--socket", plant.mcfwd.socket], capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout
