@@ -80,6 +80,10 @@ def _port(settings: Settings, port: Port) -> Iterator[str]:
         yield listed([f"{format_address(address)}/{prefix}" for address, prefix in port.addresses])
     if port.role == "upstream":
         yield "IGMPv3 host with fallback" if options.igmp_version is None else f"IGMPv{options.igmp_version} host"
+        if options.parameters.report_interval:
+            yield f"reports all every {options.parameters.report_interval:g} s unasked"
+        if options.parameters.linger:
+            yield f"leaves {options.parameters.linger:g} s after the last member"
     else:
         yield f"IGMPv{options.igmp_version or 3} {'querier' if options.querier else 'without querying'}"
         yield f"at most {count(options.max_groups)} groups"

@@ -26,6 +26,7 @@ from igmp.parameters import LONGEST_V2_RESPONSE
 Problem = tuple[str, str]               # key, what is wrong
 MULTICAST = Network.parse("224.0.0.0/4")
 LINK_LOCAL = Network.parse("224.0.0.0/24")
+SHORTEST_REPORT_INTERVAL = 1.0          # seconds in which thousands of groups may have to be said again
 LONGEST_NAME = 15                       # IFNAMSIZ less its zero
 LONGEST_SOCKET_PATH = 107               # sun_path less its zero, unix(7)
 LARGEST_SETTINGS = 1 << 20              # bytes of JSON: a quarter of a snapshot, half of which is for ports
@@ -126,11 +127,19 @@ def _timers(settings: Settings) -> Iterator[Problem]:
     if igmp.query_response_interval >= igmp.query_interval:
         shorter = f"should be less than query_interval ({igmp.query_interval:g})"
         said["igmp.query_response_interval"] = f"{shorter}, not {igmp.query_response_interval:g}"
+    if 0 < igmp.report_interval < SHORTEST_REPORT_INTERVAL:
+        said["igmp.report_interval"] = _too_often(igmp.report_interval)
     for at, own in enumerate(settings.interface):
+        if 0 < (own.report_interval or 0) < SHORTEST_REPORT_INTERVAL:
+            said[f"interface[{at}].report_interval"] = _too_often(own.report_interval)
         if own.role != "disabled":
             for key, text in (*_own_interval(at, own, igmp), *_old_responses(at, own, igmp)):
                 said.setdefault(key, text)
     yield from said.items()
+
+
+def _too_often(interval: float | None) -> str:
+    return f"should be 0 (off) or at least {SHORTEST_REPORT_INTERVAL:g}, not {interval:g}"
 
 
 def _own_interval(at: int, own: InterfaceSettings, igmp: IgmpSettings) -> Iterator[Problem]:

@@ -30,6 +30,8 @@ class Parameters:
     unsolicited_report_interval: float = 1.0            # version 3
     unsolicited_report_interval_v2: float = 10.0        # versions 1 and 2
     older_querier_timeout: float = 400.0                # RFC 2236 section 8.11, for version 1 and 2 queriers
+    report_interval: float = 0.0                        # upstream all is said again so often, unasked; 0: never
+    linger: float = 0.0                                 # an upstream leave waits so long for another join
     gmi_rfc3376: bool = False                           # one response interval in the group membership interval
     rfc9776: bool = False                               # older querier timeout after the newer standard
 
@@ -90,6 +92,9 @@ class Parameters:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be positive, not {value}")
+        for name in ("report_interval", "linger"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}")
         if self.query_response_interval >= self.query_interval:
             raise ValueError("query_response_interval must be below query_interval")
         if version == 2 and max(self.query_response_interval, self.last_member_query_interval) > LONGEST_V2_RESPONSE:

@@ -167,6 +167,8 @@ def test_wrong_shapes(tmp_path, text, expected):
             ROLES + "igmp_version = 2\nlast_member_query_interval = 30\n",
             "interface[1].last_member_query_interval: at most 25.5 fits the IGMPv2 queries of eth1, not 30",
         ),
+        (ROLES + "[igmp]\nreport_interval = 0.5\n", "igmp.report_interval: should be 0 (off) or at least 1, not 0.5"),
+        (ROLES + "report_interval = 0.5\n", "interface[1].report_interval: should be 0 (off) or at least 1, not 0.5"),
         (ROLES + '[[interface]]\nname = "eth1"\n', "interface[2]: eth1 is named twice, first by"),
         (
             ROLES + '[[interface]]\nname = "eth0"\n',

@@ -16,7 +16,8 @@ IGMP = IgmpSettings(
     robustness=3, query_interval=60.0, query_response_interval=5.0, last_member_query_interval=0.5,
     last_member_query_count=4, startup_query_interval=7.0, startup_query_count=6, unsolicited_report_interval=0.7,
     older_querier_timeout=90.0, require_router_alert=True, accept_any_ttl=True, strict_sources=True, gmi_rfc3376=True,
-    rfc9776=True, forward_when_not_querier=True, ssm_range=("233.0.0.0/8", "234.1.0.0/16"),
+    rfc9776=True, report_interval=30.0, linger=4.0,
+    forward_when_not_querier=True, ssm_range=("233.0.0.0/8", "234.1.0.0/16"),
 )  # fmt: skip
 OWN = InterfaceSettings(
     name="eth1", igmp_version=2, querier=False, querier_address="10.0.1.5", max_groups=11, max_sources=12,
@@ -27,7 +28,7 @@ OWN = InterfaceSettings(
 PARAMETERS = Parameters(
     robustness=3, query_interval=60.0, query_response_interval=5.0, last_member_query_interval=0.5,
     last_member_query_count=4, startup_query_interval=7.0, startup_query_count=6, unsolicited_report_interval=0.7,
-    older_querier_timeout=90.0, gmi_rfc3376=True, rfc9776=True,
+    older_querier_timeout=90.0, gmi_rfc3376=True, rfc9776=True, report_interval=30.0, linger=4.0,
 )  # fmt: skip
 RULES = Rules(True, True, True, (Network.parse("233.0.0.0/8"), Network.parse("234.1.0.0/16")))
 ACCESS = AccessList(

@@ -30,6 +30,8 @@ def parameters_of(igmp: IgmpSettings) -> Parameters:
         startup_query_count=igmp.startup_query_count,
         unsolicited_report_interval=igmp.unsolicited_report_interval,
         older_querier_timeout=igmp.older_querier_timeout,
+        report_interval=igmp.report_interval,
+        linger=igmp.linger,
         gmi_rfc3376=igmp.gmi_rfc3376,
         rfc9776=igmp.rfc9776,
     )

@@ -16,6 +16,7 @@ Role = Literal["upstream", "downstream", "disabled"]
 IgmpVersion = Literal["auto", 1, 2, 3]
 ProfileName = Literal["latency", "balanced", "throughput"]
 Seconds = Annotated[float, Ge(0.05), Le(31744.0)]
+SecondsOrNone = Annotated[float, Ge(0.0), Le(31744.0)]      # 0: not at all
 Times = Annotated[int, Ge(1), Le(255)]
 WILDCARD = frozenset("*?[")
 
@@ -73,6 +74,8 @@ class InterfaceSettings(Table):
     startup_query_count: Times | None = None
     unsolicited_report_interval: Seconds | None = None
     older_querier_timeout: Seconds | None = None
+    report_interval: SecondsOrNone | None = None
+    linger: SecondsOrNone | None = None
     gmi_rfc3376: bool | None = None
     rfc9776: bool | None = None
     require_router_alert: bool | None = None
@@ -98,6 +101,8 @@ class IgmpSettings(Table):
     startup_query_count: Times | None = None
     unsolicited_report_interval: Seconds = 1.0
     older_querier_timeout: Seconds = 400.0
+    report_interval: SecondsOrNone = 0.0
+    linger: SecondsOrNone = 0.0
     require_router_alert: bool = False
     accept_any_ttl: bool = False
     strict_sources: bool = False
