@@ -17,7 +17,7 @@ IGMP = IgmpSettings(
     last_member_query_count=4, startup_query_interval=7.0, startup_query_count=6, unsolicited_report_interval=0.7,
     older_querier_timeout=90.0, require_router_alert=True, accept_any_ttl=True, strict_sources=True, gmi_rfc3376=True,
     rfc9776=True, report_interval=30.0, linger=4.0,
-    forward_when_not_querier=True, ssm_range=("233.0.0.0/8", "234.1.0.0/16"),
+    igmp_priority=3, forward_when_not_querier=True, ssm_range=("233.0.0.0/8", "234.1.0.0/16"),
 )  # fmt: skip
 OWN = InterfaceSettings(
     name="eth1", igmp_version=2, querier=False, querier_address="10.0.1.5", max_groups=11, max_sources=12,

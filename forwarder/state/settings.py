@@ -17,6 +17,7 @@ IgmpVersion = Literal["auto", 1, 2, 3]
 ProfileName = Literal["latency", "balanced", "throughput"]
 Seconds = Annotated[float, Ge(0.05), Le(31744.0)]
 SecondsOrNone = Annotated[float, Ge(0.0), Le(31744.0)]      # 0: not at all
+Priority = Annotated[int, Ge(0), Le(0x7FFFFFFF)]            # of an skb; 7 is TC_PRIO_CONTROL, as the kernel's IGMP has
 Times = Annotated[int, Ge(1), Le(255)]
 WILDCARD = frozenset("*?[")
 
@@ -74,6 +75,7 @@ class InterfaceSettings(Table):
     startup_query_count: Times | None = None
     unsolicited_report_interval: Seconds | None = None
     older_querier_timeout: Seconds | None = None
+    igmp_priority: Priority | None = None
     report_interval: SecondsOrNone | None = None
     linger: SecondsOrNone | None = None
     gmi_rfc3376: bool | None = None
@@ -101,6 +103,7 @@ class IgmpSettings(Table):
     startup_query_count: Times | None = None
     unsolicited_report_interval: Seconds = 1.0
     older_querier_timeout: Seconds = 400.0
+    igmp_priority: Priority = 7
     report_interval: SecondsOrNone = 0.0
     linger: SecondsOrNone = 0.0
     require_router_alert: bool = False
