@@ -133,7 +133,8 @@ def _timers(settings: Settings) -> Iterator[Problem]:
         if 0 < (own.report_interval or 0) < SHORTEST_REPORT_INTERVAL:
             said[f"interface[{at}].report_interval"] = _too_often(own.report_interval)
         if own.role != "disabled":
-            for key, text in (*_own_interval(at, own, igmp), *_old_responses(at, own, igmp)):
+            held = igmp_of(igmp, own)
+            for key, text in (*_own_interval(at, own, held), *_old_responses(at, own, held)):
                 said.setdefault(key, text)
     yield from said.items()
 
@@ -142,9 +143,8 @@ def _too_often(interval: float | None) -> str:
     return f"should be 0 (off) or at least {SHORTEST_REPORT_INTERVAL:g}, not {interval:g}"
 
 
-def _own_interval(at: int, own: InterfaceSettings, igmp: IgmpSettings) -> Iterator[Problem]:
+def _own_interval(at: int, own: InterfaceSettings, held: IgmpSettings) -> Iterator[Problem]:
     """An interval of an interface that is none with the other one, be that its own or that of `[igmp]`."""
-    held = igmp_of(igmp, own)
     if held.query_response_interval < held.query_interval:
         return
     if own.query_response_interval is not None:
@@ -155,12 +155,13 @@ def _own_interval(at: int, own: InterfaceSettings, igmp: IgmpSettings) -> Iterat
         yield f"interface[{at}].query_interval", f"{longer}, not {own.query_interval:g}"
 
 
-def _old_responses(at: int, own: InterfaceSettings, igmp: IgmpSettings) -> Iterator[Problem]:
+def _old_responses(at: int, own: InterfaceSettings, held: IgmpSettings) -> Iterator[Problem]:
     """What the older queries of an interface have no room for."""
-    held = igmp_of(igmp, own)
+    if own.role != "downstream" or own.igmp_version not in (1, 2):
+        return
     for name in ("query_response_interval", "last_member_query_interval"):
         value: float = getattr(held, name)
-        if own.role == "downstream" and own.igmp_version in (1, 2) and value > LONGEST_V2_RESPONSE:
+        if value > LONGEST_V2_RESPONSE:
             limit = f"at most {LONGEST_V2_RESPONSE:g} fits the IGMPv{own.igmp_version} queries of {own.name}"
             yield f"{'igmp' if getattr(own, name) is None else f'interface[{at}]'}.{name}", f"{limit}, not {value:g}"
 

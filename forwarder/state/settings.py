@@ -119,12 +119,15 @@ class IgmpSettings(Table):
 
 _SHARED = sorted({each.name for each in fields(IgmpSettings)}.intersection(_KEYS))
 _SHARED_VALUES = attrgetter(*_SHARED)
+_UNSAID = (None,) * len(_SHARED)
 
 
 def igmp_of(igmp: IgmpSettings, interface: InterfaceSettings) -> IgmpSettings:
     """`[igmp]` as it holds on one interface; the same object where that has no such keys of its own."""
-    own = {key: value for key, value in zip(_SHARED, _SHARED_VALUES(interface), strict=True) if value is not None}
-    return replace(igmp, **own) if own else igmp
+    values = _SHARED_VALUES(interface)
+    if values == _UNSAID:       # of nearly all; there may be thousands
+        return igmp
+    return replace(igmp, **{key: value for key, value in zip(_SHARED, values, strict=True) if value is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
