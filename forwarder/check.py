@@ -13,7 +13,7 @@ from forwarder.client import default_socket_path
 from forwarder.process import privileges
 from forwarder.state.ports import Port
 from forwarder.state.ring_memory import full, least_memory, octets
-from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings, is_wildcard
+from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings, igmp_of, is_wildcard
 from forwarder.supervisor.assignment import Assignment, Entries
 from forwarder.supervisor.links import KernelLink, obstacle
 from forwarder.supervisor.ring_lending import RingLending, ports_that_may_come
@@ -86,6 +86,8 @@ def _port(settings: Settings, port: Port) -> Iterator[str]:
             yield f"leaves {options.parameters.linger:g} s after the last member"
     else:
         yield f"IGMPv{options.igmp_version or 3} {'querier' if options.querier else 'without querying'}"
+        if igmp_of(settings.igmp, port.settings).forward_when_not_querier:
+            yield "forwards whoever is querier"
         yield f"at most {count(options.max_groups)} groups"
         if options.quick_leave_untracked:
             yield "whoever leaves ends the group: for one subscriber"

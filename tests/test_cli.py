@@ -408,10 +408,12 @@ def test_check_tells_timers_once_or_of_each_kind_of_port():
     once = explained(configured("eth1", "eth2"))
     assert once.count("a general query every 125 s") == 1
     settings = configured("eth1", "eth2", "eth3")
-    own = [replace(each, query_interval=60.0) if each.name == "eth2" else each for each in settings.interface]
+    said = {"query_interval": 60.0, "forward_when_not_querier": True}
+    own = [replace(each, **said) if each.name == "eth2" else each for each in settings.interface]
     each = explained(replace(settings, interface=tuple(own)))
     assert "eth1, eth3: a general query every 125 s" in each
     assert "eth2: a general query every 60 s" in each
+    assert each.count("forwards whoever is querier") == 1
 
 
 def test_check_wonders_about_a_default_route_downstream():

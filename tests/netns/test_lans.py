@@ -8,20 +8,27 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from forwarder.lab.capture import IGMP, UDP, Capture
 from forwarder.lab.wait import wait_for
-from netns.frames import Injector, udp
+from netns.frames import Injector, Member, udp
 from netns.plant import IGMP_SETTINGS, Plant, carried, new_lab, plant_of
 
 LANS = "".join(f'[[interface]]\nname = "down{number}"\n' for number in range(3))
+DENIED = "239.99.0.1"           # on down2, the last of them
 
 
 @pytest.fixture(scope="module")
-def plant(tmp_path_factory) -> Iterator[Plant]:
-    with new_lab(3) as lab, plant_of(lab, tmp_path_factory.mktemp("lans"), IGMP_SETTINGS + LANS) as made:
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("lans")
+
+
+@pytest.fixture(scope="module")
+def plant(folder: Path) -> Iterator[Plant]:
+    with new_lab(3) as lab, plant_of(lab, folder, f'{IGMP_SETTINGS}{LANS}deny = ["{DENIED}"]\n') as made:
         yield made
 
 
@@ -65,6 +72,16 @@ def test_orders_ask_at_once_and_who_was_forgotten_answers(plant: Plant):
         plant.mcfwd.wait_member("down1", group, 10.0)
         assert ordered(plant, "query")[1].split("\n") == ["down0: asked", "down1: asked", "down2: asked", ""]
         assert ordered(plant, "query", "nowhere")[0] == 1
+
+
+def test_a_member_that_was_refused_is_there_as_soon_as_a_reload_admits_it(plant: Plant, folder: Path):
+    """Asked by the reload; the next general query would come after two minutes."""
+    with Member(plant.lab.receivers[2], DENIED):
+        wait_for(lambda: plant.mcfwd.interface("down2")["igmp"]["rx_boundary"] > 0, 10.0, "the refused report")
+        assert plant.mcfwd.group("down2", DENIED) is None
+        (folder / "mcfwd.toml").write_text(IGMP_SETTINGS + LANS)
+        assert plant.mcfwd.request("POST", "/v1/reload")[0] == 201
+        plant.mcfwd.wait_member("down2", DENIED, 20.0)
 
 
 def ordered(plant: Plant, *words: str) -> tuple[int, str]:
