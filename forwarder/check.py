@@ -8,17 +8,18 @@ from typing import Any
 
 import netifaces
 
-from forwarder.agent.options import options_of, parameters_of
+from forwarder.agent.options import options_of
 from forwarder.client import default_socket_path
 from forwarder.process import privileges
 from forwarder.state.ports import Port
 from forwarder.state.ring_memory import full, least_memory, octets
-from forwarder.state.settings import ControlSettings, InterfaceSettings, RouteSettings, Settings, is_wildcard
+from forwarder.state.settings import ControlSettings, InterfaceSettings, RouteSettings, Settings, igmp_of, is_wildcard
 from forwarder.supervisor.assignment import Assignment, Entries
 from forwarder.supervisor.links import KernelLink, obstacle
 from forwarder.supervisor.ring_lending import RingLending, ports_that_may_come
 from forwarder.units import count, listed, rate, size
 from igmp.link import format_address
+from igmp.parameters import Parameters
 
 Links = Mapping[str, KernelLink]
 
@@ -74,13 +75,19 @@ def _interfaces(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
 
 def _port(settings: Settings, port: Port) -> Iterator[str]:
     """What is particular to one port."""
-    options = options_of(port, parameters_of(settings))
+    options = options_of(port, settings.igmp)
     if port.addresses:
         yield listed([f"{format_address(address)}/{prefix}" for address, prefix in port.addresses])
     if port.role == "upstream":
         yield "IGMPv3 host with fallback" if options.igmp_version is None else f"IGMPv{options.igmp_version} host"
+        if options.parameters.report_interval:
+            yield f"reports all every {options.parameters.report_interval:g} s unasked"
+        if options.parameters.linger:
+            yield f"leaves {options.parameters.linger:g} s after the last member"
     else:
         yield f"IGMPv{options.igmp_version or 3} {'querier' if options.querier else 'without querying'}"
+        if igmp_of(settings.igmp, port.settings).forward_when_not_querier:
+            yield "forwards whoever is querier"
         yield f"at most {count(options.max_groups)} groups"
         if options.quick_leave_untracked:
             yield "whoever leaves ends the group: for one subscriber"
@@ -130,10 +137,17 @@ def _route(route: RouteSettings) -> str:
 
 
 def _timers(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
-    downstream = next((port for port in ports if port.role == "downstream"), None)
-    if downstream is None:
-        return
-    timers = parameters_of(settings)
+    """Of all downstream ports; where they are not all the same, of each kind with its ports."""
+    kinds: dict[Parameters, list[str]] = {}
+    for port in ports:
+        if port.role == "downstream":
+            kinds.setdefault(options_of(port, settings.igmp).parameters, []).append(port.name)
+    for timers, names in kinds.items():
+        for line in _timers_of(timers):
+            yield f"{listed(names)}: {line}" if len(kinds) > 1 else line
+
+
+def _timers_of(timers: Parameters) -> Iterator[str]:
     yield (
         f"a general query every {timers.query_interval:g} s, to be answered within {timers.query_response_interval:g} s"
         f" ({timers.startup_queries} at the start, {timers.startup_interval:g} s apart)"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -184,6 +184,25 @@ def reload(socket: Socket = None) -> None:
     _ask("POST", "reload", {}, socket)
 
 
+@app.command()
+def query(
+    interface: Annotated[str | None, typer.Argument(metavar="[IF]", help="Only there; a wildcard in quotes.")] = None,
+    socket: Socket = None,
+) -> None:
+    """Ask on a downstream interface, or on all, at once what is wanted there."""
+    _order("query", {"interface": interface}, socket)
+
+
+@app.command()
+def clear(
+    interface: Interface,
+    group: Annotated[str | None, typer.Argument(metavar="[GROUP]", help="Only this group.")] = None,
+    socket: Socket = None,
+) -> None:
+    """Forget who wants a group, or any, on a downstream interface, and ask; what is configured stays."""
+    _order("clear", {"interface": interface, "group": group}, socket)
+
+
 @route.command("add")
 def add_route(
     group: Group, source: Source = None, ingress: From = None, to: To = None, socket: Socket = None
@@ -229,11 +248,30 @@ def delete_group(interface: Interface, group: Group, source: Source = None, sock
 
 def _ask(method: str, noun: str, body: dict[str, object], socket: str | None) -> None:
     """Have a running instance do something, or the end of the program with why it does not."""
-    from forwarder.client import Client, NoAnswerError, RequestError
+    from forwarder.client import Client
+
+    _asking(lambda: Client(socket).change(method, noun, body))
+
+
+def _order(noun: str, body: dict[str, object], socket: str | None) -> None:
+    """Have it done on interfaces, and say what came of it; exit status 1 where none was asked."""
+    from forwarder.client import Client
+
+    rows = _asking(lambda: Client(socket).order(noun, body))
+    for row in rows:
+        told = "asked" if row["asked"] else f"not asked, {row['querier'] or 'nobody'} is the querier there"
+        many = f"{row['forgotten']} group{'s'[: row['forgotten'] != 1]}"
+        print(f"{row['interface']}: {told}" + (f"; {many} forgotten" if noun == "clear" else ""))
+    if not any(row["asked"] for row in rows):
+        raise SystemExit(EXIT_FAILED)
+
+
+def _asking(ask: Callable[[], Any]) -> Any:
+    from forwarder.client import NoAnswerError, RequestError
 
     with _plain_errors():
         try:
-            Client(socket).change(method, noun, body)
+            return ask()
         except NoAnswerError as error:
             _fail(str(error))
         except RequestError as error:

@@ -82,6 +82,10 @@ class Client:
         """Have `/v1/<noun>` changed by POST or DELETE; raises NoAnswerError or RequestError."""
         self._ask(f"/v1/{noun}", method, body)
 
+    def order(self, noun: str, body: Any) -> Any:
+        """Have "query" or "clear" carried out; what came of it on each interface; NoAnswerError or RequestError."""
+        return self._ask(f"/v1/{noun}", "POST", body)
+
     def _flows(self) -> list[Any]:
         rows: list[Any] = []
         while True:

@@ -150,8 +150,11 @@ def _octets(path: Path, patience: float = PATIENCE) -> bytes:
 
 
 def _convert_texts(plain: dict[str, Any]) -> Iterator[Problem]:
-    """Sizes and rates may be written with their units; whatever else is not a number is left to the shape."""
+    """Sizes and rates may be written with their units, a list of one range as text; the rest is left to the shape."""
     yield from _convert(plain.get("dataplane"), "dataplane", ("ring_memory",), parse_size)
+    igmp = plain.get("igmp")
+    if isinstance(igmp, dict) and isinstance(igmp.get("ssm_range"), str):
+        igmp["ssm_range"] = [igmp["ssm_range"]]     # one range needs no brackets
     tables = plain.get("interface")
     for at, table in enumerate(tables if isinstance(tables, list) else []):
         if isinstance(table, dict) and any(key in table for key in RATES):
@@ -225,11 +228,11 @@ def _should_be_list(location: tuple[int | str, ...]) -> str:
 def _did_you_mean(location: tuple[int | str, ...]) -> str:
     *path, key = location
     known = _known_keys(path)
-    close = difflib.get_close_matches(str(key), known, n=1)
-    if close:
-        return f"; did you mean {close[0]}?"
     elsewhere = next((table for table in _tables() if key in _known_keys([table])), None)
-    return f"; it belongs in [{elsewhere}]" if elsewhere else f"; known are {', '.join(known)}"
+    if elsewhere:
+        return f"; it belongs in [{elsewhere}]"
+    close = difflib.get_close_matches(str(key), known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
 
 
 def _known_keys(path: list[int | str]) -> list[str]:

@@ -3,7 +3,7 @@
 Types, defaults and ranges are not repeated here: they are read from `forwarder.state.settings` (`forwarder.reference`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,11 @@ IGMP = {
     "query_interval": Key(
         "Time between general queries. It must be longer than `query_response_interval`.", "60.0", unit="s",
     ),
+    "max_query_interval": Key(
+        "The longest time between general queries that is taken from another router that is the querier: what it says"
+        " decides how long memberships last. Where `query_interval` is longer, that counts.",
+        "300.0", unit="s",
+    ),
     "query_response_interval": Key(
         "Time in which hosts answer a general query: longer spreads answers. At most 25.5 where a downstream interface"
         " speaks version 1 or 2.",
@@ -132,11 +137,32 @@ IGMP = {
     "unsolicited_report_interval": Key(
         "Upstream: longest time until a version 3 join or leave is repeated.", "0.5", unit="s",
     ),
+    "specific_query_burst": Key(
+        "After leaves: queries for single groups that are sent at once on an interface, after a silence.",
+        "100", unit="queries",
+    ),
+    "specific_query_rate": Key(
+        "After that: such queries a second. A leave whose query waits ends its group later.", "100", unit="queries/s",
+    ),
     "older_querier_timeout": Key(
         "Upstream: how long version 1 or 2 is spoken after a query of that version.", "260.0", unit="s",
     ),
+    "igmp_priority": Key(
+        "Priority of IGMP that is sent, as queues and VLAN egress maps of the system know it (SO_PRIORITY): 7 is that of"
+        " control traffic.",
+        "6",
+    ),
+    "report_interval": Key(
+        "Upstream: what is wanted is reported again after each such time though nobody asked, for networks without a"
+        " querier. 0: never.",
+        "60.0", unit="s",
+    ),
+    "linger": Key(
+        "Upstream: a leave waits so long for another join, as when somebody zaps back. 0: it does not wait.",
+        "2.0", unit="s",
+    ),
     "require_router_alert": Key(
-        "Drop version 2 and 3 messages without the Router Alert option, instead of only counting them.", "true",
+        "Drop messages of any version without the Router Alert option, instead of only counting them.", "true",
     ),
     "accept_any_ttl": Key(
         "Accept IGMP whose TTL is not 1, as some old hosts send it. Others could send it from far away.", "true",
@@ -159,14 +185,25 @@ IGMP = {
         "true",
     ),
     "ssm_range": Key(
-        "Groups that can be joined only with their sources (RFC 4607).",
-        '"232.0.0.0/8"', values="a network of groups",
+        "Groups that can be joined only with their sources (RFC 4607). An empty list: none.",
+        '["232.0.0.0/8", "233.252.0.0/14"]', values="a network of groups, or a list of them",
     ),
     "ssm_upstream": Key(
         "Whether what downstream hosts send to groups of `ssm_range` goes upstream unasked, as other groups do.",
         "false",
     ),
 }  # fmt: skip
+
+OF_SINGLE_INTERFACES = (
+    "robustness", "query_interval", "max_query_interval", "query_response_interval", "last_member_query_interval",
+    "last_member_query_count", "startup_query_interval", "startup_query_count", "unsolicited_report_interval",
+    "specific_query_burst", "specific_query_rate", "older_querier_timeout", "igmp_priority", "report_interval", "linger",
+    "require_router_alert", "accept_any_ttl", "gmi_rfc3376", "rfc9776", "forward_when_not_querier",
+)  # fmt: skip
+INTERFACE |= {
+    key: replace(IGMP[key], meaning="As in `[igmp]`, for this interface. Unset: what that says.")
+    for key in OF_SINGLE_INTERFACES
+}
 
 ROUTE = {
     "group": Key(

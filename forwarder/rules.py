@@ -10,10 +10,12 @@ from ipaddress import IPv4Address
 
 from forwarder.state.ring_memory import least_memory
 from forwarder.state.settings import (
+    IgmpSettings,
     InterfaceSettings,
     RouteSettings,
     Settings,
     covers,
+    igmp_of,
     interface_to_json,
     is_wildcard,
 )
@@ -24,6 +26,7 @@ from igmp.parameters import LONGEST_V2_RESPONSE
 Problem = tuple[str, str]               # key, what is wrong
 MULTICAST = Network.parse("224.0.0.0/4")
 LINK_LOCAL = Network.parse("224.0.0.0/24")
+SHORTEST_REPORT_INTERVAL = 1.0          # seconds in which thousands of groups may have to be said again
 LONGEST_NAME = 15                       # IFNAMSIZ less its zero
 LONGEST_SOCKET_PATH = 107               # sun_path less its zero, unix(7)
 LARGEST_SETTINGS = 1 << 20              # bytes of JSON: a quarter of a snapshot, half of which is for ports
@@ -106,38 +109,69 @@ def _is_unicast(text: str) -> bool:
 
 
 def _roles(settings: Settings) -> Iterator[Problem]:
-    roles = [interface.role for interface in settings.interface]
-    if not roles:
-        yield "interface", "none is named; name one upstream (-u) and at least one downstream (-d)"
-        return
-    if "upstream" not in roles:
-        yield "interface", 'none has role = "upstream" (-u): groups would be joined nowhere'
-    if "downstream" not in roles:
+    """Downstream ports alone are LANs between which is forwarded; it takes two of them, or a port to forward from."""
+    served = [interface for interface in settings.interface if interface.role != "disabled"]
+    if not settings.interface:
+        yield "interface", "none is named; name one upstream (-u) and at least one downstream (-d), or two downstream"
+    elif all(interface.role != "downstream" for interface in served):
         yield "interface", 'none has role = "downstream" (-d): nobody could receive'
+    elif len(served) == 1 and not is_wildcard(served[0].name):
+        words = f"{quote(served[0].name)} is the only one: nothing could come from elsewhere"
+        yield "interface", f'{words}; name one with role = "upstream" (-u), or another LAN (-d)'
 
 
 def _timers(settings: Settings) -> Iterator[Problem]:
+    """Values that do not go together, where they were said: what `[igmp]` says is wrong once for all interfaces."""
     igmp = settings.igmp
+    said: dict[str, str] = {}
     if igmp.query_response_interval >= igmp.query_interval:
         shorter = f"should be less than query_interval ({igmp.query_interval:g})"
-        yield "igmp.query_response_interval", f"{shorter}, not {igmp.query_response_interval:g}"
-    old = next((each for each in settings.interface if each.igmp_version in (1, 2) and each.role == "downstream"), None)
-    if old is None:
+        said["igmp.query_response_interval"] = f"{shorter}, not {igmp.query_response_interval:g}"
+    if 0 < igmp.report_interval < SHORTEST_REPORT_INTERVAL:
+        said["igmp.report_interval"] = _too_often(igmp.report_interval)
+    for at, own in enumerate(settings.interface):
+        if 0 < (own.report_interval or 0) < SHORTEST_REPORT_INTERVAL:
+            said[f"interface[{at}].report_interval"] = _too_often(own.report_interval)
+        if own.role != "disabled":
+            held = igmp_of(igmp, own)
+            for key, text in (*_own_interval(at, own, held), *_old_responses(at, own, held)):
+                said.setdefault(key, text)
+    yield from said.items()
+
+
+def _too_often(interval: float | None) -> str:
+    return f"should be 0 (off) or at least {SHORTEST_REPORT_INTERVAL:g}, not {interval:g}"
+
+
+def _own_interval(at: int, own: InterfaceSettings, held: IgmpSettings) -> Iterator[Problem]:
+    """An interval of an interface that is none with the other one, be that its own or that of `[igmp]`."""
+    if held.query_response_interval < held.query_interval:
+        return
+    if own.query_response_interval is not None:
+        shorter = f"should be less than query_interval ({held.query_interval:g})"
+        yield f"interface[{at}].query_response_interval", f"{shorter}, not {own.query_response_interval:g}"
+    elif own.query_interval is not None:
+        longer = f"should be more than query_response_interval ({held.query_response_interval:g})"
+        yield f"interface[{at}].query_interval", f"{longer}, not {own.query_interval:g}"
+
+
+def _old_responses(at: int, own: InterfaceSettings, held: IgmpSettings) -> Iterator[Problem]:
+    """What the older queries of an interface have no room for."""
+    if own.role != "downstream" or own.igmp_version not in (1, 2):
         return
     for name in ("query_response_interval", "last_member_query_interval"):
-        value = getattr(igmp, name)
+        value: float = getattr(held, name)
         if value > LONGEST_V2_RESPONSE:
-            limit = f"at most {LONGEST_V2_RESPONSE:g} fits the IGMPv{old.igmp_version} queries of {old.name}"
-            yield f"igmp.{name}", f"{limit}, not {value:g}"
+            limit = f"at most {LONGEST_V2_RESPONSE:g} fits the IGMPv{own.igmp_version} queries of {own.name}"
+            yield f"{'igmp' if getattr(own, name) is None else f'interface[{at}]'}.{name}", f"{limit}, not {value:g}"
 
 
 def _tables(settings: Settings) -> Iterator[Problem]:
     named = sum(interface.role != "disabled" for interface in settings.interface)
     if named > settings.dataplane.max_ports:
         yield "dataplane.max_ports", f"{settings.dataplane.max_ports} is less than the {named} interfaces named"
-    text = settings.igmp.ssm_range
-    if problem := groups_problem(text):
-        yield "igmp.ssm_range", problem
+    for key, problem in _each("ssm_range", settings.igmp.ssm_range, groups_problem):
+        yield f"igmp.{key}", problem
     path = settings.control.socket
     if path is not None and not 0 < len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         yield "control.socket", f"a socket path has 1 to {LONGEST_SOCKET_PATH} bytes, this one {len(os.fsencode(path))}"
@@ -207,7 +241,8 @@ def membership_problem(text: str) -> str | None:
 def ssm_problem(text: str, settings: Settings) -> str | None:
     """What is wrong with an otherwise valid static group in the range of source-specific groups (RFC 4604)."""
     source, _, group = text.rpartition(",")
-    if source or not Network.parse(settings.igmp.ssm_range).contains(int(IPv4Address(group.strip()))):
+    address = int(IPv4Address(group.strip()))
+    if source or not any(Network.parse(each).contains(address) for each in settings.igmp.ssm_range):
         return None
     return f'{quote(group.strip())} is in ssm_range: name its source too, as in "10.0.0.7,{group.strip()}"'
 
@@ -273,7 +308,7 @@ def _static(settings: Settings) -> Iterator[Problem]:
         first = at if problems else known.setdefault(identity(route), at)
         if first != at:
             yield f"route[{at}]", f"is the same as route[{first}]: group, source and upstream agree"
-    if groups_problem(settings.igmp.ssm_range):
+    if any(map(groups_problem, settings.igmp.ssm_range)):
         return
     for at, interface in enumerate(settings.interface):
         for number, text in enumerate(interface.static_groups):

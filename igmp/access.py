@@ -52,6 +52,11 @@ class AccessList:
         """Whether everything is admitted."""
         return not (self.allow or self.deny or self.boundary)
 
+    def widens(self, before: "AccessList") -> bool:
+        """Whether something may be admitted that `before` did not."""
+        allows = before.allow and (not self.allow or not set(self.allow) <= set(before.allow))
+        return bool(allows or not set(before.deny + before.boundary) <= set(self.deny + self.boundary))
+
     def bounds(self, group: int) -> bool:
         """Whether a boundary keeps `group` off the port."""
         return any(network.contains(group) for network in self.boundary)

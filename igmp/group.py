@@ -191,10 +191,15 @@ class Group:
         else:
             self._become(exclude(self.filter.sources.union(ended)))
 
-    def restrict(self, access: AccessList) -> None:
-        """Let end what `access` does not admit; who wanted it is not known any more."""
+    def restrict(self, access: AccessList, source_specific: bool) -> None:
+        """Let end what `access` does not admit, and what any source would do for if the group is `source_specific` now.
+
+        Who wanted it is not known any more.
+        """
+        if source_specific:
+            self.v1_until = self.v2_until = -math.inf
         admitted = {source: until for source, until in self.timers.items() if access.admits(source, self.group)}
-        excluding = self.filter.mode is EXCLUDE and access.admits(None, self.group)
+        excluding = self.filter.mode is EXCLUDE and access.admits(None, self.group) and not source_specific
         if len(admitted) == len(self.timers) and excluding == (self.filter.mode is EXCLUDE):
             return
         self.timers = admitted

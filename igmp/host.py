@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
 from igmp.filter import NOTHING, Filter
 from igmp.heard import NOBODY, Heard
+from igmp.lingering import Lingering
 from igmp.link import Link
 from igmp.messages import Message, Query, Report
 from igmp.newest import Newest
 from igmp.older import Older
 from igmp.outputs import UpstreamStatus
 from igmp.parameters import PortOptions
-from igmp.speaker import ANNOUNCE, CHUNK, KIND, OLDER_QUERIER, Said, Speaker
+from igmp.speaker import ANNOUNCE, CHUNK, KIND, LINGER, OLDER_QUERIER, REPEAT, Said, Speaker
 
 EVENTS = 512                            # what one call does of what is due, so that none takes long
 
@@ -35,6 +36,8 @@ class Host:
         self._taught = 0, 0.0                           # robustness and query interval of the querier, 0: not told
         self._inherited = NOBODY
         self._unknown: list[int] = []                   # groups that routers have not been told of
+        self._lingering = Lingering()
+        self._repeat_at = math.inf                      # when all is said again unasked
 
     @property
     def deadline(self) -> float:
@@ -62,11 +65,16 @@ class Host:
 
     def configure(self, options: PortOptions, now: float) -> list[Said]:
         """The configuration is another one; what queriers taught stays. All is told anew only in another version."""
-        self._options = options
+        former, self._options = self._options, options
         self._speaker.parameters = options.parameters.adopt(*self._taught)
+        said: list[Said] = []
+        if options.access != former.access or options.parameters.linger < former.parameters.linger:
+            said += self._tell(self._end_lingering(), now)
+        if options.parameters.report_interval != former.parameters.report_interval:
+            self._repeat_later(now)
         before = self._version
         self._switch()
-        return self._tell_all(now) if self._up and self._version != before else []
+        return said + (self._tell_all(now) if self._up and self._version != before else [])
 
     @property
     def heard(self) -> Heard:
@@ -82,23 +90,24 @@ class Host:
         """The port is up, or its address is another one: tell everything anew, in the newest version."""
         speaker, heard = self._speaker, self._inherited
         self._inherited = NOBODY
+        self._forget_link()
         self._up, self._taught = True, (heard.robustness, heard.interval)
         speaker.link, speaker.parameters = link, self._options.parameters.adopt(*self._taught)
         older = {1: heard.v1_until, 2: heard.v2_until}
         self._older_until = {version: until for version, until in older.items() if until and until > now}
-        self._unknown.clear()
         self._switch()
         self._cancel_pending()
+        self._repeat_later(now)
         return self._tell_all(now)
 
-    def update(self, link: Link) -> None:
+    def update(self, link: Link, now: float) -> list[Said]:
         """The port's MTU or networks are others; its address is not."""
         self._speaker.link = link
+        return []
 
     def stop(self) -> None:
         """The port is down: nothing is sent, what is wanted stays."""
-        self._older_until.clear()
-        self._unknown.clear()
+        self._forget_link()
         self._cancel_pending()
         self._up = False
 
@@ -116,7 +125,31 @@ class Host:
             self._speaker.wanted.pop(group, None)
 
     def change(self, wants: Mapping[int, Filter], now: float) -> list[Said]:
-        """From now on we want `wants` of its groups; others are as they were."""
+        """From now on we want `wants` of its groups; others are as they were. What is left may linger."""
+        if self._up and (self._lingering or self._speaker.parameters.linger):
+            wants = {group: self._linger(group, new, now) for group, new in wants.items()}
+        return self._tell(wants, now)
+
+    def _linger(self, group: int, wanted: Filter, now: float) -> Filter:
+        """What to tell of a group now."""
+        lingered, until = group in self._lingering, now + self._speaker.parameters.linger
+        if not lingered and until == now:
+            return wanted
+        told = self._lingering.tell(group, self.wanted(group), wanted, self._options.access, until)
+        if group not in self._lingering:
+            self._speaker.timers.cancel(LINGER | group)
+        elif not lingered:
+            self._speaker.timers.set(LINGER | group, until)
+        return told
+
+    def _end_lingering(self) -> dict[int, Filter]:
+        """What is wanted of all groups that linger, which they do no longer."""
+        ended = self._lingering.end_all()
+        for group in ended:
+            self._speaker.timers.cancel(LINGER | group)
+        return ended
+
+    def _tell(self, wants: Mapping[int, Filter], now: float) -> list[Said]:
         known = self._speaker.wanted
         changed: dict[int, Filter] = {}
         for group, new in wants.items():
@@ -142,14 +175,35 @@ class Host:
         due: dict[int, list[int]] = {}
         for key in self._speaker.timers.expire(now, limit):
             due.setdefault(key & KIND, []).append(key & ~KIND)
-        said = self._voice.expire(due, now)
+        said = self._tell({group: self._lingering.end(group) for group in due.get(LINGER, ())}, now)
+        said += self._voice.expire(due, now)
         if ANNOUNCE in due:
             said += self._announce(now)
         if OLDER_QUERIER in due:
             for version in due[OLDER_QUERIER]:
                 del self._older_until[version]
             self._switch()
+        if REPEAT in due:
+            self._voice.ask(Query(max_response_time=self._speaker.parameters.unsolicited_report_interval), now)
+            self._repeat_later(now)
         return said
+
+    def _repeat_later(self, now: float) -> None:
+        """All is said again in `report_interval`, as if a querier had asked; 0: only when one does."""
+        interval = self._speaker.parameters.report_interval
+        self._repeat_at = now + interval if interval and self._up else math.inf
+        if self._repeat_at < math.inf:
+            self._speaker.timers.set(REPEAT, self._repeat_at)
+        else:
+            self._speaker.timers.cancel(REPEAT)
+
+    def _forget_link(self) -> None:
+        """What was heard there counts no more, nor what lingers: another link was told nothing, none is told now."""
+        self._older_until.clear()
+        self._unknown.clear()
+        for group, wanted in self._end_lingering().items():
+            self.adopt(group, wanted)
+        self._repeat_at = math.inf
 
     @property
     def _voice(self) -> Newest | Older:
@@ -197,6 +251,10 @@ class Host:
         self._speaker.timers.clear()
         for version, until in self._older_until.items():
             self._speaker.timers.set(OLDER_QUERIER | version, until)
+        for group, until in self._lingering.deadlines():
+            self._speaker.timers.set(LINGER | group, until)
+        if self._repeat_at < math.inf:
+            self._speaker.timers.set(REPEAT, self._repeat_at)
         if self._unknown:
             self._speaker.timers.set(ANNOUNCE, -math.inf)
         self._newest.clear()

@@ -85,6 +85,11 @@ class Link:
         """The address we speak with, 0 where there is none."""
         return self.addresses[0].address if self.addresses else 0
 
+    def widens(self, before: "Link") -> bool:
+        """Whether sources may be believed that `before` did not."""
+        networks, known = {*self.addresses, *(self.altnets or ())}, {*before.addresses, *(before.altnets or ())}
+        return not networks <= known or not set(self.peers) <= set(before.peers) or not (networks or self.peers)
+
     def is_own(self, address: int) -> bool:
         """Whether `address` is one of ours on this link."""
         return any(network.address == address for network in self.addresses)

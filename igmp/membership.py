@@ -8,7 +8,6 @@ there goes on.
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from igmp.access import AccessList
 from igmp.aged import Aged
 from igmp.checking import Wish
 from igmp.filter import NO_SOURCES, NOTHING, Filter, Mode, include
@@ -97,7 +96,10 @@ class Memberships:
         self._room.free += Room(options.max_hosts, options.max_groups).free
         self._room.free -= Room(before.max_hosts, before.max_groups).free
         self.refusals.reconsider(options)
-        return [] if options.access == before.access else self._restrict(options.access)
+        if options.rules != before.rules:
+            self.refusals.forget_others()
+        same = options.access == before.access and options.rules.ssm_range == before.rules.ssm_range
+        return [] if same else self._restrict(options)
 
     def take_older(self, limit: int) -> list[OlderHosts]:
         """What is known of older hosts in groups of which it changed since it was last taken; `limit` at most."""
@@ -126,6 +128,15 @@ class Memberships:
             self._note_aged(group)
         self._groups = {}
         self._room = Room(self.options.max_hosts, self.options.max_groups)
+        return self.purge(limit)
+
+    def forget(self, numbers: Iterable[int], limit: int) -> list[Changed]:
+        """These groups end now, whoever wants them; `limit` are told now, the others by `purge`."""
+        for number in numbers:
+            group = self._purged[number] = self._groups.pop(number)
+            self._room.free += group.hosts.size
+            self._timers.cancel(GROUP | number)
+            self._timers.cancel(RETRANSMISSION | number)
         return self.purge(limit)
 
     def purge(self, limit: int) -> list[Changed]:
@@ -294,11 +305,11 @@ class Memberships:
         if sources or whole:
             turn.wishes.setdefault(group.group, Wish()).add(sources, whole)
 
-    def _restrict(self, access: AccessList) -> list[Changed]:
+    def _restrict(self, options: PortOptions) -> list[Changed]:
         changed = []
         for group in self:
             before = group.filter
-            group.restrict(access)
+            group.restrict(options.access, options.rules.is_ssm(group.group))
             self.keep(group)
             if group.filter != before:
                 changed.append(Changed(group.group, group.filter))

@@ -12,7 +12,7 @@ from igmp.messages import MalformedMessage, Report, parse, verify
 from igmp.parameters import PortOptions
 from igmp.refused import Objection, RefusedJoins, asked, of_lists
 from igmp.tracking import key_of
-from igmp.validation import Rules, is_trackable
+from igmp.validation import is_trackable
 
 REFUSING = frozenset((
     "rx_own", "rx_bad_source", "rx_bad_ttl", "rx_no_router_alert", "rx_bad_dst", "rx_ssm_legacy", "rx_boundary",
@@ -29,7 +29,6 @@ class Judge:
     """By what a downstream port judges reports."""
 
     link: Link
-    rules: Rules
     options: PortOptions
 
     def packet(self, counter: str, source: int, destination: int) -> Objection | None:
@@ -49,8 +48,8 @@ class Judge:
 
     def record(self, wanted: Filter, group: int, version: int) -> tuple[Filter, Objection] | None:
         """What is refused of a wish in a packet that was sound, and why; None: nothing."""
-        ssm = self.rules.ssm_range
-        if (version < 3 or wanted.mode is Mode.EXCLUDE) and ssm.contains(group):
+        ssm = next((each for each in self.options.rules.ssm_range if each.contains(group)), None)
+        if (version < 3 or wanted.mode is Mode.EXCLUDE) and ssm is not None:
             return wanted, Objection("version" if version < 3 else "ssm", f"ssm_range {ssm}")
         if wanted.mode is Mode.EXCLUDE:
             objection = of_lists(self.options, None, group)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from igmp.access import OPEN, AccessList
 from igmp.checksum import checksum, is_intact
 from igmp.link import Link, Network, format_address, group_mac, is_unicast, parse_address
-from igmp.messages import IP_HEADER, MalformedMessage, Message, MessageType, Report, parse, verify
+from igmp.messages import IP_HEADER, MalformedMessage, Message, Report, parse, verify
 from igmp.validation import (
     ALL_ROUTERS,
     ALL_SYSTEMS,
@@ -91,13 +91,15 @@ def receive(
     tolerated: tuple[str, ...] = ()
     try:
         verify(data)
-        if not _has_router_alert(packet, header) and not _is_version_1(data):
+        if not _has_router_alert(packet, header):
             if rules.require_router_alert:
                 raise Rejected("rx_no_router_alert")
             tolerated = _NO_ROUTER_ALERT
         message = parse(data)
         if isinstance(message, Report):
-            message, counters = judge_report(message, destination, link, rules, OPEN if upstream else access)
+            message, counters = judge_report(
+                message, destination, link, rules, OPEN if upstream else access, upstream
+            )
         elif not source and not upstream:
             raise Rejected("rx_query_zero_source")  # a snooping switch's: no election, no timers
         else:
@@ -153,14 +155,6 @@ def _has_router_alert(packet: bytes, header: int) -> bool:
             return True
         at += size
     return False
-
-
-def _is_version_1(data: bytes) -> bool:
-    """Version 1 is older than Router Alert and exempt; its query has 8 octets and no response time."""
-    kind = data[0]
-    if kind == MessageType.MEMBERSHIP_QUERY:
-        return len(data) == 8 and data[1] == 0
-    return kind == MessageType.V1_MEMBERSHIP_REPORT
 
 
 def encode(source: int, destination: int, message: bytes) -> bytes:

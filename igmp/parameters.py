@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from igmp.access import OPEN, AccessList
+from igmp.validation import Rules
 
 UPSTREAM = "upstream"
 DOWNSTREAM = "downstream"
+RULES = Rules()
 LONGEST_V2_RESPONSE = 25.5              # seconds: a version 2 query has 8 bits of tenths
 
 
@@ -31,6 +33,8 @@ class Parameters:
     specific_query_burst: int = 1000                    # sent at once: 60 kB, 5 ms of a link of 100 Mbit/s
     specific_query_rate: float = 1000.0                 # a second after that; leaves wait for their turn
     older_querier_timeout: float = 400.0                # RFC 2236 section 8.11, for version 1 and 2 queriers
+    report_interval: float = 0.0                        # upstream all is said again so often, unasked; 0: never
+    linger: float = 0.0                                 # an upstream leave waits so long for another join
     gmi_rfc3376: bool = False                           # one response interval in the group membership interval
     rfc9776: bool = False                               # older querier timeout after the newer standard
 
@@ -103,6 +107,9 @@ class Parameters:
         for name in ("specific_query_burst", "specific_query_rate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("report_interval", "linger"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}")
         if self.query_response_interval >= self.query_interval:
             raise ValueError("query_response_interval must be below query_interval")
         if version == 2 and max(self.query_response_interval, self.last_member_query_interval) > LONGEST_V2_RESPONSE:
@@ -124,6 +131,12 @@ class PortOptions:
     quick_leave: bool = False                           # who leaves last ends a group unasked, where tracking allows
     quick_leave_untracked: bool = False                 # whoever leaves ends it: for one subscriber on the port
     access: AccessList = OPEN
+    rules: Rules = RULES                                # how strict it is with what it receives
+
+    def widens(self, before: "PortOptions") -> bool:
+        """Whether members may be taken that `before` refused: they are to be asked, or they would wait to be."""
+        limits = (getattr(self, name) > getattr(before, name) for name in ("max_groups", "max_sources", "max_hosts"))
+        return self.access.widens(before.access) or self.rules.widens(before.rules) or any(limits)
 
     def check(self) -> None:
         """Raise ValueError, naming the field, for options that cannot work."""

@@ -15,7 +15,7 @@ from igmp.merging import STALE, Merging
 from igmp.messages import Query
 from igmp.objections import REFUSING, REFUSING_RECORDS, Judge, note
 from igmp.outputs import Event, Notice, Output
-from igmp.packet import Link, Received, Rejected, Rules, receive
+from igmp.packet import Link, Received, Rejected, receive
 from igmp.parameters import PortOptions
 from igmp.ports import ProxyPorts
 from igmp.querier import EVENTS
@@ -30,10 +30,7 @@ __all__ = ["PortOptions", "Proxy"]
 class Proxy(Views):
     """All ports; `random` gives numbers in (0, 1]. Every input returns what the shell must do, in order."""
 
-    def __init__(
-        self, random: Callable[[], float], rules: Rules | None = None, merge_only_querier: bool = False
-    ) -> None:
-        self._rules = rules or Rules()
+    def __init__(self, random: Callable[[], float], merge_only_querier: bool = False) -> None:
         self._timers: TimerQueue[int] = TimerQueue()            # by port
         self._inheritance = Inheritance()
         ports = ProxyPorts(random)
@@ -48,13 +45,6 @@ class Proxy(Views):
         return self._timers.deadline
 
     # Configuration
-
-    def set_rules(self, rules: Rules) -> None:
-        """What is accepted from now on."""
-        if rules != self._rules:
-            for querier in self._ports.queriers.values():
-                querier.members.refusals.forget_others()
-        self._rules = rules
 
     def set_merge_only_querier(self, only_querier: bool, now: float) -> list[Output]:
         """Whether only members of ports where we are querier are told upstream."""
@@ -119,8 +109,7 @@ class Proxy(Views):
             return []
         before, core = self._ports.up(port, link), self._ports.core(port)
         if before is not None and before.address == link.address:
-            core.update(link)
-            return []
+            return self._finish(port, core.update(link, now), now)
         if before is None or port in self._ports.hosts:
             self._inheritance.drop(port)
         outputs = self._finish(port, core.start(link, now), now)
@@ -146,10 +135,11 @@ class Proxy(Views):
         """
         ports = self._ports
         link, counters, upstream = ports.links.get(port), ports.counters[port], port in ports.hosts
+        options = ports.options[port]
         if link is None:
             return []
         try:
-            received = receive(packet, link, upstream, self._rules, ports.own, ports.options[port].access)
+            received = receive(packet, link, upstream, options.rules, ports.own, options.access)
         except Rejected as rejected:
             for name in rejected.counters:
                 counters[name] += 1
@@ -180,6 +170,14 @@ class Proxy(Views):
                 events.append((port, self._ports.core(port).expire(now, share)))
                 self._arm(port)
         return outputs + self._merging.conclude(events, now)
+
+    def query(self, port: int, now: float) -> list[Output]:
+        """Ask on a downstream port at once what is wanted; nothing where another asks, or nobody can."""
+        return self._finish(port, self._ports.queriers[port].ask_all(now), now)
+
+    def forget(self, port: int, group: int | None, now: float) -> list[Output]:
+        """Forget who wants `group` (None: anything) on a downstream port, and ask; what is configured stays."""
+        return self._finish(port, self._ports.queriers[port].forget(group, now), now)
 
     def shutdown(self, now: float) -> list[Output]:
         """Leave all groups upstream, once; nothing is sent afterwards.
@@ -237,7 +235,7 @@ class Proxy(Views):
         return self._ports.queriers[port].receive(received.source, received.message, now, mac)
 
     def _note_refused(self, port: int, packet: bytes, counter: str, now: float, mac: int) -> None:
-        judge = Judge(self._ports.links[port], self._rules, self._ports.options[port])
+        judge = Judge(self._ports.links[port], self._ports.options[port])
         note(self._ports.queriers[port].members.refusals, judge, packet, counter, mac, now)
 
     def _arm(self, port: int) -> None:

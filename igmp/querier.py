@@ -91,6 +91,8 @@ class Querier:
         events: list[Event] = [*self._members.configure(options)]
         if self._up and spoken != (options.parameters, self.version, self.address):
             events += self._speak_otherwise(now)
+        elif options.widens(before):
+            events += self.ask_all(now)
         return events
 
     @property
@@ -101,6 +103,20 @@ class Querier:
     def succeed(self, heard: Heard) -> None:
         """`start` goes on with what a predecessor heard."""
         self._inherited = heard
+
+    def ask_all(self, now: float) -> list[Event]:
+        """Ask what is wanted at once; nothing where we do not ask."""
+        return self._general_query(now) if self._up and self._role.querier else []
+
+    def forget(self, group: int | None, now: float) -> list[Event]:
+        """Forget who wants `group`, None: anything; ask where we do. Many are told in the next calls of `expire`."""
+        known = self._members.numbers
+        forgotten = [*known] if group is None else [group] if group in known else []
+        events: list[Event] = [*self._members.forget(forgotten, EVENTS)]
+        self._members.arm(now)
+        if group is None or self.version == 1 or not (self._up and self._role.querier):
+            return [*self.ask_all(now), *events]
+        return [self._send(group, (), self.parameters.last_member_query_interval, False), *events]
 
     def start(self, link: Link, now: float) -> list[Event]:
         """The port is up, or its address is another one: query as at startup, keep the memberships (8.6, 8.7)."""
@@ -120,10 +136,11 @@ class Querier:
         self._role = Role(self._port, bool(self.address), self.address)
         return [self._role, *self._startup_series(now)]
 
-    def update(self, link: Link) -> None:
+    def update(self, link: Link, now: float) -> list[Event]:
         """The port's MTU or networks are others; its address is not."""
-        self._link = link
+        before, self._link = self._link, link
         self._members.refusals.forget_others()
+        return self.ask_all(now) if link.widens(before) else []
 
     def stop(self, now: float) -> list[Event]:
         """The port is down: its memberships end now, unasked; many are told in the next calls of `expire`."""

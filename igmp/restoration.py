@@ -9,7 +9,7 @@ were told by the predecessor; a General Query there has to wait until there is a
 from collections.abc import Iterable
 
 from igmp.database import restrict
-from igmp.filter import Filter, filters
+from igmp.filter import Filter, Mode, filters
 from igmp.heard import OlderHosts
 from igmp.inheritance import Inheritance
 from igmp.merging import Merging
@@ -109,8 +109,11 @@ class Restoration:
                 self._inheritance.unsettle(group)
 
     def _admitted(self, found: Found) -> Found:
-        """What the lists of today leave of it."""
+        """What the lists of today leave of it, and the ranges where any source is none."""
         options = self._ports.options
+        rules = next((options[port].rules for port in self._ports.queriers), None)
+        for group in filter(rules.is_ssm, found) if rules else ():
+            found[group] = {port: each for port, each in found[group].items() if each.mode is Mode.INCLUDE}
         lists = {port: access for port in self._ports.queriers if not (access := options[port].access).is_open}
         for group, wants in found.items() if lists else ():
             for port in wants.keys() & lists.keys():

@@ -19,6 +19,8 @@ GENERAL_ANSWER = 2 << 32
 GROUP_ANSWER = 3 << 32                  # of a group, version 3
 REPORT = 4 << 32                        # of a group, versions 1 and 2: answer or repetition
 OLDER_QUERIER = 5 << 32                 # of a version
+LINGER = 6 << 32                        # of a group that nobody wants any more
+REPEAT = 7 << 32                        # of everything, unasked
 KIND = ~0xFFFFFFFF
 
 CHUNK = 512                             # groups told of in one call, so that none takes long

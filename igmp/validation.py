@@ -17,6 +17,7 @@ SSM_RANGE = Network(0xE8000000, 8)      # 232.0.0.0/8 (RFC 4607)
 
 _LINK_LOCAL_BLOCK = 0xE00000            # 224.0.0.0/24
 _EXCLUDING = (RecordType.MODE_IS_EXCLUDE, RecordType.CHANGE_TO_EXCLUDE)
+_ROUTERS = frozenset((ALL_SYSTEMS, ALL_ROUTERS, V3_ROUTERS))    # a router's interface has these addresses too
 _LEAVE_COUNTERS = ("leave",)
 _REPORT_COUNTERS = {1: ("report_v1",), 2: ("report_v2",), 3: ("report_v3",)}
 
@@ -35,10 +36,19 @@ class Rejected(Exception):
 class Rules:
     """How strict we are with what standards and practice leave open."""
 
-    require_router_alert: bool = False      # drop version 2 and 3 messages without it
+    require_router_alert: bool = False      # drop what is without it: version 1, which is older, could be forged too
     accept_any_ttl: bool = False            # some old hosts do not send TTL 1
     strict_sources: bool = False            # upstream: believe only sources on the link or in its altnets
-    ssm_range: Network = SSM_RANGE
+    ssm_range: tuple[Network, ...] = (SSM_RANGE,)
+
+    def widens(self, before: "Rules") -> bool:
+        """Whether reports may be heard that `before` refused."""
+        heard = before.require_router_alert > self.require_router_alert or self.accept_any_ttl > before.accept_any_ttl
+        return heard or not set(before.ssm_range) <= set(self.ssm_range)
+
+    def is_ssm(self, group: int) -> bool:
+        """Whether `group` can be joined by source only (RFC 4604)."""
+        return any(network.contains(group) for network in self.ssm_range)
 
 
 def is_trackable(group: int) -> bool:
@@ -63,13 +73,17 @@ def judge_query(query: Query, destination: int, link: Link) -> Query:
 
 
 def judge_report(
-    report: Report, destination: int, link: Link, rules: Rules, access: AccessList
+    report: Report, destination: int, link: Link, rules: Rules, access: AccessList, upstream: bool = False
 ) -> tuple[Report, tuple[str, ...]]:
-    """The part of a report a core may use, and what to count for it; raises Rejected."""
+    """The part of a report a core may use, and what to count for it; raises Rejected.
+
+    A router hears what is sent to any address of its interface (RFC 9776 section 4.2.15), which are the groups too. A
+    host (`upstream`) keeps silent for a report of another only if that went to the group, where every router hears it.
+    """
     if report.version < 3:
-        _check_old_report(report, destination, link, rules, access)
+        _check_old_report(report, destination, link, rules, access, upstream)
         return report, _LEAVE_COUNTERS if report.leave else _REPORT_COUNTERS[report.version]
-    if destination != V3_ROUTERS and not link.is_own(destination):
+    if not _to_routers(destination, link) and all(record.group != destination for record in report.records):
         raise Rejected("rx_bad_dst")
     skipped = list(report.defects)
     usable = [_judge_record(record, rules, access, skipped) for record in report.records]
@@ -79,16 +93,21 @@ def judge_report(
     return report, (*_REPORT_COUNTERS[3], *skipped) if skipped else _REPORT_COUNTERS[3]
 
 
-def _check_old_report(report: Report, destination: int, link: Link, rules: Rules, access: AccessList) -> None:
+def _to_routers(destination: int, link: Link) -> bool:
+    return destination in _ROUTERS or link.is_own(destination)
+
+
+def _check_old_report(
+    report: Report, destination: int, link: Link, rules: Rules, access: AccessList, upstream: bool
+) -> None:
     """Versions 1 and 2 name one group, and are sent to it; a leave usually to all routers."""
     group = report.records[0].group
     if not is_multicast(group):
         raise Rejected("rx_bad_group")
-    expected = (group, ALL_ROUTERS) if report.leave else (group,)
-    if destination not in expected and not link.is_own(destination):
+    if destination != group and (upstream or not _to_routers(destination, link)):
         raise Rejected("rx_bad_dst")
     _check_trackable(group)
-    if rules.ssm_range.contains(group):
+    if rules.is_ssm(group):
         raise Rejected("rx_ssm_legacy")             # RFC 4604 section 2.2.4
     if not access.is_open and not access.admits(None, group):
         raise Rejected("rx_boundary")
@@ -112,7 +131,7 @@ def _judge_record(
     if group >> 8 == _LINK_LOCAL_BLOCK:
         skipped.append("rx_link_local")
         return None
-    if record.type in _EXCLUDING and rules.ssm_range.contains(group):
+    if record.type in _EXCLUDING and rules.is_ssm(group):
         skipped.append("rx_ssm_exclude")            # RFC 4604 section 2.2.5
         return None
     if record.sources:

@@ -14,6 +14,7 @@ LACKS = {
     "no gre here": "CONFIG_NET_IPGRE",
     "no tun device here": "CONFIG_TUN, or no /dev/net/tun",
     "no token bucket filter here": "CONFIG_NET_SCH_TBF",
+    "no hierarchical token buckets here": "CONFIG_NET_SCH_HTB",
     "no IPv4 super-frames beyond 64 KiB here": "gso_ipv4_max_size, since Linux 6.3",
     "the kernel takes no UDP segmentation offload": "UDP_L4 in virtio_net_hdr, since Linux 6.2",
     "this machine lets ordinary users make no user namespaces": "kernel.unprivileged_userns_clone, AppArmor",

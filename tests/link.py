@@ -138,9 +138,9 @@ class Bench:
         self.routes: dict[tuple[int, int | None], int] = {}
         self.roles: dict[int, Role] = {}
         self.sent: list[bytes] = []
-        self.proxy = Proxy(half, rules)
+        self.proxy = Proxy(half)
         for port in ports:
-            self.add(port, **options)
+            self.add(port, rules=rules or Rules(), **options)
 
     def add(self, port: int, link: Link | None = None, **options) -> None:
         """Add a port and take it up now."""

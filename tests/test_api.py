@@ -1020,6 +1020,17 @@ def test_many_askers_are_one_question():
     assert uvloop.run(asked(use)) == ([[{"a": 1}, {"a": 2}]] * 4, "groups")
 
 
+def test_a_row_of_as_many_sources_as_a_group_may_have_comes_whole():
+    """2 MB of text where a socket takes 200 kB at a time."""
+    rows = [{"group": 1}, {"group": 2, "sources": [[3232235777 + each, 259.123456789] for each in range(65535)]}]
+
+    async def use(agent: AgentClient, theirs: socket.socket) -> Any:
+        RpcServer(theirs.dup().detach(), {"groups": lambda: rows}).attach(asyncio.get_running_loop())
+        return await agent.rows("groups")
+
+    assert uvloop.run(asked(use)) == rows
+
+
 def test_a_late_answer_is_not_taken_for_the_next():
     async def use(agent: AgentClient, theirs: socket.socket) -> Any:
         late = await agent.rows("groups")

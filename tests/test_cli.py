@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
@@ -419,6 +420,18 @@ def test_check_warns_of_interfaces(present, words):
 
 def test_check_warns_of_missing_capability():
     assert "CAP_NET_RAW" in explained(configured("eth1"), link("eth0"), link("eth1"), privileged=False)
+
+
+def test_check_tells_timers_once_or_of_each_kind_of_port():
+    once = explained(configured("eth1", "eth2"))
+    assert once.count("a general query every 125 s") == 1
+    settings = configured("eth1", "eth2", "eth3")
+    said = {"query_interval": 60.0, "forward_when_not_querier": True}
+    own = [replace(each, **said) if each.name == "eth2" else each for each in settings.interface]
+    each = explained(replace(settings, interface=tuple(own)))
+    assert "eth1, eth3: a general query every 125 s" in each
+    assert "eth2: a general query every 60 s" in each
+    assert each.count("forwards whoever is querier") == 1
 
 
 def test_check_wonders_about_a_default_route_downstream():

@@ -1,3 +1,4 @@
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -62,6 +63,29 @@ def test_link_local_sources_are_said_by_port(tmp_path):
         load(written(tmp_path, ROLES + 'link_local_sources = "yes"\n'), [], [], None)
 
 
+@pytest.mark.parametrize("names", [("eth0", "eth1"), ("eth*",)])
+def test_lans_need_no_upstream(tmp_path, names):
+    text = "".join(f'[[interface]]\nname = "{name}"\n' for name in names)
+    for settings in (load(written(tmp_path, text), [], [], None), load(None, [], [*names], None)):
+        assert [(each.name, each.role) for each in settings.interface] == [(name, "downstream") for name in names]
+
+
+@pytest.mark.parametrize(("text", "ranges"), [
+    ('"232.1.0.0/16"', ("232.1.0.0/16",)), ("[]", ()),
+    ('["232.0.0.0/8", "239.232.0.0/16"]', ("232.0.0.0/8", "239.232.0.0/16")),
+])
+def test_source_specific_ranges_are_one_or_a_list_or_none(tmp_path, text, ranges):
+    """Where there is none, any-source joins in 232/8 and static groups there are like any other."""
+    path = written(tmp_path, f'{ROLES}static_groups = ["232.9.9.9"]\n[igmp]\nssm_range = {text}\n')
+    if "232.0.0.0/8" in ranges:
+        with pytest.raises(ConfigurationError, match="is in ssm_range: name its source"):
+            load(path, [], [], None)
+        return
+    settings = load(path, [], [], None)
+    assert settings.igmp.ssm_range == ranges
+    assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
 @pytest.mark.parametrize("name", ["nobody", "daemon", ""])
 def test_the_user_of_the_children(tmp_path, name):
     settings = load(written(tmp_path, f'{ROLES}[process]\nuser = "{name}"\n'), [], [], None)
@@ -86,7 +110,9 @@ def test_a_problem_names_file_key_and_what_is_wrong(tmp_path):
     [
         ('[[interface]]\nrole = "upstream"\n', "interface[0].name: is missing"),
         (ROLES + "treshold = 2\n", "interface[1].treshold: unknown key; did you mean threshold? (eth1)"),
-        (ROLES + "robustness = 2\n", "interface[1].robustness: unknown key; it belongs in [igmp] (eth1)"),
+        (ROLES + "strict_sources = true\n", "interface[1].strict_sources: unknown key; it belongs in [igmp] (eth1)"),
+        (ROLES + "robustness = 0\n", "interface[1].robustness: should be at least 1, not 0 (eth1)"),
+        (ROLES + "max_sources = 65536\n", "interface[1].max_sources: should be at most 65535, not 65536 (eth1)"),
         (ROLES + "[igmpp]\n", "igmpp: unknown key; did you mean igmp?"),
         (ROLES + "[igmp]\nrobustness = 0\n", "igmp.robustness: should be at least 1, not 0"),
         (ROLES + "[igmp]\nspecific_query_burst = 0\n", "igmp.specific_query_burst: should be at least 1, not 0"),
@@ -123,7 +149,8 @@ def test_wrong_shapes(tmp_path, text, expected):
         (ROLES + 'altnets = ["net"]\n', 'interface[1].altnets[0]: should be a network such as "10.0.0.0/8", not "net"'),
         (ROLES + 'altnets = ["239.0.0.0/8"]\n', 'interface[1].altnets[0]: "239.0.0.0/8" is multicast'),
         (ROLES + 'querier_address = "224.0.0.1"\n', "interface[1].querier_address: should be a unicast IPv4 address"),
-        (ROLES + '[igmp]\nssm_range = "10.0.0.0/8"\n', 'igmp.ssm_range: "10.0.0.0/8" is not a range of groups'),
+        (ROLES + '[igmp]\nssm_range = "10.0.0.0/8"\n', 'igmp.ssm_range[0]: "10.0.0.0/8" is not a range of groups'),
+        (ROLES + '[igmp]\nssm_range = ["232.0.0.0/8", "x"]\n', 'igmp.ssm_range[1]: should be a network such as'),
         (
             ROLES + "[igmp]\nquery_interval = 10\n",
             "igmp.query_response_interval: should be less than query_interval (10), not 10",
@@ -132,12 +159,30 @@ def test_wrong_shapes(tmp_path, text, expected):
             ROLES + "igmp_version = 2\n[igmp]\nquery_response_interval = 30\n",
             "igmp.query_response_interval: at most 25.5 fits the IGMPv2 queries of eth1, not 30",
         ),
+        (
+            ROLES + "query_interval = 5\n",
+            "interface[1].query_interval: should be more than query_response_interval (10), not 5",
+        ),
+        (
+            ROLES + "query_response_interval = 60\n[igmp]\nquery_interval = 50\n",
+            "interface[1].query_response_interval: should be less than query_interval (50), not 60",
+        ),
+        (
+            ROLES + "igmp_version = 2\nlast_member_query_interval = 30\n",
+            "interface[1].last_member_query_interval: at most 25.5 fits the IGMPv2 queries of eth1, not 30",
+        ),
+        (ROLES + "[igmp]\nreport_interval = 0.5\n", "igmp.report_interval: should be 0 (off) or at least 1, not 0.5"),
+        (ROLES + "report_interval = 0.5\n", "interface[1].report_interval: should be 0 (off) or at least 1, not 0.5"),
         (ROLES + '[[interface]]\nname = "eth1"\n', "interface[2]: eth1 is named twice, first by"),
         (
             ROLES + '[[interface]]\nname = "eth0"\n',
             "interface[2]: eth0 has two roles: upstream by mcfwd.toml: interface[0], downstream here",
         ),
-        ('[[interface]]\nname = "eth0"\n', 'interface: none has role = "upstream" (-u)'),
+        ('[[interface]]\nname = "eth0"\n', 'interface: "eth0" is the only one: nothing could come from elsewhere'),
+        (
+            '[[interface]]\nname = "eth0"\n[[interface]]\nname = "eth1"\nrole = "disabled"\n',
+            'interface: "eth0" is the only one',
+        ),
         ('[[interface]]\nname = "eth0"\nrole = "upstream"\n', 'interface: none has role = "downstream" (-d)'),
         ("", "interface: none is named"),
         (ROLES + '[[interface]]\nname = "a/b"\n', 'interface[2].name: "a/b" cannot be an interface name'),

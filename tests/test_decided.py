@@ -107,6 +107,18 @@ def test_roles_do_not_count_where_that_is_configured(plane):
         assert world.frames(UP, DATA) == [0, int(everywhere), 0]
 
 
+def test_a_port_may_say_for_itself_that_its_role_does_not_count(plane):
+    for common, own, expected in ((False, True, [0, 1, 0]), (True, False, [0, 0, 1])):
+        said = InterfaceSettings(name="down1", forward_when_not_querier=own)
+        world = plane(PORTS[0], replace(PORTS[1], settings=said), *PORTS[2:],
+                      igmp=IgmpSettings(forward_when_not_querier=common))
+        for each in (D1, D2):
+            world.roles.role(each, False, 7)
+        world.join(D1, D2)
+        world.decisions.refresh()
+        assert world.frames(UP, DATA) == expected
+
+
 def test_a_route_that_ends_ends_for_its_key_alone(plane):
     world = plane()
     world.join(D1)

@@ -299,14 +299,14 @@ def test_sources_downstream_go_to_the_upstreams_that_admit_the_group():
 
 def test_ssm_goes_upstream_on_request_only():
     table, group = fib(), ip("232.1.1.1")
-    table.set_on_request(Network.parse("232.0.0.0/8"))
+    table.set_on_request([Network.parse("232.0.0.0/9"), Network.parse("232.128.0.0/9")])
     assert table.decide(D1, ip("192.168.10.9"), group)[:2] == Decision(Reason.NO_MEMBERS)[:2]
     table.set_route(group, 32, None, 32, None, bits(D2))
     assert table.decide(D1, ip("192.168.10.9"), group)[:2] == Decision(Reason.FORWARD, bits(D2))[:2]
     assert table.decide(D1, ip("192.168.10.9"), G)[:2] == Decision(Reason.FORWARD, bits(UP))[:2]
     table.set_route(group, 32, ip("192.168.10.9"), 32, None, bits(UP, D3), "static")
     assert table.decide(D1, ip("192.168.10.9"), group)[:2] == Decision(Reason.FORWARD, bits(UP, D3))[:2]
-    table.set_on_request(None)
+    table.set_on_request([])
     assert table.decide(D1, ip("192.168.10.8"), group)[:2] == Decision(Reason.FORWARD, bits(UP, D2))[:2]
 
 

@@ -1,5 +1,7 @@
 """Why a join is refused, from whole packets through the proxy: every rule by which one can be, and none that is not."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,7 +108,7 @@ def test_a_join_without_router_alert_where_it_is_required():
     bench = Bench(Rules(require_router_alert=True))
     bench.receive(0.0, D1, without_option(packet_of("TO_EX(G,{})", HOST)))
     assert [each[3:] for each in shown(bench)] == [("router_alert", "require_router_alert")]
-    bench.proxy.set_rules(Rules())
+    bench.take(bench.proxy.set_options(D1, replace(bench.proxy._ports.options[D1], rules=Rules()), 0.5))
     assert shown(bench) == []
     bench.receive(1.0, D1, without_option(packet_of("TO_EX(G,{})", HOST)))
     assert shown(bench) == []

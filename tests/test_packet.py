@@ -179,12 +179,12 @@ def test_missing_router_alert_is_counted_or_refused():
     assert rejection(downstream, packet, STRICT) == "rx_no_router_alert"
 
 
-def test_version_1_needs_no_router_alert():
-    packet = "45c0001c000040000102be6ac0a80a0bef0101011200fdfcef010101"
-    for rules in (RULES, STRICT):
-        assert downstream(packet, rules).counters == ("report_v1",)
+def test_version_1_is_no_way_around_router_alert():
+    report = "45c0001c000040000102be6ac0a80a0bef0101011200fdfcef010101"
     query = packet_with("45c00000000040000102" + "0000" + "c0a80a0be0000001", "1100eeff00000000")
-    assert downstream(query, STRICT).counters == ("query_v1",)
+    for packet, counter in ((report, "report_v1"), (query, "query_v1")):
+        assert downstream(packet).counters == ("rx_no_router_alert", counter)
+        assert rejection(downstream, packet, STRICT) == "rx_no_router_alert"
 
 
 @pytest.mark.parametrize(
@@ -429,10 +429,18 @@ def test_ssm_rules_hold_record_by_record():
 
 
 def test_ssm_range_is_a_rule():
-    rules = Rules(ssm_range=Network.parse("239.1.0.0/16"))
+    rules = Rules(ssm_range=(Network.parse("239.2.0.0/16"), Network.parse("239.1.0.0/16")))
     assert rejection(downstream, from_h1(G, encode_v2_report(G)), rules) == "rx_ssm_legacy"
     received = downstream(from_h1(V3_ROUTERS, encode_report([GroupRecord(IS_EX, SSM), GroupRecord(IS_EX, G)])), rules)
     assert received.message.records == (GroupRecord(IS_EX, SSM),)
+
+
+def test_without_an_ssm_range_any_source_is_a_source():
+    report = from_h1(V3_ROUTERS, encode_report([GroupRecord(IS_EX, SSM), GroupRecord(TO_EX, SSM, (A,))]))
+    off = Rules(ssm_range=())
+    assert downstream(from_h1(SSM, encode_v2_report(SSM)), off).message.records[0].group == SSM
+    assert downstream(report, off).message.records == (GroupRecord(IS_EX, SSM), GroupRecord(TO_EX, SSM, (A,)))
+    assert downstream(report, off).counters == ("report_v3",)
 
 
 def test_impossible_and_duplicate_sources_of_a_record():
@@ -473,10 +481,13 @@ def test_defects_are_counted_with_the_packet():
     [
         (V3_ROUTERS, encode_report([GroupRecord(TO_EX, G)]), True),
         (D1, encode_report([GroupRecord(TO_EX, G)]), True),
-        (G, encode_report([GroupRecord(TO_EX, G)]), False),
+        (G, encode_report([GroupRecord(TO_EX, G)]), True),
+        (G + 1, encode_report([GroupRecord(TO_EX, G)]), False),
+        (H1, encode_report([GroupRecord(TO_EX, G)]), False),
+        *((routers, message, True) for routers in (ALL_SYSTEMS, ALL_ROUTERS, V3_ROUTERS) for message in (
+            encode_report([GroupRecord(TO_EX, G)]), encode_v2_report(G), encode_v1_report(G), encode_v2_leave(G))),
         (G, encode_v2_report(G), True),
         (D1, encode_v2_report(G), True),
-        (ALL_ROUTERS, encode_v2_report(G), False),
         (G + 1, encode_v1_report(G), False),
         (G, encode_v1_report(G), True),
         (D1, encode_v2_leave(G), True),
@@ -490,6 +501,14 @@ def test_report_destination(destination, message, accepted):
         assert downstream(packet).message.records[0].group == G
     else:
         assert rejection(downstream, packet) == "rx_bad_dst"
+
+
+@pytest.mark.parametrize("message", [encode_v2_report(G), encode_v1_report(G)])
+def test_a_host_hears_of_other_members_what_goes_to_the_group(message):
+    """What another sent elsewhere, to us alone perhaps, the routers may not have heard: we must go on reporting."""
+    assert upstream(from_h1(G, message)).message.records[0].group == G
+    for destination in (UP, ALL_SYSTEMS, ALL_ROUTERS, V3_ROUTERS):
+        assert rejection(upstream, from_h1(destination, message)) == "rx_bad_dst"
 
 
 # Properties
@@ -537,7 +556,7 @@ def test_a_core_gets_possible_sources_and_trackable_groups_only(message, source,
         assert record.group >> 8 != 0xE00000
         assert all(map(is_unicast, record.sources))
         assert len(set(record.sources)) == len(record.sources)
-        assert record.type not in (IS_EX, TO_EX) or not rules.ssm_range.contains(record.group)
+        assert record.type not in (IS_EX, TO_EX) or not rules.is_ssm(record.group)
 
 
 @given(st.integers(0, 31), st.integers(1, 255))

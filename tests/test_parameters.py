@@ -6,7 +6,7 @@ import pytest
 
 from forwarder.agent.options import options_of
 from forwarder.state.ports import Port
-from forwarder.state.settings import InterfaceSettings
+from forwarder.state.settings import IgmpSettings, InterfaceSettings
 from igmp.parameters import Parameters, PortOptions
 
 
@@ -26,7 +26,7 @@ def test_defaults_give_the_intervals_of_the_standard(name, value):
 def test_a_port_has_the_limits_that_the_configuration_gives_it_when_it_says_nothing():
     own = InterfaceSettings(name="eth1", role="downstream")
     port = Port(1, 1, own.name, own.role, own)
-    assert PortOptions("downstream") == options_of(port, Parameters())
+    assert PortOptions("downstream") == options_of(port, IgmpSettings())
 
 
 def test_the_older_standard_has_a_shorter_membership():

@@ -578,7 +578,8 @@ def test_options_of_a_port_that_is_down_count_when_it_comes_up():
 
 def test_rules_count_from_the_next_packet_on():
     bench = Bench()
-    bench.proxy.set_rules(Rules(ssm_range=Network.parse("239.0.0.0/8")))
+    rules = Rules(ssm_range=(Network.parse("239.0.0.0/8"),))
+    bench.take(bench.proxy.set_options(D1, PortOptions("downstream", rules=rules), 0.0))
     bench.hear(0.0, D1, "TO_EX(G,{}) + TO_EX(S,{})")
     assert [each.group for each in bench.proxy.groups(0.0)] == [address("S")]
 

@@ -11,7 +11,7 @@ from igmp.access import AccessList, Entry
 from igmp.filter import Filter
 from igmp.messages import GroupRecord, Query, RecordType, encode_report
 from igmp.outputs import Route, Send
-from igmp.packet import V3_ROUTERS, encode, parse_address
+from igmp.packet import V3_ROUTERS, Network, Rules, encode, parse_address
 from igmp.parameters import PortOptions
 from igmp.restoration import PORTION
 
@@ -102,6 +102,13 @@ def test_the_lists_of_today_hold_for_what_comes_back():
     one.add(D2, access=AccessList(deny=(Entry.parse("239.2.0.1"), Entry.parse("10.99.0.1,239.0.0.0/8"))))
     one.inherit((FIRST, None, B1 | B2), (FIRST + 1, None, B1 | B2), (FIRST + 2, SOURCES[0], B2)).run(0.0)
     assert one.routes == {(FIRST, None): B1 | B2, (FIRST + 1, None): B1}
+
+
+def test_of_a_group_that_takes_sources_only_by_now_no_other_comes_back():
+    """Who asked for one of its sources goes on."""
+    one = Bench(Rules(ssm_range=(Network(FIRST, 32),)), ports=(UP, D1, D2)).run(0.0)
+    one.inherit((FIRST, None, B1), (FIRST, SOURCES[0], B1 | B2), (FIRST + 1, None, B1)).run(0.0)
+    assert one.routes == {(FIRST, SOURCES[0]): B2, (FIRST + 1, None): B1}
 
 
 def test_each_upstream_is_taken_to_know_what_it_admits():

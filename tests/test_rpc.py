@@ -40,6 +40,17 @@ def test_a_message_takes_as_many_rows_as_it_holds(sizes, counts):
     assert [len(json.loads(message)["rows"]) for message in answers(1, rows)] == counts
 
 
+def test_a_row_that_no_message_holds_comes_in_pieces():
+    rows = [row(1), row(2, 65535), row(3)]
+    messages = list(answers(7, rows))
+    decoded = [json.loads(message) for message in messages]
+    assert max(map(len, messages)) < 2 * CHUNK
+    text = "".join(each.get("piece", "") for each in decoded)
+    assert json.loads(text) == rows[1]
+    assert [each["whole"] for each in decoded if "piece" in each][-2:] == [False, True]
+    assert [each for message in decoded for each in message["rows"]] == [rows[0], rows[2]]
+
+
 def test_no_rows_are_an_answer_too():
     assert [json.loads(message) for message in answers(None, [])] == [{"id": None, "rows": [], "more": False}]
 

@@ -17,13 +17,14 @@ INTERFACE = {
     "querier_address": None, "quick_leave": False, "quick_leave_untracked": False, "max_groups": 4096,
     "max_sources": 1024, "max_hosts": 512, "allow": (), "deny": (), "boundary": (), "rate_limit": None,
     "flow_rate_limit": None, "static_groups": (),
+    **dict.fromkeys(("robustness", "query_interval", "require_router_alert", "forward_when_not_querier")),
 }  # fmt: skip
 IGMP = {    # RFC 9776 section 8, but for the older querier's timeout, which is that of RFC 3376 with its defaults
     "robustness": 2, "query_interval": 125.0, "query_response_interval": 10.0, "last_member_query_interval": 1.0,
     "last_member_query_count": None, "startup_query_interval": None, "startup_query_count": None,
     "unsolicited_report_interval": 1.0, "older_querier_timeout": 400.0, "require_router_alert": False,
     "accept_any_ttl": False, "strict_sources": False, "gmi_rfc3376": False, "rfc9776": False,
-    "merge_only_querier": False, "forward_when_not_querier": False, "ssm_range": "232.0.0.0/8", "ssm_upstream": True,
+    "merge_only_querier": False, "forward_when_not_querier": False, "ssm_range": ("232.0.0.0/8",), "ssm_upstream": True,
 }  # fmt: skip
 DATAPLANE = {
     "profile": "balanced", "gather_ms": None, "busy_poll": False, "workers": 1, "ring_memory": 160 << 20,
@@ -50,7 +51,8 @@ def test_without_a_file_there_is_a_proxy_without_interfaces():
 def test_json_and_back():
     settings = Settings(
         interface=(InterfaceSettings(name="eth0", role="upstream", altnets=("10.0.0.0/8",), max_hosts=7),),
-        igmp=IgmpSettings(robustness=3), route=(RouteSettings(group="239.1.1.1", downstreams=("eth1", "eth2")),),
+        igmp=IgmpSettings(robustness=3, ssm_range=()),
+        route=(RouteSettings(group="239.1.1.1", downstreams=("eth1", "eth2")),),
         dataplane=DataplaneSettings(workers=2), control=ControlSettings(socket="/run/s"),
     )  # fmt: skip
     assert Settings.from_json(settings.to_json()) == settings

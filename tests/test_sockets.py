@@ -65,3 +65,23 @@ def test_sockets_of_which_the_system_does_not_say_whether_they_are_bound_are_kep
     with socket.socketpair()[0] as closed:
         pass
     assert not sockets(rings=(), transmit=closed, igmp=closed).outlived()
+
+
+class Unprivileged:
+    """A socket of a process without CAP_NET_RAW, or with it on a kernel that wants CAP_NET_ADMIN."""
+
+    def __init__(self) -> None:
+        self.priorities: list[int] = []
+
+    def setsockopt(self, level: int, name: int, value: int) -> None:
+        assert (level, name) == (socket.SOL_SOCKET, socket.SO_PRIORITY)
+        if value > 6:
+            raise PermissionError
+        self.priorities.append(value)
+
+
+def test_a_priority_that_takes_a_capability_becomes_the_highest_that_does_not():
+    sock = Unprivileged()
+    for priority in (7, 3, 0, 0x10001):
+        sockets(igmp=sock).prioritise(priority)
+    assert sock.priorities == [6, 3, 0, 6]

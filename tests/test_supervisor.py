@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from forwarder.state.ports import Added, Configuration, Port
-from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
+from forwarder.state.settings import IgmpSettings, InterfaceSettings, RouteSettings, Settings
 from forwarder.supervisor.changes import (
     MOST_GROUPS,
     MOST_OCTETS,
@@ -15,6 +15,7 @@ from forwarder.supervisor.changes import (
     ChangeError,
     apply,
     describe,
+    ended_by,
     still_added,
 )
 from forwarder.supervisor.supervisor import NAMED, named
@@ -232,6 +233,14 @@ def test_what_a_new_file_says_itself_is_no_longer_an_addition():
     file = Settings(interface=(UP, InterfaceSettings(name="eth1", static_groups=("239.1.1.1",)), TAPS), route=(route,))
     assert still_added(added, SETTINGS) == added
     assert still_added(added, file) == Added(groups=(("tap3", "239.1.1.1"),))
+
+
+def test_what_was_added_ends_where_its_group_takes_a_source_now():
+    sourced = {**GROUP, "source": "10.0.0.7"}
+    added = after(add("groups", GROUP), add("groups", sourced))
+    file = replace(SETTINGS, igmp=IgmpSettings(ssm_range=("232.0.0.0/8", "239.1.0.0/16")))
+    assert still_added(added, file) == Added(groups=(("eth1", "10.0.0.7,239.1.1.1"),))
+    assert (ended_by(file, added), ended_by(SETTINGS, added)) == (["239.1.1.1 on eth1"], [])
 
 
 def test_a_change_is_logged_in_words():

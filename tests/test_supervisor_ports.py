@@ -15,7 +15,7 @@ from forwarder.packet.rtnetlink import LinkNotice
 from forwarder.packet.tpacket import RingLayout
 from forwarder.state.ports import Added, Configuration
 from forwarder.state.ring_memory import BLOCK, DOWNSTREAM, LEAST, UPSTREAM
-from forwarder.state.settings import DataplaneSettings, InterfaceSettings, RouteSettings, Settings
+from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, RouteSettings, Settings
 from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.worker_segment import DEAF, WorkerSegment
 from forwarder.supervisor.deafness import APART
@@ -32,10 +32,10 @@ SIZES = DataplaneSettings(max_ports=4, max_flows=64, max_routes=64)
 class Number:
     """A socket, as far as it is its number."""
 
-    bound = True
+    bound, refusing = True, False
 
     def __init__(self, number: int) -> None:
-        self._number = number
+        self._number, self.priorities = number, []
 
     def fileno(self) -> int:
         return self._number
@@ -53,6 +53,11 @@ class Sockets(PortSockets):
 
     def outlived(self) -> bool:
         return not self.transmit.bound
+
+    def prioritise(self, priority: int) -> None:
+        if self.igmp.refusing:
+            raise PermissionError
+        self.igmp.priorities.append(priority)
 
 
 class Opener:
@@ -639,3 +644,23 @@ def test_a_port_is_short_where_one_of_its_rings_is():
     smaller = sockets.rings[1]._replace(layout=RingLayout(block_nr=UPSTREAM - 1))
     office.ports._equipment.sockets[0] = sockets.with_ring(1, smaller)
     assert office.standings()["eth0"].short == SHARED
+
+
+def test_igmp_is_sent_with_the_priority_of_its_port_and_a_reload_changes_it():
+    office = Office(UP, replace(DOWN, igmp_priority=3))
+    try:
+        office.opened()
+        sockets = [office.opener.opened[name].igmp for name in ("eth0", "eth1")]
+        assert [each.priorities for each in sockets] == [[7], [3]]
+        again = replace(office.settings, igmp=IgmpSettings(igmp_priority=5))
+        for _ in range(2):      # what is as it was is not set again
+            office.ports.configure(again, Added())
+        assert [each.priorities for each in sockets] == [[7, 5], [3]]
+        sockets[0].refusing = True
+        office.ports.configure(replace(again, igmp=IgmpSettings(igmp_priority=6)), Added())
+        sockets[0].refusing = False
+        office.plug("eth7")
+        office.ports.configure(replace(again, igmp=IgmpSettings(igmp_priority=6)), Added())
+        assert sockets[0].priorities == [7, 5, 6]
+    finally:
+        office.close()

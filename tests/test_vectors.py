@@ -177,7 +177,8 @@ V01 = {
     "later fragment": ("46c000200000000101026961c0a80a0bef010101940400001600f9fcef010101", {"rx_fragment": 1}),
     "no Router Alert": ("45c0001c000040000102be6ac0a80a0bef0101011600f9fcef010101",
                         {"report_v2": 1, "rx_no_router_alert": 1}),
-    "version 1": ("45c0001c000040000102be6ac0a80a0bef0101011200fdfcef010101", {"report_v1": 1}),
+    "version 1": ("45c0001c000040000102be6ac0a80a0bef0101011200fdfcef010101",
+                  {"report_v1": 1, "rx_no_router_alert": 1}),
     "link-local group": ("46c000200000400001023869c0a80a0be00000fb9404000016000904e00000fb", {"rx_link_local": 1}),
     "group 10.1.1.1": ("46c000200000400001023962c0a80a0be0000002940400001600defd0a010101", {"rx_bad_group": 1}),
     "group 240.1.1.1": ("46c000200000400001023962c0a80a0be0000002940400001600f8fcf0010101", {"rx_bad_group": 1}),
@@ -206,7 +207,8 @@ def test_v01_options_decide_what_is_tolerated():
     strict.receive(0.0, D1, packets["no Router Alert"])
     assert counted(strict) == {"rx_no_router_alert": 1}
     strict.receive(0.0, D1, packets["version 1"])
-    assert groups(strict) == {"G": EX}
+    assert counted(strict) == {"rx_no_router_alert": 2}
+    assert groups(strict) == {}
 
 
 def test_v01_a_version_2_membership_has_its_own_timer():

@@ -22,7 +22,7 @@ import uvloop
 from forwarder.agent import rest
 from forwarder.agent.listening import Listening
 from forwarder.agent.notices import words_of
-from forwarder.agent.options import rules_of
+from forwarder.agent.orders import Orders
 from forwarder.agent.ports import AgentPorts
 from forwarder.agent.publisher import Publisher
 from forwarder.agent.rpc import RpcServer
@@ -81,7 +81,8 @@ class Agent:
             "refusals": lambda: refusal_rows(self._proxy.each_refusal(self._clock())),
             "upstream": lambda: upstream_rows(self._proxy.each_upstream()),
         }
-        self._rpc = RpcServer(descriptors["rpc"], nouns)
+        orders = Orders(self._proxy, self._apply, clock)
+        self._rpc = RpcServer(descriptors["rpc"], nouns, {"query": orders.query, "clear": orders.clear})
         self._listening = Listening(clock)
         self._ports = AgentPorts(self._proxy, self._publisher, self._listening, self._carry_out, clock)
         self._routed: object = None
@@ -149,7 +150,6 @@ class Agent:
             return
         configuration = Configuration.from_json(published)
         settings = configuration.settings
-        self._proxy.set_rules(rules_of(settings))
         self._carry_out(self._proxy.set_merge_only_querier(settings.igmp.merge_only_querier, self._clock()))
         self._ports.configure(configuration)
         self._set_routes(configuration.routes)

@@ -1,29 +1,25 @@
 """What the configuration says, in the protocol's own terms. Pure."""
 
-from dataclasses import replace
-
 from forwarder.state.ports import Port
-from forwarder.state.settings import InterfaceSettings, Settings
+from forwarder.state.settings import IgmpSettings, InterfaceSettings, Settings, igmp_of
 from igmp.access import OPEN, AccessList, Entry
 from igmp.link import Link, Network, parse_address
 from igmp.packet import Rules
 from igmp.parameters import Parameters, PortOptions
 
 
-def rules_of(settings: Settings) -> Rules:
+def rules_of(igmp: IgmpSettings) -> Rules:
     """What is said about receiving IGMP at all."""
-    igmp = settings.igmp
     return Rules(
         require_router_alert=igmp.require_router_alert,
         accept_any_ttl=igmp.accept_any_ttl,
         strict_sources=igmp.strict_sources,
-        ssm_range=Network.parse(igmp.ssm_range),
+        ssm_range=tuple(map(Network.parse, igmp.ssm_range)),
     )
 
 
-def parameters_of(settings: Settings) -> Parameters:
-    """The timers and counts of all ports."""
-    igmp = settings.igmp
+def parameters_of(igmp: IgmpSettings) -> Parameters:
+    """The timers and counts of ports for which this holds."""
     return Parameters(
         robustness=igmp.robustness,
         query_interval=igmp.query_interval,
@@ -37,6 +33,8 @@ def parameters_of(settings: Settings) -> Parameters:
         specific_query_burst=igmp.specific_query_burst,
         specific_query_rate=igmp.specific_query_rate,
         older_querier_timeout=igmp.older_querier_timeout,
+        report_interval=igmp.report_interval,
+        linger=igmp.linger,
         gmi_rfc3376=igmp.gmi_rfc3376,
         rfc9776=igmp.rfc9776,
     )
@@ -50,8 +48,9 @@ class Options:
     """
 
     def __init__(self, settings: Settings, before: "Options | None" = None) -> None:
-        said = parameters_of(settings)
-        self._parameters: Parameters = before._parameters if before and before._parameters == said else said
+        self._igmp: IgmpSettings = settings.igmp
+        self._same = before is not None and before._igmp == self._igmp
+        self._common = parameters_of(self._igmp), rules_of(self._igmp)
         self._known: dict[tuple[int, str], PortOptions] = {}
 
     def of(self, port: Port, former: tuple[Port, PortOptions] | None = None) -> PortOptions:
@@ -63,18 +62,20 @@ class Options:
         return options
 
     def _work_out(self, port: Port, former: tuple[Port, PortOptions] | None) -> PortOptions:
-        if former is None or former[0].settings != port.settings or former[0].role != port.role:
-            return options_of(port, self._parameters)
-        same = former[1].parameters is self._parameters
-        return former[1] if same else replace(former[1], parameters=self._parameters)
+        if self._same and former is not None and former[0].settings == port.settings and former[0].role == port.role:
+            return former[1]
+        return options_of(port, self._igmp, self._common)
 
 
-def options_of(port: Port, parameters: Parameters) -> PortOptions:
-    """What is said about IGMP on one port."""
+def options_of(port: Port, igmp: IgmpSettings, common: tuple[Parameters, Rules] | None = None) -> PortOptions:
+    """What is said about IGMP on one port; `common`: what follows from `igmp`, where that is known."""
     own = port.settings
+    held = igmp_of(igmp, own)
+    parameters, rules = common if common and held is igmp else (parameters_of(held), rules_of(held))
     return PortOptions(
         role="upstream" if port.role == "upstream" else "downstream",
         parameters=parameters,
+        rules=rules,
         igmp_version=None if own.igmp_version == "auto" else own.igmp_version,
         querier=own.querier,
         querier_address=None if own.querier_address is None else parse_address(own.querier_address),

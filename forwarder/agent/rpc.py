@@ -2,7 +2,8 @@
 
 One JSON request a message; an answer is one or more messages, the last with `more` false. One message is made and
 sent in a turn of the loop, so a table of any size delays nothing else; what the socket does not take now is sent
-when it takes more. A reader that stays away loses its answer, not our time.
+when it takes more. A reader that stays away loses its answer, not our time. A row that no message would hold comes in
+pieces: text to be put together, the last with `whole` true.
 """
 
 import asyncio
@@ -12,20 +13,27 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-CHUNK = 32 * 1024                # bytes of rows after which a message ends; a row of 4,096 sources takes more
+CHUNK = 32 * 1024                # bytes of rows after which a message ends
+LONGEST = 3 * CHUNK              # bytes of a row that is one message: 65,535 sources take 20 times what a socket takes
 MOST_ANSWERS = 16                # under way at once
 LARGEST = 65536
 
 Rows = Iterable[dict[str, Any]]
+Order = Callable[[dict[str, Any]], Rows]
 
 
 class RpcServer:
-    """Serves `nouns` (name -> rows) on a SOCK_SEQPACKET socket; rows are asked for as they are sent."""
+    """Serves `nouns` (name -> rows) on a SOCK_SEQPACKET socket; rows are asked for as they are sent.
 
-    def __init__(self, descriptor: int, nouns: Mapping[str, Callable[[], Rows]]) -> None:
+    `orders` (name -> request -> rows) are carried out when they come.
+    """
+
+    def __init__(
+        self, descriptor: int, nouns: Mapping[str, Callable[[], Rows]], orders: Mapping[str, Order] | None = None
+    ) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._socket.setblocking(False)
-        self._nouns = nouns
+        self._nouns, self._orders = nouns, orders or {}
         self._answers: deque[Iterator[bytes]] = deque(maxlen=MOST_ANSWERS)
         self._message = b""
         self._sending = False
@@ -38,7 +46,8 @@ class RpcServer:
     def _receive(self) -> None:
         try:
             request = json.loads(self._socket.recv(LARGEST))
-            rows = self._nouns[request["noun"]]()
+            noun = request["noun"]
+            rows = self._orders[noun](request) if noun in self._orders else self._nouns[noun]()
         except (OSError, ValueError, KeyError, TypeError):
             return
         self._answers.append(answers(request.get("id"), rows))
@@ -85,9 +94,18 @@ def answers(number: Any, rows: Rows) -> Iterator[bytes]:
         if chunk and size + len(encoded) > CHUNK:
             yield _message(number, chunk, more=True)
             chunk, size = [], 0
+        if len(encoded) > LONGEST:
+            yield from _pieces(number, encoded)
+            continue
         chunk.append(encoded)
         size += len(encoded)
     yield _message(number, chunk, more=False)
+
+
+def _pieces(number: Any, row: str) -> Iterator[bytes]:
+    for at in range(0, len(row), CHUNK):
+        piece = {"id": number, "rows": [], "piece": row[at : at + CHUNK], "whole": at + CHUNK >= len(row), "more": True}
+        yield json.dumps(piece).encode()
 
 
 def _message(number: Any, rows: list[str], *, more: bool) -> bytes:

@@ -16,6 +16,26 @@ LARGEST_MESSAGE = 1 << 18       # above the default net.core.wmem_max, which bou
 Rows = list[dict[str, Any]]
 
 
+class _Answer:
+    """What has come of an answer, in so many messages."""
+
+    def __init__(self, future: asyncio.Future[Rows]) -> None:
+        self.future, self.messages = future, 0
+        self._rows: Rows = []
+        self._piece = ""        # of a row that no message holds
+
+    def take(self, message: dict[str, Any]) -> None:
+        """One more message; KeyError, TypeError, ValueError where it is none."""
+        self._rows += message["rows"]
+        self._piece += message.get("piece", "")
+        if message.get("whole"):
+            self._rows.append(json.loads(self._piece))
+            self._piece = ""
+        self.messages += 1
+        if not message["more"] and not self.future.done():
+            self.future.set_result(self._rows)
+
+
 class AgentClient:
     """The asking side; `attach` before the first question."""
 
@@ -23,7 +43,7 @@ class AgentClient:
         connected.setblocking(False)
         self._socket, self._timeout = connected, timeout
         self._numbers = count(1)
-        self._waiting: dict[int, tuple[asyncio.Future[Rows], Rows]] = {}
+        self._waiting: dict[int, _Answer] = {}
         self._asked: dict[str, asyncio.Task[Rows | None]] = {}
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -44,16 +64,19 @@ class AgentClient:
             task.add_done_callback(lambda _: self._asked.pop(noun))
         return await asyncio.shield(task)       # one client that goes away does not take the answer from the others
 
-    async def _ask(self, noun: str) -> Rows | None:
+    async def order(self, noun: str, said: dict[str, Any]) -> Rows | None:
+        """Have "query" or "clear" carried out; its rows, or None where the agent did not answer in time."""
+        return await self._ask(noun, said)
+
+    async def _ask(self, noun: str, said: dict[str, Any] | None = None) -> Rows | None:
         number = next(self._numbers)
-        future: asyncio.Future[Rows] = self._loop.create_future()
-        rows: Rows = []
-        self._waiting[number] = (future, rows)
+        answer = self._waiting[number] = _Answer(self._loop.create_future())
+        future = answer.future
         try:
-            self._socket.send(json.dumps({"id": number, "noun": noun}).encode())
+            self._socket.send(json.dumps({**(said or {}), "id": number, "noun": noun}).encode())
             arrived = -1
-            while not future.done() and arrived < len(rows):
-                arrived = len(rows)
+            while not future.done() and arrived < answer.messages:
+                arrived = answer.messages
                 await asyncio.wait([future], timeout=self._timeout)
             return future.result() if future.done() else None
         except OSError:
@@ -76,11 +99,7 @@ class AgentClient:
     def _collect(self, message: bytes) -> None:
         """Add a part of an answer; what cannot be read, or comes too late, is dropped."""
         try:
-            answer = json.loads(message)
-            future, rows = self._waiting[answer["id"]]
-            rows += answer["rows"]
-            more = answer["more"]
+            decoded = json.loads(message)
+            self._waiting[decoded["id"]].take(decoded)
         except (ValueError, KeyError, TypeError):
             return
-        if not more and not future.done():
-            future.set_result(rows)

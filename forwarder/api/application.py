@@ -1,6 +1,7 @@
 """What every path answers: GET of `/v1/<noun>` for the nouns of `mcfwd show`, and what can be changed at run time.
 
-POST adds and DELETE takes away one of `/v1/routes` or `/v1/groups`; POST of `/v1/reload` reads the configuration again.
+POST adds and DELETE takes away one of `/v1/routes` or `/v1/groups`; POST of `/v1/reload` reads the configuration again;
+POST of `/v1/query` and `/v1/clear` are orders to the agent (`orders`).
 """
 
 import logging
@@ -9,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from forwarder.api import requests, views
+from forwarder.api import orders, requests, views
 from forwarder.api.agent import AgentClient
 from forwarder.api.flows import Page
 from forwarder.api.refused_hints import RefusedHints
@@ -60,6 +61,9 @@ class Application:
         if request.method not in methods:
             raise RefusedError(405, f"{request.path} takes {' and '.join(methods)} only")
         try:
+            if noun in orders.KEYS:
+                body, ports = await requests.body_of(request), self._segments.configuration.ports
+                return await json_response(await orders.carry_out(noun, body, ports, self._agent))
             if request.method == "GET":
                 return await json_response(await self._answers[noun](request))
             await self._change(noun, request)
@@ -75,11 +79,11 @@ class Application:
     @property
     def nouns(self) -> list[str]:
         """What stands behind PREFIX in the paths that there are."""
-        return [*self._answers, "reload"]
+        return [*self._answers, "reload", *orders.KEYS]
 
     def methods(self, noun: str) -> list[str]:
         """What may be done with a noun; nothing where there is none."""
-        if noun == "reload":
+        if noun == "reload" or noun in orders.KEYS:
             return ["POST"]
         if noun in self._rows:
             return ["GET", "POST", *(["PUT"] if noun == "routes" else []), "DELETE"]

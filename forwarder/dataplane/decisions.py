@@ -25,6 +25,7 @@ from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import Reason
 from forwarder.state.route_reader import RouteReader
 from forwarder.state.routes import RouteKey, RouteRow
+from forwarder.state.settings import igmp_of
 from igmp.access import AccessList, Entry
 from igmp.link import Network
 
@@ -57,7 +58,7 @@ class Decisions:
         self._ports: tuple[Port, ...] = ()
         self._upstreams = frozenset[int]()
         self._limit = 0
-        self._everywhere = False
+        self._anyway = 0    # ports where it does not matter who is querier
         self._queriers = self._roles = -1
         self._unwanted = 0
 
@@ -68,10 +69,12 @@ class Decisions:
         first, self._ports = not self._ports, configuration.ports
         settings = configuration.settings
         self._limit = min(settings.dataplane.flow_limit, MOST_AT_ONCE)
-        self._everywhere = settings.igmp.forward_when_not_querier
+        self._anyway = bitmap_of(
+            port.index for port in configuration.ports if igmp_of(settings.igmp, port.settings).forward_when_not_querier
+        )
         policies = [policy_of(port) for port in configuration.ports]
         self._fib.set_ports(policies)
-        self._fib.set_on_request(None if settings.igmp.ssm_upstream else Network.parse(settings.igmp.ssm_range))
+        self._fib.set_on_request([] if settings.igmp.ssm_upstream else map(Network.parse, settings.igmp.ssm_range))
         self.own = OwnAddresses(_addresses(configuration.ports))
         self._set_upstreams(policies, settings.dataplane.failover_time, first)
         self.flows.mark_all()
@@ -111,7 +114,7 @@ class Decisions:
         downstream = (port for port in self._ports if port.role == "downstream")
         queriers = bitmap_of(
             port.index for port in downstream
-            if self._everywhere or self._membership.querier(port.index, port.assigned)
+            if self._anyway >> port.index & 1 or self._membership.querier(port.index, port.assigned)
         )  # fmt: skip
         if queriers != self._queriers:
             self._queriers = queriers

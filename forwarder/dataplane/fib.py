@@ -136,7 +136,7 @@ class Fib:
         self._order: list[tuple[bool, np.uint64, _Table]] = []
         self._sorted = True
         self._queriers = 0
-        self._on_request: Network | None = None
+        self._on_request: tuple[Network, ...] = ()
         self.set_ports([])
 
     def set_ports(self, ports: Iterable[PortPolicy]) -> None:
@@ -163,9 +163,9 @@ class Fib:
         self._queriers = mask
         self._speaking = self._queriers | self._upstream
 
-    def set_on_request(self, groups: Network | None) -> None:
+    def set_on_request(self, groups: Iterable[Network]) -> None:
         """Groups (SSM) that go upstream only where a route says so (RFC 4607); flows decided before are then stale."""
-        self._on_request = groups
+        self._on_request = tuple(groups)
 
     def set_route(
         self,
@@ -230,7 +230,9 @@ class Fib:
         """Flows with the same routes share a decision."""
         if not self._sorted:
             self._sort()
-        asked = inside(self._on_request, groups) if self._on_request else np.zeros(len(groups), np.bool_)
+        asked = np.zeros(len(groups), np.bool_)
+        for network in self._on_request:
+            asked |= inside(network, groups)
         columns = [map(table.get, (pairs & mask).tolist()) for _, mask, table in self._order]
         routes = zip(*columns, strict=True) if columns else repeat((), len(pairs))
         found, which = _numbered(zip(asked.tolist(), routes, strict=True), len(pairs))

@@ -52,6 +52,7 @@ from forwarder.packet.tpacket import RingLayout as RingLayout
 
 SEND_BUFFER = 8 << 20  # bytes: about 90 super-frames in flight on a device that is slow to complete them
 COPY_BUFFER = 8 << 20  # bytes: about 90 super-frames that are too long for a slot of a V2 ring
+HIGHEST_FOR_ALL = 6    # TC_PRIO_INTERACTIVE: the highest priority of a socket that takes no capability
 IGMP_BUFFER = 4 << 20  # bytes: a burst of a report from each of some thousand hosts
 IGMP_SEND_BUFFER = 1 << 20  # bytes: a burst of 1,000 queries, of which the kernel counts each as 768
 LEAST_PACKET = 512  # bytes that a packet takes of a queue at least: its data, and what the kernel notes of it
@@ -153,6 +154,17 @@ def open_igmp(ifindex: int, name: str, promiscuous: bool) -> socket.socket:
         _bind(step("bind"), ifindex, ETH_P_IP)
         link_header_length(_link_type(sock), name)
         return sock
+
+
+def set_priority(sock: socket.socket, priority: int) -> None:
+    """Let what a socket sends have this skb priority, by which queues and VLANs tell frames apart; OSError.
+
+    More than 6 takes CAP_NET_RAW, and of older kernels CAP_NET_ADMIN: there it is 6 (sk_setsockopt, net/core/sock.c).
+    """
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, priority)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, min(priority, HIGHEST_FOR_ALL))
 
 
 def is_bound(sock: socket.socket) -> bool:

@@ -16,7 +16,11 @@ Role = Literal["upstream", "downstream", "disabled"]
 IgmpVersion = Literal["auto", 1, 2, 3]
 ProfileName = Literal["latency", "balanced", "throughput"]
 SocketMode = Literal["0600", "0660", "0666"]
+Burst = Annotated[int, Ge(1), Le(65536)]
 Seconds = Annotated[float, Ge(0.05), Le(31744.0)]
+SecondsOrNone = Annotated[float, Ge(0.0), Le(31744.0)]      # 0: not at all
+Priority = Annotated[int, Ge(0), Le(0x7FFFFFFF)]            # of an skb; 7 is TC_PRIO_CONTROL, as the kernel's IGMP has
+Times = Annotated[int, Ge(1), Le(255)]
 WILDCARD = frozenset("*?[")
 
 
@@ -39,7 +43,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterfaceSettings(Table):
-    """One `[[interface]]`: a name or shell wildcard, its role and what is particular to it."""
+    """One `[[interface]]`: a name or shell wildcard, its role and what is particular to it.
+
+    Keys that `[igmp]` has too hold here instead of what it says; None is what it says (`igmp_of`).
+    """
 
     name: Annotated[str, MinLen(1), MaxLen(15)]
     role: Role = "downstream"
@@ -52,7 +59,7 @@ class InterfaceSettings(Table):
     quick_leave: bool = False
     quick_leave_untracked: bool = False
     max_groups: Annotated[int, Ge(1)] = 4096
-    max_sources: Annotated[int, Ge(1), Le(4096)] = 1024
+    max_sources: Annotated[int, Ge(1), Le(65535)] = 1024
     max_hosts: Annotated[int, Ge(1), Le(65536)] = 512
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
@@ -61,6 +68,26 @@ class InterfaceSettings(Table):
     flow_rate_limit: Annotated[int, Ge(1)] | None = None
     static_groups: tuple[str, ...] = ()
     link_local_sources: bool = False
+    robustness: Times | None = None
+    query_interval: Seconds | None = None
+    max_query_interval: Seconds | None = None
+    query_response_interval: Seconds | None = None
+    last_member_query_interval: Seconds | None = None
+    last_member_query_count: Times | None = None
+    startup_query_interval: Seconds | None = None
+    startup_query_count: Times | None = None
+    unsolicited_report_interval: Seconds | None = None
+    specific_query_burst: Burst | None = None
+    specific_query_rate: Burst | None = None
+    older_querier_timeout: Seconds | None = None
+    igmp_priority: Priority | None = None
+    report_interval: SecondsOrNone | None = None
+    linger: SecondsOrNone | None = None
+    gmi_rfc3376: bool | None = None
+    rfc9776: bool | None = None
+    require_router_alert: bool | None = None
+    accept_any_ttl: bool | None = None
+    forward_when_not_querier: bool | None = None
 
 
 _KEYS = [each.name for each in fields(InterfaceSettings)]
@@ -72,18 +99,21 @@ _VALUES = attrgetter(*_KEYS)
 class IgmpSettings(Table):
     """`[igmp]`: RFC 9776 section 8 values and the choices the RFCs leave open."""
 
-    robustness: Annotated[int, Ge(1), Le(255)] = 2
+    robustness: Times = 2
     query_interval: Seconds = 125.0
     max_query_interval: Seconds = 600.0
     query_response_interval: Seconds = 10.0
     last_member_query_interval: Seconds = 1.0
-    last_member_query_count: Annotated[int, Ge(1), Le(255)] | None = None
+    last_member_query_count: Times | None = None
     startup_query_interval: Seconds | None = None
-    startup_query_count: Annotated[int, Ge(1), Le(255)] | None = None
+    startup_query_count: Times | None = None
     unsolicited_report_interval: Seconds = 1.0
-    specific_query_burst: Annotated[int, Ge(1), Le(65536)] = 1000
-    specific_query_rate: Annotated[int, Ge(1), Le(65536)] = 1000
+    specific_query_burst: Burst = 1000
+    specific_query_rate: Burst = 1000
     older_querier_timeout: Seconds = 400.0
+    igmp_priority: Priority = 7
+    report_interval: SecondsOrNone = 0.0
+    linger: SecondsOrNone = 0.0
     require_router_alert: bool = False
     accept_any_ttl: bool = False
     strict_sources: bool = False
@@ -91,8 +121,21 @@ class IgmpSettings(Table):
     rfc9776: bool = False
     merge_only_querier: bool = False
     forward_when_not_querier: bool = False
-    ssm_range: str = "232.0.0.0/8"
+    ssm_range: Annotated[tuple[str, ...], MaxLen(256)] = ("232.0.0.0/8",)
     ssm_upstream: bool = True
+
+
+_SHARED = sorted({each.name for each in fields(IgmpSettings)}.intersection(_KEYS))
+_SHARED_VALUES = attrgetter(*_SHARED)
+_UNSAID = (None,) * len(_SHARED)
+
+
+def igmp_of(igmp: IgmpSettings, interface: InterfaceSettings) -> IgmpSettings:
+    """`[igmp]` as it holds on one interface; the same object where that has no such keys of its own."""
+    values = _SHARED_VALUES(interface)
+    if values == _UNSAID:       # of nearly all; there may be thousands
+        return igmp
+    return replace(igmp, **{key: value for key, value in zip(_SHARED, values, strict=True) if value is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +205,7 @@ class Settings(Table):
         return cls(
             mode=plain["mode"],
             interface=tuple(interface_from_json(each) for each in plain["interface"]),
-            igmp=IgmpSettings(**plain["igmp"]),
+            igmp=IgmpSettings(**_with_tuples(plain["igmp"])),
             route=tuple(route_from_json(each) for each in plain["route"]),
             dataplane=DataplaneSettings(**plain["dataplane"]),
             control=ControlSettings(**plain["control"]),

@@ -68,8 +68,16 @@ def still_added(added: Added, settings: Settings) -> Added:
     """What stays added beside other settings: what these say themselves is no longer an addition."""
     said = {rules.identity(route) for route in settings.route}
     routes = tuple(route for route in added.routes if rules.identity(route) not in said)
-    groups = tuple((name, group) for name, group in added.groups if not _is_configured(name, group, settings))
+    groups = tuple(
+        (name, group) for name, group in added.groups
+        if not _is_configured(name, group, settings) and not rules.ssm_problem(group, settings)
+    )  # fmt: skip
     return Added(routes, groups)
+
+
+def ended_by(settings: Settings, added: Added) -> list[str]:
+    """The static groups of `added` that these settings do not allow any more, in words."""
+    return [f"{group} on {name}" for name, group in added.groups if rules.ssm_problem(group, settings)]
 
 
 # --- routes ---

@@ -5,6 +5,7 @@ A port has its sockets, or they are being opened, or were refused and are asked 
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 from forwarder.process.lending import Key
@@ -34,6 +35,7 @@ class Equipment:
         self._demand = Demand()
         self._refusals: Refusals[Key] = Refusals()
         self._changed = 0
+        self._priorities: dict[int, int] = {}   # of the IGMP sockets, by index
 
     @property
     def changed(self) -> int:
@@ -58,6 +60,8 @@ class Equipment:
             self._close(self.sockets.pop(index))
         self._refusals.keep({port.key for port in demand.ports.values()})
         self.replacements.keep()
+        for sockets in self.sockets.values():
+            self._prioritise(sockets)
         self._open_missing(self._clock())
 
     def renew(self) -> list[str]:
@@ -129,15 +133,26 @@ class Equipment:
 
     def _equip(self, sockets: PortSockets) -> None:
         self.sockets[sockets.key[0]] = sockets
+        self._prioritise(sockets)
         self._changed += 1
         if self._refusals.granted(sockets.key):
             name = self._demand.ports[sockets.key[0]].name
             log.info("%s: its sockets are open, it is degraded no more", name)
         self.replacements.opened(sockets)
 
+    def _prioritise(self, sockets: PortSockets) -> None:
+        """Only we may set a high one. A port that is refused it is served; it is tried again when ports change."""
+        index = sockets.key[0]
+        priority = self._demand.priorities.get(index)
+        if priority is not None and priority != self._priorities.get(index):
+            with suppress(OSError):
+                sockets.prioritise(priority)
+                self._priorities[index] = priority
+
     def _close(self, sockets: PortSockets) -> None:
         """Close a port's sockets; their memory is there for others once workers have let go of it."""
         now = self._clock()
+        self._priorities.pop(sockets.key[0], None)
         self._memory.take_back(sockets.key, now)
         self._opener.close(sockets)
         self._refusals.hurry(NO_ROOM, now + LET_GO)

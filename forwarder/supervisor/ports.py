@@ -109,7 +109,9 @@ class Ports:
         """See that ports have the sockets they need, and no others."""
         ports = {port.index: port for port in self.ports}
         bridges = frozenset(port.index for port in self.ports if self._is_bridge(port))
-        self._equipment.provide(Demand(ports, bridges, ports_that_may_come(self.settings, len(ports))))
+        common, own = self.settings.igmp.igmp_priority, {port.index: port.settings.igmp_priority for port in self.ports}
+        priorities = {index: common if each is None else each for index, each in own.items()}
+        self._equipment.provide(Demand(ports, bridges, ports_that_may_come(self.settings, len(ports)), priorities))
 
     # sockets
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from socket import socket
 from typing import NamedTuple
 
-from forwarder.packet.packet_socket import RingLayout, is_bound
+from forwarder.packet.packet_socket import RingLayout, is_bound, set_priority
 from forwarder.packet.tpacket import TPACKET_V2, TPACKET_V3
 from forwarder.process.lending import Key
 from forwarder.state.ports import Port
@@ -71,6 +71,10 @@ class PortSockets:
         """The same with another ring for a worker."""
         return replace(self, rings=(*self.rings[:worker], ring, *self.rings[worker + 1 :]))
 
+    def prioritise(self, priority: int) -> None:
+        """Send IGMP with this skb priority from now on, whoever sends it; OSError."""
+        set_priority(self.igmp, priority)
+
     def close(self) -> None:
         """Close the supervisor's copies."""
         for each in (*(ring.socket for ring in self.rings), self.transmit, self.igmp):
@@ -101,12 +105,13 @@ class NewRing(NamedTuple):
 class Demand:
     """The ports that there are, by index; those of `bridges` get all multicast only if they ask for everything.
 
-    `coming`: others that there may be later.
+    `coming`: others that there may be later; `priorities`: what IGMP is sent with, by index.
     """
 
     ports: Mapping[int, Port] = field(default_factory=dict)
     bridges: frozenset[int] = frozenset()
     coming: int = 0
+    priorities: Mapping[int, int] = field(default_factory=dict)
 
     def fits(self, sockets: PortSockets) -> bool:
         """Whether there is a port that these are for; its interface may have gone and come back since."""

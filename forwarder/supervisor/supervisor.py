@@ -272,7 +272,10 @@ class Supervisor:
             raise changes.ChangeError(changes.Cause.CONFIGURATION, problem)
         if taken != settings:
             log.warning("[dataplane], [control] and [process] are fixed at start; their changes need a restart")
+        ended = changes.ended_by(taken, self._ports.added)
         self._configure(taken, changes.still_added(self._ports.added, taken))
+        if ended:
+            log.warning("static groups without a source ended, since ssm_range holds them now: %s", named(ended))
         log.info("reloaded")
 
     def _configure(self, settings: Settings, added: Added) -> None:

@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from lacks import is_root
+from pyroute2.netlink.exceptions import NetlinkError
 
 from forwarder.lab import links
 from forwarder.lab.mcfwd import NOBODY, Mcfwd, exit_code
@@ -117,6 +119,45 @@ def test_links_that_come_later_are_opened_as_an_ordinary_user(lab, start_mcfwd):
     mcfwd.wait_for(lambda _: mcfwd.interface("down0")["state"] == "up")
     assert_forwards(lab.receivers[0], lab.source)
     assert "Traceback" not in mcfwd.read_log()
+
+
+CLASS = 0x10010         # of a queue with classes: what has it for its priority goes there
+
+
+@needs_user
+@needs_python
+def test_igmp_has_any_priority_with_net_raw_alone(lab, stack):
+    """Above 6, which takes a capability; a reload gives another to the socket that the agent holds."""
+    index = links.index(lab.router, "down0")
+    count_class(lab.router, index)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    folder.chmod(0o755)
+    file, ports = folder / "mcfwd.toml", ('-u', 'up0', '-d', 'down0')
+    file.write_text(f"[igmp]\nigmp_priority = {CLASS}\n")
+    mcfwd = stack.enter_context(Mcfwd(lab.router, "-c", str(file), *ports, unprivileged=True))
+    wait_for(lambda: counted_of_class(lab.router, index) > 0, 10.0, "a query")
+    for priority, counts in ((7, False), (CLASS, True)):
+        file.write_text(f"[igmp]\nigmp_priority = {priority}\n")
+        assert mcfwd.request("POST", "/v1/reload")[0] == 201
+        before, sent = counted_of_class(lab.router, index), mcfwd.interface("down0")["igmp"]["tx_query_v3"]
+        assert mcfwd.request("POST", "/v1/query", {})[1][0]["asked"]
+        wait_for(lambda sent=sent: mcfwd.interface("down0")["igmp"]["tx_query_v3"] > sent, 10.0, "a query")
+        assert (counted_of_class(lab.router, index) > before) is counts
+
+
+def count_class(namespace: Namespace, index: int) -> None:
+    """Count apart what leaves a link with the priority CLASS."""
+    try:
+        links.netlink(namespace, lambda ip: ip.tc("add", "htb", index, 0x10000, default=0x20))
+    except NetlinkError as error:
+        pytest.skip(f"no hierarchical token buckets here: {error}")
+    links.netlink(namespace, lambda ip: ip.tc("add-class", "htb", index, CLASS, parent=0x10000, rate="100mbit"))
+
+
+def counted_of_class(namespace: Namespace, index: int) -> int:
+    counts = links.netlink(namespace, lambda ip: [
+        each.get_attr("TCA_STATS")["bytes"] for each in ip.get_classes(index) if each["handle"] == CLASS])
+    return sum(counts)
 
 
 def wire(stack: ExitStack, router: Namespace) -> tuple[Namespace, Namespace]:
