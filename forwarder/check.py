@@ -15,7 +15,7 @@ from forwarder.state.ports import Port
 from forwarder.state.ring_memory import full, least_memory, octets
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings, is_wildcard
 from forwarder.supervisor.assignment import Assignment, Entries
-from forwarder.supervisor.links import KernelLink, obstacle
+from forwarder.supervisor.links import KernelLink, enslaved, obstacle
 from forwarder.supervisor.ring_lending import RingLending, ports_that_may_come
 from forwarder.units import count, listed, rate, size
 from igmp.link import format_address
@@ -164,6 +164,7 @@ def _warnings(settings: Settings, ports: tuple[Port, ...], links: Links, privile
             yield f"{port.name} is down"
         elif not port.addresses:
             yield f"{port.name} has no IPv4 address"
+    yield from filter(None, (enslaved(links[port.name]) for port in ports if port.ifindex))
     yield from _short_of_memory(settings, ports)
     served = {port.name for port in ports}
     for interface in settings.interface:

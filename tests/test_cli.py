@@ -20,7 +20,7 @@ from rich.console import Console
 from forwarder import check, config, units
 from forwarder.client import Client, NoAnswerError, default_socket_path, socket_candidates
 from forwarder.state.settings import InterfaceSettings, Settings
-from forwarder.supervisor.links import KernelLink
+from forwarder.supervisor.links import KernelLink, Master
 from forwarder.tables import COLUMNS, fit, render
 
 ROLES = '[[interface]]\nname = "absent-up"\nrole = "upstream"\n[[interface]]\nname = "absent-down"\n'
@@ -393,6 +393,7 @@ def test_check_has_no_warnings_where_all_is_well():
         ([], "eth1 does not exist yet"),
         ([link("eth1", up=False)], "eth1 is down"),
         ([link("eth1", addresses=())], "eth1 has no IPv4 address"),
+        ([link("eth1", master=Master("br0", "bridge"))], "eth1 is a port of the bridge br0, which takes what comes in"),
     ],
 )
 def test_check_warns_of_interfaces(present, words):

@@ -20,6 +20,7 @@ from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.worker_segment import DEAF, WorkerSegment
 from forwarder.supervisor.deafness import APART
 from forwarder.supervisor.equipment import OPENING
+from forwarder.supervisor.links import Master
 from forwarder.supervisor.ports import Ports
 from forwarder.supervisor.refusals import LONGEST_RETRY, NO_ROOM, PORT_RETRY, words_of
 from forwarder.supervisor.replacements import SHARED
@@ -349,6 +350,27 @@ def test_what_is_refused_is_tried_again_soon_and_then_later_and_later():
         office.ports.retry(office.now)
         assert office.opener.names == ["eth1"]
         office.opened()
+
+
+def test_a_port_that_a_bridge_takes_is_said_and_shown_while_that_is_so(caplog):
+    caplog.set_level("INFO")
+    office = Office()
+    office.opened()
+    changed = office.ports.changed
+    words = "eth1 is a port of the bridge br0, which takes what comes in: name br0 instead"
+    office.watch.links["eth1"] = replace(office.watch.links["eth1"], master=Master("br0", "bridge"))
+    for _ in range(2):
+        office.ports.refresh()
+    assert caplog.messages.count(words) == 1
+    assert office.degraded() == {"eth1": words}
+    assert office.ports.changed > changed
+    assert office.ports.summary() == "1 of 2 interfaces served, degraded: eth1"
+    assert "eth1 (downstream, up, degraded)" in map(office.ports.describe, office.ports.ports)
+    assert office.ports.open == [0, 1]      # what is sent there leaves
+    office.watch.links["eth1"] = replace(office.watch.links["eth1"], master=None)
+    office.ports.refresh()
+    assert office.degraded() == {}
+    assert caplog.messages[-1] == "eth1 is a port of another interface no more"
 
 
 def test_ports_that_are_not_lent_yet_are_degraded_and_missing_ones_are_not():

@@ -21,7 +21,7 @@ from forwarder.supervisor.assignment import Assignment, Entries
 from forwarder.supervisor.deafness import DeafRings
 from forwarder.supervisor.equipment import Equipment, MakeOpener
 from forwarder.supervisor.link_watch import LinkWatch
-from forwarder.supervisor.links import KernelLink
+from forwarder.supervisor.links import KernelLink, enslaved
 from forwarder.supervisor.looks import Concern
 from forwarder.supervisor.opener import PortOpener
 from forwarder.supervisor.ring_lending import ports_that_may_come
@@ -51,6 +51,8 @@ class Ports:
         self.links: dict[str, KernelLink] = {}
         self._followed: dict[str, KernelLink] | None = None     # the ports are those of these links
         self.ports: tuple[Port, ...] = ()
+        self._enslaved: dict[str, str] = {}     # by name: why a port hears nothing
+        self._news = 0
 
     def fileno(self) -> int:
         """The bell's number."""
@@ -82,6 +84,7 @@ class Ports:
         if ports != self.ports or generation == 1:
             self._publish(Configuration(generation, self.settings, ports, self.added), assignment)
         self._followed = self.links
+        self._tell_enslaved()
 
     def configure(self, settings: Settings, added: Added) -> None:
         """The settings, or what was added to them, are others now; ValueError (nothing changed) when it is too much."""
@@ -90,10 +93,23 @@ class Ports:
         self._publish(Configuration(generation, settings, ports, added), assignment)
         self._followed = self.links
         self._mind()
+        self._tell_enslaved()
 
     def _mind(self) -> None:
         """Say which links matter from now on."""
         self._watch.concerns = Concern(Entries(self.settings), self.links.values()).concerns
+
+    def _tell_enslaved(self) -> None:
+        """Say which ports hear nothing since another interface takes what comes in, when that begins and ends."""
+        there = ((port, self.links[port.name]) for port in self.ports if port.ifindex)
+        found = {port.name: words for port, link in there if (words := enslaved(link))}
+        for name, words in found.items():
+            if self._enslaved.get(name) != words:
+                log.warning("%s", words)
+        for name in self._enslaved.keys() - found:
+            log.info("%s is a port of another interface no more", name)
+        self._news += found != self._enslaved
+        self._enslaved = found
 
     def _publish(self, configuration: Configuration, assignment: Assignment) -> None:
         """Say to all what has changed, and open or close sockets; ValueError before anything when it is too much."""
@@ -142,7 +158,7 @@ class Ports:
     @property
     def changed(self) -> int:
         """Another number when something else is to be said of some."""
-        return self._equipment.changed
+        return self._equipment.changed + self._news
 
     @property
     def ring_memory(self) -> int:
@@ -151,12 +167,12 @@ class Ports:
 
     def describe(self, port: Port) -> str:
         """A port in a few words."""
-        degraded = ", degraded" if self._equipment.degraded(port.index) else ""
+        degraded = ", degraded" if self._degraded(port) else ""
         return f"{port.name} ({port.role}, {port.state}{degraded})"
 
     def summary(self) -> str:
         """All ports in a few words."""
-        degraded = [port.name for port in self.ports if self._equipment.degraded(port.index)]
+        degraded = [port.name for port in self.ports if self._degraded(port)]
         there = sum(port.ifindex > 0 for port in self.ports)
         served = f"{count(there - len(degraded))} of {count(there)} interfaces served"
         return f"{served}, degraded: {listed(degraded)}" if degraded else served
@@ -169,11 +185,15 @@ class Ports:
     def _standing(self, port: Port, waiting: Mapping[str, frozenset[int]]) -> Standing:
         sockets = self._equipment.sockets.get(port.index)
         if sockets is None:
-            return Standing(port.index, port.assigned, degraded=self._equipment.degraded(port.index))
+            return Standing(port.index, port.assigned, degraded=self._degraded(port))
         names = [name for name, ports in waiting.items() if port.index in ports]
-        degraded = f"not lent yet to {listed(names)}" if names else None
+        degraded = f"not lent yet to {listed(names)}" if names else self._degraded(port)
         short = self._equipment.replacements.short(port.index)
         return Standing(port.index, port.assigned, octets(sockets.blocks), short, degraded)
+
+    def _degraded(self, port: Port) -> str | None:
+        """Why it is not served, or hears nothing."""
+        return self._equipment.degraded(port.index) or self._enslaved.get(port.name)
 
     # what is lent
 
