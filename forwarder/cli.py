@@ -154,7 +154,8 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
     from forwarder.process.user import Trial
 
     with _plain_errors(), Trial(settings.process.user) as trial:
-        from forwarder.check import default_interface, explain, obstacles
+        from forwarder.check import explain, obstacles
+        from forwarder.supervisor.default_route import default_interface
         from forwarder.supervisor.link_watch import current_links
 
         links = current_links()

@@ -464,7 +464,7 @@ def test_check_says_what_a_wildcard_matches():
 def test_check_warns_when_a_wildcard_finds_no_ports():
     two = config.load(None, ["eth0"], ["tap*"], None)
     few = Settings(interface=two.interface, dataplane=type(two.dataplane)(max_ports=2))
-    assert "tap1 of tap* find no port" in explained(few, link("eth0"), link("tap0"), link("tap1"))
+    assert "tap1 of tap* finds no port" in explained(few, link("eth0"), link("tap0"), link("tap1"))
 
 
 def test_an_interface_that_can_never_work_is_an_obstacle():

@@ -19,6 +19,7 @@ from forwarder.state.snapshot import SnapshotWriter
 from forwarder.state.standing import Standing
 from forwarder.supervisor.assignment import Assignment, Entries
 from forwarder.supervisor.deafness import DeafRings
+from forwarder.supervisor.default_route import default_interface
 from forwarder.supervisor.equipment import Equipment, MakeOpener
 from forwarder.supervisor.link_watch import LinkWatch
 from forwarder.supervisor.links import KernelLink, enslaved
@@ -27,6 +28,7 @@ from forwarder.supervisor.opener import PortOpener
 from forwarder.supervisor.ring_lending import ports_that_may_come
 from forwarder.supervisor.shared import Shared
 from forwarder.supervisor.sockets import Demand
+from forwarder.supervisor.telling import Telling
 from forwarder.units import count, listed
 
 log = logging.getLogger(__name__)
@@ -37,8 +39,9 @@ class Ports:
 
     def __init__(
         self, settings: Settings, shared: Shared, watch: LinkWatch, opener: MakeOpener = PortOpener,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, default: Callable[[], str | None] = default_interface,
     ) -> None:
+        """`default`: asked for the interface of the default route."""
         self.settings, self.added = settings, Added()
         self._shared, self._watch = shared, watch
         self._snapshot = SnapshotWriter(shared.configuration)
@@ -53,6 +56,7 @@ class Ports:
         self.ports: tuple[Port, ...] = ()
         self._enslaved: dict[str, str] = {}     # by name: why a port hears nothing
         self._news = 0
+        self._telling = Telling(default)
 
     def fileno(self) -> int:
         """The bell's number."""
@@ -84,28 +88,34 @@ class Ports:
         if ports != self.ports or generation == 1:
             self._publish(Configuration(generation, self.settings, ports, self.added), assignment)
         self._followed = self.links
-        self._tell_enslaved()
+        self._note_enslaved()
+        self._tell_doubts(everything=generation == 1)
 
-    def configure(self, settings: Settings, added: Added) -> None:
-        """The settings, or what was added to them, are others now; ValueError (nothing changed) when it is too much."""
+    def configure(self, settings: Settings, added: Added, *, reloaded: bool = False) -> None:
+        """The settings, or what was added to them, are others now; ValueError (nothing changed) when it is too much.
+
+        `reloaded`: say again all that is doubtful about them.
+        """
         generation = self._snapshot.sequence + 1
         assignment, ports = self._assignment.updated(settings, self.links, generation)
         self._publish(Configuration(generation, settings, ports, added), assignment)
         self._followed = self.links
         self._mind()
-        self._tell_enslaved()
+        self._note_enslaved()
+        self._tell_doubts(everything=reloaded)
 
     def _mind(self) -> None:
         """Say which links matter from now on."""
         self._watch.concerns = Concern(Entries(self.settings), self.links.values()).concerns
 
-    def _tell_enslaved(self) -> None:
-        """Say which ports hear nothing since another interface takes what comes in, when that begins and ends."""
+    def _tell_doubts(self, everything: bool) -> None:
+        configuration = Configuration(self._snapshot.sequence, self.settings, self.ports, self.added)
+        (self._telling.tell_all if everything else self._telling.tell_news)(configuration, self.links)
+
+    def _note_enslaved(self) -> None:
+        """Note which ports hear nothing since another interface takes what comes in; say when that is over."""
         there = ((port, self.links[port.name]) for port in self.ports if port.ifindex)
         found = {port.name: words for port, link in there if (words := enslaved(link))}
-        for name, words in found.items():
-            if self._enslaved.get(name) != words:
-                log.warning("%s", words)
         for name in self._enslaved.keys() - found:
             log.info("%s is a port of another interface no more", name)
         self._news += found != self._enslaved
@@ -221,7 +231,5 @@ class Ports:
 
 def _tell(former: Port | None, port: Port) -> None:
     """One log line for a change of a port's state."""
-    if former is None and port.state == "missing":
-        log.info("%s does not exist yet; waiting for it", port.name)
-    elif former is not None and (former.state, former.ifindex) != (port.state, port.ifindex):
+    if former is not None and (former.state, former.ifindex) != (port.state, port.ifindex):
         log.info("%s is %s (was %s)", port.name, port.state, former.state)

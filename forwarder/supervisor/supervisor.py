@@ -271,11 +271,11 @@ class Supervisor:
             raise changes.ChangeError(changes.Cause.CONFIGURATION, problem)
         if taken != settings:
             log.warning("[dataplane], [control] and [process] are fixed at start; their changes need a restart")
-        self._configure(taken, changes.still_added(self._ports.added, taken))
+        self._configure(taken, changes.still_added(self._ports.added, taken), reloaded=True)
         log.info("reloaded")
 
-    def _configure(self, settings: Settings, added: Added) -> None:
+    def _configure(self, settings: Settings, added: Added, *, reloaded: bool = False) -> None:
         try:
-            self._ports.configure(settings, added)
+            self._ports.configure(settings, added, reloaded=reloaded)
         except ValueError as error:     # more than the snapshot holds; what was before still stands in it
             raise changes.ChangeError(changes.Cause.FULL, str(error)) from error

@@ -1,4 +1,4 @@
-"""A port of a bridge named instead of the bridge: said before, at the start and when it becomes one; the bridge hears."""
+"""A port of a bridge named instead of the bridge: said before, at the start and when it becomes one."""
 
 import pytest
 
