@@ -4,6 +4,7 @@ Kept light, since every `mcfwd show` starts here. `run` and the clients search t
 """
 
 import errno
+import itertools
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 SYSTEM_SOCKET = "/run/mcfwd/mcfwd.sock"
 TIMEOUT = 5.0           # seconds; the instance answers for a silent agent after 2
 PAGE = 1000             # flows asked for at once
+TOTAL = "X-Total-Count"
 
 
 class NoAnswerError(Exception):
@@ -63,14 +65,27 @@ class Client:
         self._paths = [path] if path else socket_candidates(os.environ, os.getuid())
         self._searched = len(self._paths) > 1
         self._timeout = timeout
+        self._said: int | None = None   # of how many rows the last page was
+        self.total: int | None = None
+        """Of how many rows the last answer has some; None where it was no list."""
 
-    def get(self, noun: str) -> Any:
-        """The decoded answer of `GET /v1/<noun>`, all pages of it; raises NoAnswerError or RequestError."""
-        return self._flows() if noun == "flows" else self._ask(f"/v1/{noun}")
+    def get(self, noun: str, limit: int | None = None, worst: bool = False) -> Any:
+        """The decoded answer of `GET /v1/<noun>`, all pages of it or `limit` rows; NoAnswerError or RequestError.
 
-    def get_answer(self, noun: str) -> Any:
+        `worst`: flows that are kept from somebody first.
+        """
+        if noun == "flows":
+            return self._flows(limit, worst)
+        answer = self._ask(f"/v1/{noun}")
+        if not isinstance(answer, list):
+            self.total = None
+            return answer
+        self.total = len(answer)
+        return answer[:limit]
+
+    def get_answer(self, noun: str, limit: int | None = None, worst: bool = False) -> Any:
         """As `get`, but a silent agent raises NoAnswerError."""
-        answer = self.get(noun)
+        answer = self.get(noun, limit, worst)
         check_agent(answer)
         return answer
 
@@ -78,13 +93,19 @@ class Client:
         """Have `/v1/<noun>` changed by POST or DELETE; raises NoAnswerError or RequestError."""
         self._ask(f"/v1/{noun}", method, body)
 
-    def _flows(self) -> list[Any]:
+    def _flows(self, limit: int | None, worst: bool) -> list[Any]:
+        """Page after page; a page has less than was asked for where rows were being replaced."""
         rows: list[Any] = []
-        while True:
-            page = self._ask(f"/v1/flows?offset={len(rows)}&limit={PAGE}")
+        order = "&order=worst" if worst else ""
+        for offset in itertools.count(0, PAGE):
+            size = PAGE if limit is None else min(PAGE, limit - offset)
+            page = self._ask(f"/v1/flows?offset={offset}&limit={size}{order}")
             rows += page
-            if len(page) < PAGE:
-                return rows
+            more = len(page) == size if self._said is None else offset + size < self._said
+            if not (page and more) or offset + size == limit:
+                break
+        self.total = max(self._said or 0, len(rows))
+        return rows
 
     def _ask(self, target: str, method: str = "GET", body: Any = None) -> Any:
         connection = UnixConnection(self._connect(), self._timeout)
@@ -92,6 +113,7 @@ class Client:
             connection.request(method, target, None if body is None else json.dumps(body))
             response = connection.getresponse()
             status, answer = response.status, json.loads(response.read())
+            said = response.getheader(TOTAL, "")
         except (OSError, HTTPException, ValueError) as error:
             raise NoAnswerError(f"no answer from the instance at {connection.path}: {_words(error)}") from error
         finally:
@@ -99,6 +121,7 @@ class Client:
         if status not in (200, 201):
             words = answer.get("error", status) if isinstance(answer, dict) else f"HTTP status {status}"
             raise RequestError(str(words), status)
+        self._said = int(said) if said.isdecimal() else None
         return answer
 
     def _connect(self) -> socket.socket:

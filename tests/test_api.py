@@ -312,6 +312,24 @@ def test_pages_run_through_the_tables_of_all_workers():
     assert len({row["group"] for page in pages for row in page}) == 10
 
 
+def test_the_worst_come_first_over_the_tables_of_all_workers():
+    tables = [FlowColumns.allocate(8, 1) for _ in range(3)]
+    flow(tables[0], 0, group=GROUP, packets=100)
+    flow(tables[0], 1, group=GROUP + 1, packets=7, reason=Reason.WRONG_INTERFACE)
+    flow(tables[2], 2, group=GROUP + 2, packets=0, dropped=50, reason=Reason.NO_MEMBERS)
+    flow(tables[2], 3, group=GROUP + 3, packets=9, reason=Reason.SOURCE_NOT_ALLOWED)
+    flow(tables[2], 4, group=GROUP + 4, packets=0, dropped=8, ttl_expired=8)
+    flow(tables[0], 5, group=GROUP + 5, packets=101)
+
+    def groups(offset: int, limit: int) -> list[int]:
+        rows = flows.page(tables, PORTS, flows.Page(offset, limit, worst=True), 0)
+        return [int(row["group"].rpartition(".")[2]) - 3 for row in rows]
+
+    assert groups(0, 10) == [3, 4, 1, 2, 5, 0]
+    assert [groups(0, 2), groups(2, 3), groups(5, 9), groups(6, 1)] == [[3, 4], [1, 2, 5], [0], []]
+    assert flows.page([], PORTS, flows.Page(worst=True), 0) == []
+
+
 @pytest.mark.parametrize(
     ("groups", "found"), [("239.1.2.3", 1), ("239.1.2.0/24", 2), ("0.0.0.0/0", 3), ("224.0.0.0/8", 0)]
 )
@@ -570,6 +588,20 @@ def test_the_client_fetches_all_pages(tmp_path):
         assert len(json.loads(instance.get("/v1/flows?group=239.1.2.3")[2])) == 1
 
 
+def test_a_page_says_of_how_many_flows_it_is_one(tmp_path):
+    with running(tmp_path) as instance:
+        client = Client(instance.path)
+        assert [(len(client.get("flows", limit)), client.total) for limit in (7, 1000, 1200, 9999)] == [
+            (7, 2500), (1000, 2500), (1200, 2500), (2500, 2500),
+        ]  # fmt: skip
+        assert (len(client.get("interfaces", 1)), client.total) == (1, len(client.get("interfaces")))
+        assert len(client.get("flows", 5, worst=True)) == 5
+        client.get("stats")
+        assert client.total is None
+        for target, said in (("/v1/flows?limit=3", "2500"), ("/v1/flows?group=239.1.2.3&limit=0", "1")):
+            assert instance.get(target)[1]["x-total-count"] == said
+
+
 def test_the_agents_rows_arrive_whole(tmp_path):
     with running(tmp_path) as instance:
         rows = Client(instance.path).get("groups")
@@ -754,6 +786,7 @@ def test_an_answer_that_goes_on_is_waited_for_and_one_that_stops_is_not():
         ("PUT /v1/routes", 405),
         ("GET /v1/flows?limit=-1", 400),
         ("GET /v1/flows?offset=x", 400),
+        ("GET /v1/flows?order=best", 400),
         ("GET /v1/flows?group=everything", 400),
         ("GET /v1/flows?group=%ff", 400),
         ("nonsense", 400),

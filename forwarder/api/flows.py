@@ -4,8 +4,9 @@ A row is copied between two looks at its version; what is odd or changed meanwhi
 out of this answer: it is being replaced by another flow. Counters are whatever they were at the moment of the copy.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,15 +25,20 @@ TTL_HINT = "sender uses TTL 1; raise it (IP_MULTICAST_TTL)"
 
 
 LAST_REASON = max(Reason)
+GOOD, QUIET = (Reason.FORWARD,), (Reason.NO_MEMBERS, Reason.STANDBY_DUPLICATE)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which flows are asked for: `limit` of them from `offset` on, of the groups in `groups` (None: all)."""
+    """Which flows are asked for: `limit` of them from `offset` on, of the groups in `groups` (None: all).
+
+    `worst`: those that are kept from somebody first, and of the same kind those of most packets.
+    """
 
     offset: int = 0
     limit: int = 1000
     groups: Network | None = None
+    worst: bool = False
 
 
 def live(flows: FlowColumns) -> int:
@@ -43,13 +49,52 @@ def live(flows: FlowColumns) -> int:
 def page(tables: Iterable[FlowColumns], ports: Sequence[Port], asked: Page, now_ns: int) -> list[Row]:
     """The flows asked for, over the tables of all workers in their order."""
     rows: list[Row] = []
-    skip = asked.offset
-    for table in tables:
-        chosen = _matching(table, asked.groups)
-        wanted = chosen[skip : skip + asked.limit - len(rows)]
-        skip = max(skip - len(chosen), 0)
-        rows += [_flow(flow, ports, now_ns) for flow in _copies(table, wanted)]
+    by_index = {port.index: port for port in ports}
+    names = {port.index: port.name for port in ports}
+    names_of = cache(lambda bitmap: port_names(bitmap, names))
+    for table, wanted in _chosen(list(tables), asked):
+        rows += [_flow(flow, by_index, names_of, now_ns) for flow in _copies(table, wanted)]
     return rows
+
+
+def total(tables: Iterable[FlowColumns], groups: Network | None) -> int:
+    """How many flows there are of the groups in `groups` (None: all)."""
+    return sum(len(_matching(table, groups)) for table in tables)
+
+
+def _chosen(tables: Sequence[FlowColumns], asked: Page) -> Iterable[tuple[FlowColumns, Rows]]:
+    """The tables, each with those of its rows that are asked for, in the order of the answer."""
+    found = [_matching(table, asked.groups) for table in tables]
+    if asked.worst:
+        yield from _worst(tables, found, asked)
+        return
+    skip, left = asked.offset, asked.limit
+    for table, rows in zip(tables, found, strict=True):
+        wanted = rows[skip : skip + left]
+        skip, left = max(skip - len(rows), 0), left - len(wanted)
+        yield table, wanted
+
+
+def _worst(tables: Sequence[FlowColumns], found: Sequence[Rows], asked: Page) -> Iterable[tuple[FlowColumns, Rows]]:
+    """As `_chosen`, over all tables in one order; neighbours of one table are a piece."""
+    if not tables:
+        return
+    owner = np.repeat(np.arange(len(tables)), [len(rows) for rows in found])
+    rows = np.concatenate(found)
+    parts = [_badness(table, each) for table, each in zip(tables, found, strict=True)]
+    kind, packets = (np.concatenate(each) for each in zip(*parts, strict=True))
+    order = np.lexsort((-packets, kind))[asked.offset : asked.offset + asked.limit]
+    for piece in np.split(order, np.flatnonzero(np.diff(owner[order])) + 1):
+        if piece.size:
+            yield tables[owner[piece[0]]], rows[piece]
+
+
+def _badness(table: FlowColumns, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """0 for what somebody does not get, 1 for what nobody wants, 2 for what is forwarded; and packets."""
+    reason, packets = table.reason[rows], table.packets[rows].astype(np.int64)
+    kind = np.select([np.isin(reason, GOOD), np.isin(reason, QUIET)], [2, 1], 0)
+    expired = (table.ttl_expired[rows] > 0) & (packets == 0)
+    return np.where(expired, 0, kind), packets + table.dropped[rows].astype(np.int64)
 
 
 def _matching(table: FlowColumns, groups: Network | None) -> Rows:
@@ -84,15 +129,17 @@ def _stable_copies(table: FlowColumns, rows: Rows) -> Iterable[tuple[int, dict[s
             yield int(rows[at]), copy
 
 
-def _flow(flow: Mapping[str, Any], ports: Sequence[Port], now_ns: int) -> Row:
+def _flow(
+    flow: Mapping[str, Any], ports: Mapping[int, Port], names_of: Callable[[int], list[str]], now_ns: int
+) -> Row:
+    """`ports` by index; `names_of`: the names of a bitmap's ports."""
     verdict = _verdict(flow)
-    names = {port.index: port.name for port in ports}
-    ingress = next((port for port in ports if port.index == flow["ingress"]), None)
+    ingress = ports.get(flow["ingress"])
     return {
         "group": format_address(flow["group"]),
         "source": format_address(flow["source"]),
         "upstream": ingress.name if ingress else None,
-        "downstreams": port_names(flow["ports"], names),
+        "downstreams": names_of(flow["ports"]),
         "packets": flow["dropped"] if verdict is Reason.TTL_EXPIRED else flow["packets"],
         "bytes": flow["bytes"],
         "wrong_packets": flow["packets"] if verdict is Reason.WRONG_INTERFACE else 0,

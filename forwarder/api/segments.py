@@ -18,6 +18,7 @@ from forwarder.state.settings import Settings
 from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.standing import Standing
 from forwarder.state.worker_segment import WorkerReader
+from igmp.link import Network
 
 
 class Segments:
@@ -64,6 +65,10 @@ class Segments:
         """One page of flows."""
         tables = [worker.flows for worker in self._workers.values()]
         return flows.page(tables, self.configuration.ports, page, self._clock())
+
+    def flow_count(self, groups: Network | None) -> int:
+        """How many flows there are of `groups` (None: all)."""
+        return flows.total([worker.flows for worker in self._workers.values()], groups)
 
     def stats(self) -> Row:
         """The instance as a whole."""
