@@ -12,6 +12,7 @@ from forwarder.state.ports import Configuration, Port
 from forwarder.state.ring_memory import least_memory
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings, is_wildcard
 from forwarder.supervisor.assignment import Assignment
+from forwarder.supervisor.capacity import fitted
 from forwarder.supervisor.doubts import doubts, ring_octets
 from forwarder.supervisor.links import KernelLink, obstacle
 from forwarder.units import count, listed, rate, size
@@ -33,7 +34,8 @@ def explain(
 
     `default` is the interface of the default route, the way to remote sources; `children` says who they would be.
     """
-    _, ports = Assignment(settings.dataplane.max_ports).updated(settings, links, 1)
+    settings = fitted(settings, links)
+    _, ports = Assignment(settings.dataplane.ports).updated(settings, links, 1)
     configuration = Configuration(1, settings, ports)
     if privileged is None:
         privileged = privileges.has_capability(privileges.CAP_NET_RAW)
@@ -139,4 +141,4 @@ def _memory(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
     least = size(least_memory(len(ports), sizes.workers))
     total = size(sum(rings.values()))
     yield f"{total} of at most {size(sizes.ring_memory)} for receive rings, which need {least} at least"
-    yield f"{count(sizes.max_ports)} ports, {count(sizes.max_flows)} flows, {count(sizes.max_routes)} routes at most"
+    yield f"{count(sizes.ports)} ports, {count(sizes.max_flows)} flows, {count(sizes.max_routes)} routes at most"

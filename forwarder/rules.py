@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 
 from forwarder.state.ring_memory import least_memory
 from forwarder.state.settings import (
+    MOST_PORTS,
     InterfaceSettings,
     RouteSettings,
     Settings,
@@ -132,15 +133,22 @@ def _timers(settings: Settings) -> Iterator[Problem]:
 
 
 def _tables(settings: Settings) -> Iterator[Problem]:
-    named = sum(interface.role != "disabled" for interface in settings.interface)
-    if named > settings.dataplane.max_ports:
-        yield "dataplane.max_ports", f"{settings.dataplane.max_ports} is less than the {named} interfaces named"
+    yield from of_ports(settings)
     text = settings.igmp.ssm_range
     if problem := groups_problem(text):
         yield "igmp.ssm_range", problem
     path = settings.control.socket
     if path is not None and not 0 < len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         yield "control.socket", f"a socket path has 1 to {LONGEST_SOCKET_PATH} bytes, this one {len(os.fsencode(path))}"
+
+
+def of_ports(settings: Settings) -> Iterator[Problem]:
+    """What is wrong where not every interface that is named could have a port."""
+    named = sum(interface.role != "disabled" for interface in settings.interface)
+    most = settings.dataplane.max_ports
+    if named > (most or MOST_PORTS):
+        words = f"{most} is less than the {named} interfaces named"
+        yield "dataplane.max_ports", words if most else f"{named} interfaces are named, {MOST_PORTS} can be"
 
 
 def of_memory(settings: Settings) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ BRIDGE = Master("br0", "bridge")
 
 
 def configuration(settings, links):
-    _, ports = Assignment(settings.dataplane.max_ports).updated(settings, links, 1)
+    _, ports = Assignment(settings.dataplane.ports).updated(settings, links, 1)
     return Configuration(1, settings, ports)
 
 
@@ -46,7 +46,7 @@ def test_interfaces_without_a_port_are_counted_by_the_entry_that_means_them():
     taps = [link(f"tap{number:03}", 10 + number) for number in range(300)]
     [words] = said((UP, TAPS), link("eth0", 2), *taps, ring_memory=1 << 30, max_ports=64)
     assert words == ("tap063, tap064, tap065, tap066, tap067, tap068, tap069, tap070 +229 of tap* find no port: "
-                     "raise max_ports in [dataplane]")  # fmt: skip
+                     "raise max_ports in [dataplane], which is fixed at start")  # fmt: skip
 
 
 def test_a_doubt_stays_the_same_while_its_words_come_to_name_others():

@@ -59,6 +59,7 @@ PURE = {
     "forwarder.dataplane.fragmentation": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.state.ring_memory": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.supervisor.ring_lending": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.supervisor.capacity": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.supervisor.doubts": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.supervisor.refusals": {"socket", "time", "random", "asyncio", "logging"},
 }

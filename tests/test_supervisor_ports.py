@@ -381,7 +381,7 @@ def test_what_is_doubtful_is_said_at_the_start_and_after_a_reload_and_what_comes
     assert caplog.messages == []
     office.default = "eth1"
     office.plug("tap0", "tap1")
-    room = "tap1 of tap* finds no port: raise max_ports in [dataplane]"
+    room = "tap1 of tap* finds no port: raise max_ports in [dataplane], which is fixed at start"
     assert caplog.messages == [room]
     office.plug("tap2")
     office.unplug("tap2")

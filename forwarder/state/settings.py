@@ -16,6 +16,7 @@ Role = Literal["upstream", "downstream", "disabled"]
 IgmpVersion = Literal["auto", 1, 2, 3]
 ProfileName = Literal["latency", "balanced", "throughput"]
 Seconds = Annotated[float, Ge(0.05), Le(31744.0)]
+LEAST_PORTS, MOST_PORTS = 64, 4096
 WILDCARD = frozenset("*?[")
 
 
@@ -103,7 +104,10 @@ class RouteSettings(Table):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataplaneSettings(Table):
-    """`[dataplane]`: sizes and manners fixed at start; `gather_ms` None is the profile's."""
+    """`[dataplane]`: sizes and manners fixed at start; `gather_ms` None is the profile's.
+
+    `max_ports` None is what the interfaces need that are named, and wildcards may (`supervisor.capacity`).
+    """
 
     profile: ProfileName = "balanced"
     gather_ms: Annotated[float, Ge(0.0), Le(20.0)] | None = None
@@ -111,11 +115,16 @@ class DataplaneSettings(Table):
     burst: Annotated[int, Ge(1), Le(65536)] = 64
     workers: Annotated[int, Ge(1), Le(32)] = 1
     ring_memory: Annotated[int, Ge(1 << 20)] = 160 << 20
-    max_ports: Annotated[int, Ge(2), Le(4096)] = 64
+    max_ports: Annotated[int, Ge(2), Le(MOST_PORTS)] | None = None
     max_flows: Annotated[int, Ge(64), Le(1 << 22)] = 65536
     max_routes: Annotated[int, Ge(64), Le(1 << 22)] = 262144
     flow_limit: Annotated[int, Ge(1)] = 512
     failover_time: Seconds = 1.0
+
+    @property
+    def ports(self) -> int:
+        """How many ports there can be; the least where that is not known yet."""
+        return self.max_ports or LEAST_PORTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,8 @@ def _room(settings: Settings, ports: Sequence[Port], links: Links) -> Iterator[D
     for entry_name, names in left.items():
         of = f" of {entry_name}" if names != [entry_name] else ""
         find = "find" if len(names) > 1 else "finds"
-        yield Doubt(f"room {entry_name}", f"{listed(names)}{of} {find} no port: raise max_ports in [dataplane]")
+        cure = "raise max_ports in [dataplane], which is fixed at start"
+        yield Doubt(f"room {entry_name}", f"{listed(names)}{of} {find} no port: {cure}")
 
 
 def _memory(settings: Settings, ports: Sequence[Port]) -> Iterator[Doubt]:
@@ -86,7 +87,7 @@ def _memory(settings: Settings, ports: Sequence[Port]) -> Iterator[Doubt]:
     if without := [port.name for port in ports if not rings[port.index]]:
         words = f"{listed(without)} will be degraded: nothing of ring_memory is left for a receive ring there"
         yield Doubt("no rings", words)
-    needed = least_memory(sizes.max_ports, sizes.workers)
+    needed = least_memory(sizes.ports, sizes.workers)
     if any(is_wildcard(each.name) for each in settings.interface) and needed > sizes.ring_memory:
         words = f"max_ports interfaces would need {size(needed)} of ring_memory; the last to come will be degraded"
         yield Doubt("rings of max_ports", words)

@@ -45,7 +45,7 @@ class Ports:
         self.settings, self.added = settings, Added()
         self._shared, self._watch = shared, watch
         self._snapshot = SnapshotWriter(shared.configuration)
-        self._assignment = Assignment(settings.dataplane.max_ports)
+        self._assignment = Assignment(settings.dataplane.ports)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._equipment = Equipment(
             opener(settings.dataplane, self._bell, super_frames_taken()), settings.dataplane, clock

@@ -88,6 +88,14 @@ def test_an_unknown_interface_is_waited_for(lab, stack):
     assert "Traceback" not in mcfwd.read_log()
 
 
+def test_sixty_four_ports_can_be_named_beside_an_upstream(lab, stack):
+    names = [*lab.downstreams, *(f"later{number}" for number in range(62))]
+    mcfwd = stack.enter_context(Mcfwd(lab.router, "-u", "up0", *(word for name in names for word in ("-d", name))))
+    assert [row["name"] for row in mcfwd.show("interfaces")] == ["up0", *names]
+    with Receiver(lab.receivers[0], GROUP) as receiver, Sender(lab.source, GROUP, rate=1000):
+        receiver.wait_received(100)
+
+
 def test_what_check_warns_of_is_logged_at_the_start_and_after_a_reload(lab, stack, tmp_path):
     """More taps than ports, one of them down, an interface without an address and one that is missing."""
     file = tmp_path / "mcfwd.toml"
@@ -99,7 +107,8 @@ def test_what_check_warns_of_is_logged_at_the_start_and_after_a_reload(lab, stac
     code, output = exit_code(lab.router, ["check", str(file)])
     warnings = [line.strip() for line in output.partition("warnings:\n")[2].splitlines()]
     assert code == 0
-    assert "tap2, tap3, tap4, tap5 of tap* find no port: raise max_ports in [dataplane]" in warnings
+    cure = "raise max_ports in [dataplane], which is fixed at start"
+    assert f"tap2, tap3, tap4, tap5 of tap* find no port: {cure}" in warnings
     assert len(warnings) >= 4
     mcfwd = stack.enter_context(Mcfwd(lab.router, "-c", str(file)))
     assert [mcfwd.read_log().count(words) for words in warnings] == [1] * len(warnings)
