@@ -69,6 +69,11 @@ def _address(source: Row | str) -> str:
     return source if isinstance(source, str) else str(source["address"])
 
 
+def _origins(row: Row) -> str:
+    """Whence a report comes: downstream interfaces, and the configuration of the upstream one."""
+    return listed([*row.get("interfaces", ()), *(["static"] if row.get("static") else [])])
+
+
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "interfaces": (
         Column("interface", _text("name"), style="bold"),
@@ -126,6 +131,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("group", _text("group")),
         Column("sources", _members),
         Column("igmp", lambda row: f"v{row['version']}", 1),
+        Column("from", _origins, 2),
     ),
     "processes": (
         Column("process", _text("name"), style="bold"),

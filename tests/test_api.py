@@ -53,7 +53,7 @@ KEYS = {
     "hosts": "interface group host mac mode sources expires",
     "routes": "group source upstream interfaces kind",
     "flows": "group source upstream downstreams packets bytes wrong_packets idle verdict hint",
-    "upstream": "interface group mode sources version",
+    "upstream": "interface group mode sources version interfaces static",
     "stats": (
         "version uptime processes flows max_flows ring_memory ring_memory_used ready degraded batches"
         " frames_per_batch faults user_kept"
@@ -217,6 +217,11 @@ def test_hosts_without_an_address_are_null():
     row = {**HOSTS[0], "host": 0}
     [known, unknown] = views.hosts([row, {**row, "mac": 0}, {**row, "port": 9}], PORTS)
     assert (known["host"], known["mac"], unknown["mac"]) == (None, "02:00:00:00:00:07", None)
+
+
+def test_what_is_reported_upstream_says_whence_it_comes():
+    [row] = views.upstream(UPSTREAM, PORTS)
+    assert (row["interface"], row["interfaces"], row["static"]) == ("eth0", ["eth1", "eth2"], False)
 
 
 def test_rows_of_a_port_that_is_gone_are_left_out():
@@ -422,7 +427,8 @@ HOSTS = [{
     "port": 1, "group": GROUP, "host": SOURCE, "mac": 0x0200_0000_0007, "mode": "include", "sources": [SOURCE],
     "expires": 1.5,
 }]  # fmt: skip
-UPSTREAM = [{"port": 0, "group": GROUP, "mode": "include", "sources": [SOURCE], "version": 3}]
+UPSTREAM = [{"port": 0, "group": GROUP, "mode": "include", "sources": [SOURCE], "version": 3,
+             "origins": [1, 2, 9], "static": False}]  # fmt: skip
 
 
 CONFIGURED = Settings(

@@ -415,6 +415,11 @@ def drawn(noun: str, answer: Any) -> str:
     return captured.get()
 
 
+def test_upstream_says_whence_it_comes():
+    row = {**ANSWERS["upstream"][0], "interfaces": ["eth1", "eth2"], "static": True}
+    assert "eth1, eth2, static" in drawn("upstream", [row])
+
+
 # --- check ---
 
 

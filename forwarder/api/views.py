@@ -191,6 +191,8 @@ def upstream(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
             "mode": row["mode"],
             "sources": [format_address(address) for address in row["sources"]],
             "version": row["version"],
+            "interfaces": [names[port] for port in row["origins"] if port in names],
+            "static": row["static"],
         }
         for row in rows
         if row["port"] in names

@@ -353,3 +353,29 @@ def test_routes_come_and_go_by_reload_while_others_lose_nothing(tmp_path, stack,
 
 def write(folder: Path, text: str) -> None:
     (folder / "mcfwd.toml").write_text(text)
+
+
+def test_groups_are_counted_as_they_are_listed_and_reports_say_whence_they_come(make_lab, stack, tmp_path):
+    lab, file = make_lab(2), tmp_path / "mcfwd.toml"
+    file.write_text(
+        '[[interface]]\nname = "up0"\nrole = "upstream"\nstatic_groups = ["239.1.1.3"]\n'
+        '[[interface]]\nname = "down0"\nstatic_groups = ["239.1.1.1", "239.1.1.2"]\n[[interface]]\nname = "down1"\n'
+    )
+    mcfwd = stack.enter_context(Mcfwd(lab.router, "-c", str(file)))
+    stack.enter_context(Receiver(lab.receivers[1], "239.1.1.2"))
+    mcfwd.wait_member("down1", "239.1.1.2")
+
+    def counts(noun: str) -> dict[str, int]:
+        found = [row["interface"] for row in mcfwd.show(noun)]
+        return {name: found.count(name) for name in ("up0", "down0", "down1")}
+
+    def counted(_: Mcfwd) -> bool:
+        shown = {row["name"]: row["groups"] for row in mcfwd.show("interfaces")}
+        return shown == {"up0": 3, "down0": 2, "down1": 1}
+
+    mcfwd.wait_for(counted, 10.0, "groups counted")
+    assert counts("groups") == {"up0": 1, "down0": 2, "down1": 1}
+    assert counts("upstream")["up0"] == 3
+    assert {row["group"]: (row["interfaces"], row["static"]) for row in mcfwd.show("upstream")} == {
+        "239.1.1.1": (["down0"], False), "239.1.1.2": (["down0", "down1"], False), "239.1.1.3": ([], True),
+    }  # fmt: skip
