@@ -69,6 +69,11 @@ def _address(source: Row | str) -> str:
     return source if isinstance(source, str) else str(source["address"])
 
 
+def _note(row: Row) -> str:
+    """Why something has no effect."""
+    return row.get("note") or ""
+
+
 def _origins(row: Row) -> str:
     """Whence a report comes: downstream interfaces, and the configuration of the upstream one."""
     return listed([*row.get("interfaces", ()), *(["static"] if row.get("static") else [])])
@@ -99,6 +104,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("expires", lambda row: "static" if row["static"] else duration(row["expires"]), 1, True),
         Column("uptime", lambda row: duration(row["uptime"]), 3, True),
         Column("last reporter", _text("last_reporter"), 2),
+        Column("note", _note, 1),
     ),
     "hosts": (
         Column("interface", _text("interface"), style="bold"),
@@ -114,6 +120,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("from", _text("upstream", "any"), 2),
         Column("to", lambda row: listed(row["interfaces"], empty="nobody")),
         Column("kind", _text("kind"), 1),
+        Column("note", _note, 1),
     ),
     "flows": (
         Column("group", _text("group"), style="bold"),

@@ -49,9 +49,9 @@ INTERFACE_KEYS = (
 )
 KEYS = {
     "interfaces": INTERFACE_KEYS,
-    "groups": "interface group mode sources excluded_sources compatibility expires uptime last_reporter static",
+    "groups": "interface group mode sources excluded_sources compatibility expires uptime last_reporter static note",
     "hosts": "interface group host mac mode sources expires",
-    "routes": "group source upstream interfaces kind",
+    "routes": "group source upstream interfaces kind note",
     "flows": "group source upstream downstreams packets bytes wrong_packets idle verdict hint",
     "upstream": "interface group mode sources version interfaces static",
     "stats": (
@@ -185,7 +185,8 @@ def shown_routes(rows: list[RouteRow], *routes: RouteSettings, ports: tuple[Port
 def test_learned_routes_name_their_ports():
     [row] = shown_routes([RouteRow(RouteKey(GROUP), 0b110, "learned", 1)])
     assert row == {
-        "group": "239.1.2.3", "source": None, "upstream": None, "interfaces": ["eth1", "eth2"], "kind": "learned"
+        "group": "239.1.2.3", "source": None, "upstream": None, "interfaces": ["eth1", "eth2"], "kind": "learned",
+        "note": None,
     }  # fmt: skip
 
 
@@ -199,11 +200,18 @@ def test_static_routes_are_shown_as_they_were_asked_for_pending_ones_too():
     )
     assert rows == [
         {"group": "239.0.0.0/8", "source": "10.0.0.0/24", "upstream": "eth0", "interfaces": ["eth1", "absent"],
-         "kind": "static"},
+         "kind": "static", "note": None},
         {"group": "239.1.2.3", "source": None, "upstream": "tap9", "interfaces": ["eth1", "eth2", "tap*"],
-         "kind": "static"},
-        {"group": "239.1.2.4", "source": None, "upstream": None, "interfaces": [], "kind": "block"},
+         "kind": "static", "note": "nothing comes in: tap9 is missing"},
+        {"group": "239.1.2.4", "source": None, "upstream": None, "interfaces": [], "kind": "block", "note": None},
     ]  # fmt: skip
+
+
+def test_a_learned_route_says_which_static_one_overrules_it():
+    rows = [RouteRow(RouteKey(GROUP, 32, source), 2, "learned", 1) for source in (None, SOURCE)]
+    *_, anyone, one = shown_routes(rows, RouteSettings(group="239.0.0.0/8", source="10.0.0.0/24"))
+    assert anyone["note"] == "overruled for its sources by the static route 239.0.0.0/8 source 10.0.0.0/24"
+    assert one["note"] == "overruled by the static route 239.0.0.0/8 source 10.0.0.0/24"
 
 
 def test_a_bit_older_than_its_ports_assignment_is_masked():
@@ -226,7 +234,7 @@ def test_what_is_reported_upstream_says_whence_it_comes():
 
 def test_rows_of_a_port_that_is_gone_are_left_out():
     group = {"port": 9, "group": GROUP}
-    assert views.groups([group], PORTS) == []
+    assert views.groups([group], Configuration(1, Settings(), PORTS)) == []
     assert views.hosts([group], PORTS) == []
     assert views.upstream([group], PORTS) == []
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from test_assignment import link
 
 from forwarder.state.ports import Configuration
-from forwarder.state.settings import InterfaceSettings, Settings
+from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
 from forwarder.supervisor.assignment import Assignment
 from forwarder.supervisor.doubts import doubts, unexpected
 from forwarder.supervisor.links import Master
@@ -66,4 +66,14 @@ def test_each_port_of_a_bridge_is_told_and_a_default_route_downstream():
     assert found == [
         "lan0 is a port of the bridge br0, which takes what comes in: name br0 instead",
         "lan0 has the default route and is downstream: remote sources usually come from there",
+    ]
+
+
+def test_what_is_static_and_has_no_effect_is_told():
+    lan = replace(LAN, static_groups=("239.1.1.1",), deny=("239.0.0.0/8",))
+    there = {"eth0": link("eth0", 2), "lan0": link("lan0", 3)}
+    settings = Settings(interface=(UP, lan, TAPS), route=(RouteSettings(group="239.2.2.2", downstreams=("tap0",)),))
+    assert [doubt.words for doubt in unexpected(configuration(settings, there), there)] == [
+        "static route 239.2.2.2 goes nowhere: tap0 is missing",
+        "static group 239.1.1.1 of lan0 is refused by deny of the same interface",
     ]

@@ -99,7 +99,7 @@ class Application:
 
     async def _groups(self, _: web.BaseRequest) -> Any:
         rows = await self._agent.rows("groups")
-        return None if rows is None else views.groups(rows, self._segments.configuration.ports)
+        return None if rows is None else views.groups(rows, self._segments.configuration)
 
     async def _hosts(self, _: web.BaseRequest) -> Any:
         rows = await self._agent.rows("hosts")

@@ -6,6 +6,7 @@ Nothing of this keeps an instance from running: `mcfwd check` says it beforehand
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from forwarder.state.contradictions import group_notes, route_note, words_of_route
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.ring_memory import full, least_memory, octets
 from forwarder.state.settings import Settings, is_wildcard
@@ -36,6 +37,7 @@ def unexpected(configuration: Configuration, links: Links) -> Iterator[Doubt]:
     """Of `doubts` those that come while we run and that no change of a port's state tells."""
     yield from _masters(configuration.ports, links)
     yield from _room(configuration.settings, configuration.ports, links)
+    yield from _static(configuration)
 
 
 def ring_octets(settings: Settings, ports: Sequence[Port]) -> dict[int, int]:
@@ -76,6 +78,17 @@ def _room(settings: Settings, ports: Sequence[Port], links: Links) -> Iterator[D
         find = "find" if len(names) > 1 else "finds"
         cure = "raise max_ports in [dataplane], which is fixed at start"
         yield Doubt(f"room {entry_name}", f"{listed(names)}{of} {find} no port: {cure}")
+
+
+def _static(configuration: Configuration) -> Iterator[Doubt]:
+    """Static routes and groups that look right and do nothing."""
+    for route in configuration.routes:
+        if note := route_note(route, configuration.ports):
+            words = f"static route {words_of_route(route)} {note}"
+            yield Doubt(words, words)
+    for port, group, note in group_notes(configuration):
+        words = f"static group {group} of {port.name} is {note}"
+        yield Doubt(words, words)
 
 
 def _memory(settings: Settings, ports: Sequence[Port]) -> Iterator[Doubt]:
