@@ -194,7 +194,7 @@ def test_show_groups_upstream_and_routes_tell_what_is(site, group):
         assert 0 < timed.pop(name) <= GROUP_MEMBERSHIP_INTERVAL
     for row in (two, three):
         assert 0 < row.pop("uptime") < 10.0
-    common = {"group": group, "excluded_sources": [], "static": False}
+    common = {"group": group, "excluded_sources": [], "static": False, "note": None}
     assert two == common | {
         "interface": "down1", "mode": "exclude", "sources": [], "compatibility": 2, "last_reporter": "192.168.20.11"
     }
