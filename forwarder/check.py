@@ -4,30 +4,22 @@ Obstacles keep `mcfwd run` from starting; warnings do not, an interface that is 
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-import netifaces
 
 from forwarder.agent.options import options_of
 from forwarder.client import default_socket_path
 from forwarder.process import privileges
-from forwarder.state.ports import Port
-from forwarder.state.ring_memory import full, least_memory, octets
+from forwarder.state.ports import Configuration, Port
+from forwarder.state.ring_memory import least_memory
 from forwarder.state.settings import ControlSettings, InterfaceSettings, RouteSettings, Settings, igmp_of, is_wildcard
-from forwarder.supervisor.assignment import Assignment, Entries
+from forwarder.supervisor.assignment import Assignment
+from forwarder.supervisor.capacity import fitted
+from forwarder.supervisor.doubts import doubts, ring_octets
 from forwarder.supervisor.links import KernelLink, obstacle
-from forwarder.supervisor.ring_lending import RingLending, ports_that_may_come
 from forwarder.units import count, listed, rate, size
 from igmp.link import format_address
 from igmp.parameters import Parameters
 
 Links = Mapping[str, KernelLink]
-
-
-def default_interface() -> str | None:
-    """The interface of the default route, if there is one."""
-    default: Any = netifaces.gateways().get("default", {})
-    return default[netifaces.AF_INET][1] if netifaces.AF_INET in default else None
 
 
 def obstacles(settings: Settings, links: Links) -> list[str]:
@@ -43,7 +35,9 @@ def explain(
 
     `default` is the interface of the default route, the way to remote sources; `children` says who they would be.
     """
-    _, ports = Assignment(settings.dataplane.max_ports).updated(settings, links, 1)
+    settings = fitted(settings, links)
+    _, ports = Assignment(settings.dataplane.ports).updated(settings, links, 1)
+    configuration = Configuration(1, settings, ports)
     if privileged is None:
         privileged = privileges.has_capability(privileges.CAP_NET_RAW)
     sections = {
@@ -53,9 +47,13 @@ def explain(
         "memory": _memory(settings, ports),
         "processes": [children] if children else [],
         "control socket": [_control(settings.control)],
-        "warnings": [*_warnings(settings, ports, links, privileged), *_direction(ports, default)],
+        "warnings": [*_missing(privileged), *(doubt.words for doubt in doubts(configuration, links, default))],
     }
     return [line for title, lines in sections.items() for line in _section(title, list(lines))]
+
+
+def _missing(privileged: bool) -> list[str]:
+    return [] if privileged else ["CAP_NET_RAW is missing here: `mcfwd run` by this user would end with status 77"]
 
 
 def _section(title: str, lines: list[str]) -> list[str]:
@@ -160,53 +158,9 @@ def _timers_of(timers: Parameters) -> Iterator[str]:
     yield f"another querier is given up {timers.other_querier_present_interval:g} s after its last query"
 
 
-def _rings(settings: Settings, ports: tuple[Port, ...]) -> dict[int, int]:
-    """Bytes of all rings of each port, by index, as they are given when `mcfwd run` starts."""
-    sizes = settings.dataplane
-    lending = RingLending(sizes.ring_memory, sizes.workers)
-    parts = lending.parts(ports, ports_that_may_come(settings, len(ports)), 0.0)
-    return {index: octets(blocks * sizes.workers) for index, blocks in parts.items()}
-
-
 def _memory(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
-    sizes, rings = settings.dataplane, _rings(settings, ports)
+    sizes, rings = settings.dataplane, ring_octets(settings, ports)
     least = size(least_memory(len(ports), sizes.workers))
     total = size(sum(rings.values()))
     yield f"{total} of at most {size(sizes.ring_memory)} for receive rings, which need {least} at least"
-    yield f"{count(sizes.max_ports)} ports, {count(sizes.max_flows)} flows, {count(sizes.max_routes)} routes at most"
-
-
-def _warnings(settings: Settings, ports: tuple[Port, ...], links: Links, privileged: bool) -> Iterator[str]:
-    if not privileged:
-        yield "CAP_NET_RAW is missing here: `mcfwd run` by this user would end with status 77"
-    for port in ports:
-        if port.state == "missing":
-            yield f"{port.name} does not exist yet and will be waited for"
-        elif port.state == "down":
-            yield f"{port.name} is down"
-        elif not port.addresses:
-            yield f"{port.name} has no IPv4 address"
-    yield from _short_of_memory(settings, ports)
-    served = {port.name for port in ports}
-    for interface in settings.interface:
-        left = [name for name, by in Entries(settings).wanted(links).items() if by is interface and name not in served]
-        if left:
-            yield f"{listed(left)} of {interface.name} find no port: raise max_ports in [dataplane]"
-
-
-def _short_of_memory(settings: Settings, ports: tuple[Port, ...]) -> Iterator[str]:
-    sizes, rings = settings.dataplane, _rings(settings, ports)
-    wanted = sum(octets(full(port.role)) for port in ports) * sizes.workers
-    if sum(rings.values()) < wanted:
-        yield f"receive rings will be smaller than they should: {size(wanted)} of ring_memory wanted"
-    if without := [port.name for port in ports if not rings[port.index]]:
-        yield f"{listed(without)} will be degraded: nothing of ring_memory is left for a receive ring there"
-    needed = least_memory(sizes.max_ports, sizes.workers)
-    if any(is_wildcard(each.name) for each in settings.interface) and needed > sizes.ring_memory:
-        yield f"max_ports interfaces would need {size(needed)} of ring_memory; the last to come will be degraded"
-
-
-def _direction(ports: tuple[Port, ...], default: str | None) -> Iterator[str]:
-    """What is odd about the roles, given where the default route leads."""
-    if any(port.name == default and port.role == "downstream" for port in ports):
-        yield f"{default} has the default route and is downstream: remote sources usually come from there"
+    yield f"{count(sizes.ports)} ports, {count(sizes.max_flows)} flows, {count(sizes.max_routes)} routes at most"

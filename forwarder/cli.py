@@ -128,7 +128,8 @@ def run(
 def show(
     noun: Annotated[Noun, typer.Argument(metavar="NOUN", help=f"One of {', '.join(Noun)}.")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Every second until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Every second until Ctrl-C; worst flows first.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many rows.")] = None,
     socket: Socket = None,
 ) -> None:
     """Show what a running instance knows."""
@@ -137,7 +138,7 @@ def show(
 
     with _plain_errors():
         try:
-            show_noun(Client(socket), noun.value, as_json, watch)
+            show_noun(Client(socket), noun.value, as_json, watch, limit)
         except (NoAnswerError, RequestError) as error:
             _fail(str(error))
         except KeyboardInterrupt:
@@ -154,7 +155,8 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
     from forwarder.process.user import Trial
 
     with _plain_errors(), Trial(settings.process.user) as trial:
-        from forwarder.check import default_interface, explain, obstacles
+        from forwarder.check import explain, obstacles
+        from forwarder.supervisor.default_route import default_interface
         from forwarder.supervisor.link_watch import current_links
 
         links = current_links()

@@ -4,6 +4,7 @@ Kept light, since every `mcfwd show` starts here. `run` and the clients search t
 """
 
 import errno
+import itertools
 import json
 import os
 import socket
@@ -18,6 +19,7 @@ from forwarder import others
 SYSTEM_SOCKET = "/run/mcfwd/mcfwd.sock"
 TIMEOUT = 5.0           # seconds; the instance answers for a silent agent after 2
 PAGE = 1000             # flows asked for at once
+TOTAL = "X-Total-Count"
 
 
 class NoAnswerError(Exception):
@@ -67,14 +69,27 @@ class Client:
         self._searched = len(self._paths) > 1
         self._timeout = timeout
         self._other: int | None = None      # the user whose instance is asked, where it is not ours
+        self._said: int | None = None   # of how many rows the last page was
+        self.total: int | None = None
+        """Of how many rows the last answer has some; None where it was no list."""
 
-    def get(self, noun: str) -> Any:
-        """The decoded answer of `GET /v1/<noun>`, all pages of it; raises NoAnswerError or RequestError."""
-        return self._flows() if noun == "flows" else self._ask(f"/v1/{noun}")
+    def get(self, noun: str, limit: int | None = None, worst: bool = False) -> Any:
+        """The decoded answer of `GET /v1/<noun>`, all pages of it or `limit` rows; NoAnswerError or RequestError.
 
-    def get_answer(self, noun: str) -> Any:
+        `worst`: flows that are kept from somebody first.
+        """
+        if noun == "flows":
+            return self._flows(limit, worst)
+        answer = self._ask(f"/v1/{noun}")
+        if not isinstance(answer, list):
+            self.total = None
+            return answer
+        self.total = len(answer)
+        return answer[:limit]
+
+    def get_answer(self, noun: str, limit: int | None = None, worst: bool = False) -> Any:
         """As `get`, but a silent agent raises NoAnswerError."""
-        answer = self.get(noun)
+        answer = self.get(noun, limit, worst)
         check_agent(answer)
         return answer
 
@@ -86,13 +101,19 @@ class Client:
         """Have "query" or "clear" carried out; what came of it on each interface; NoAnswerError or RequestError."""
         return self._ask(f"/v1/{noun}", "POST", body)
 
-    def _flows(self) -> list[Any]:
+    def _flows(self, limit: int | None, worst: bool) -> list[Any]:
+        """Page after page; a page has less than was asked for where rows were being replaced."""
         rows: list[Any] = []
-        while True:
-            page = self._ask(f"/v1/flows?offset={len(rows)}&limit={PAGE}")
+        order = "&order=worst" if worst else ""
+        for offset in itertools.count(0, PAGE):
+            size = PAGE if limit is None else min(PAGE, limit - offset)
+            page = self._ask(f"/v1/flows?offset={offset}&limit={size}{order}")
             rows += page
-            if len(page) < PAGE:
-                return rows
+            more = len(page) == size if self._said is None else offset + size < self._said
+            if not (page and more) or offset + size == limit:
+                break
+        self.total = max(self._said or 0, len(rows))
+        return rows
 
     def _ask(self, target: str, method: str = "GET", body: Any = None) -> Any:
         connection = UnixConnection(self._connect(), self._timeout)
@@ -101,6 +122,7 @@ class Client:
             response = connection.getresponse()
             status, answer = response.status, json.loads(response.read())
             answer = answer if self._other is None else others.printable(answer)
+            said = response.getheader(TOTAL, "")
         except (OSError, HTTPException, ValueError) as error:
             raise NoAnswerError(f"no answer from the instance at {connection.path}: {_words(error)}") from error
         finally:
@@ -108,6 +130,7 @@ class Client:
         if status not in (200, 201):
             words = answer.get("error", status) if isinstance(answer, dict) else f"HTTP status {status}"
             raise RequestError(str(words), status)
+        self._said = int(said) if said.isdecimal() else None
         return answer
 
     def _connect(self) -> socket.socket:

@@ -148,8 +148,8 @@ IGMP = {
         "Upstream: how long version 1 or 2 is spoken after a query of that version.", "260.0", unit="s",
     ),
     "igmp_priority": Key(
-        "Priority of IGMP that is sent, as queues and VLAN egress maps of the system know it (SO_PRIORITY): 7 is that of"
-        " control traffic.",
+        "Priority of IGMP that is sent, as queues and VLAN egress maps of the system know it (SO_PRIORITY): 7 is that"
+        " of control traffic.",
         "6",
     ),
     "report_interval": Key(
@@ -197,8 +197,8 @@ IGMP = {
 OF_SINGLE_INTERFACES = (
     "robustness", "query_interval", "max_query_interval", "query_response_interval", "last_member_query_interval",
     "last_member_query_count", "startup_query_interval", "startup_query_count", "unsolicited_report_interval",
-    "specific_query_burst", "specific_query_rate", "older_querier_timeout", "igmp_priority", "report_interval", "linger",
-    "require_router_alert", "accept_any_ttl", "gmi_rfc3376", "rfc9776", "forward_when_not_querier",
+    "specific_query_burst", "specific_query_rate", "older_querier_timeout", "igmp_priority", "report_interval",
+    "linger", "require_router_alert", "accept_any_ttl", "gmi_rfc3376", "rfc9776", "forward_when_not_querier",
 )  # fmt: skip
 INTERFACE |= {
     key: replace(IGMP[key], meaning="As in `[igmp]`, for this interface. Unset: what that says.")

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 
 from forwarder.state.ring_memory import least_memory
 from forwarder.state.settings import (
+    MOST_PORTS,
     IgmpSettings,
     InterfaceSettings,
     RouteSettings,
@@ -167,9 +168,7 @@ def _old_responses(at: int, own: InterfaceSettings, held: IgmpSettings) -> Itera
 
 
 def _tables(settings: Settings) -> Iterator[Problem]:
-    named = sum(interface.role != "disabled" for interface in settings.interface)
-    if named > settings.dataplane.max_ports:
-        yield "dataplane.max_ports", f"{settings.dataplane.max_ports} is less than the {named} interfaces named"
+    yield from of_ports(settings)
     for key, problem in _each("ssm_range", settings.igmp.ssm_range, groups_problem):
         yield f"igmp.{key}", problem
     path = settings.control.socket
@@ -177,6 +176,15 @@ def _tables(settings: Settings) -> Iterator[Problem]:
         yield "control.socket", f"a socket path has 1 to {LONGEST_SOCKET_PATH} bytes, this one {len(os.fsencode(path))}"
     if settings.control.socket_group is not None and settings.control.socket_mode == "0600":
         yield "control.socket_mode", '"0600" keeps socket_group out; write "0660"'
+
+
+def of_ports(settings: Settings) -> Iterator[Problem]:
+    """What is wrong where not every interface that is named could have a port."""
+    named = sum(interface.role != "disabled" for interface in settings.interface)
+    most = settings.dataplane.max_ports
+    if named > (most or MOST_PORTS):
+        words = f"{most} is less than the {named} interfaces named"
+        yield "dataplane.max_ports", words if most else f"{named} interfaces are named, {MOST_PORTS} can be"
 
 
 def of_memory(settings: Settings) -> Iterator[Problem]:

@@ -9,30 +9,47 @@ from rich.live import Live
 from rich.text import Text
 
 from forwarder.client import Client, NoAnswerError, RequestError
-from forwarder.tables import render
+from forwarder.tables import Clip, render, worst_first
+from forwarder.units import count
 
 INTERVAL = 1.0          # seconds between two pictures
 UNLIMITED = 10_000      # columns, where nobody's terminal is the limit
 
 
-def draw_once(client: Client, noun: str) -> None:
-    """Print the table of `noun`; raises NoAnswerError or RequestError."""
+def draw_once(client: Client, noun: str, limit: int | None = None) -> None:
+    """Print the table of `noun`, of `limit` rows at most; raises NoAnswerError or RequestError."""
     console = _console()
-    console.print(render(noun, client.get_answer(noun), console.width))
+    answer = client.get_answer(noun, limit)
+    console.print(render(noun, answer, console.width))
+    total = client.total or 0
+    if limit is not None and total > len(answer):
+        console.print(f"{count(len(answer))} of {count(total)} {noun}; --limit {total} shows all")
+    elif noun == "flows" and total:
+        console.print(f"{count(total)} flow{'s'[: total > 1]}")
 
 
-def draw_forever(client: Client, noun: str) -> None:
-    """Redraw until interrupted; an instance that is away is said so and waited for."""
+def draw_forever(client: Client, noun: str, limit: int | None = None) -> None:
+    """Redraw until interrupted, of flows the worst first; an instance that is away is said so and waited for."""
     console = _console()
     with _screen(console) as draw:
         while True:
-            picture: RenderableType
-            try:
-                picture = render(noun, client.get_answer(noun), console.width)
-            except (NoAnswerError, RequestError) as error:
-                picture = Text(str(error), style="red")
-            draw(picture)
+            draw(_picture(client, noun, limit, console))
             time.sleep(INTERVAL)
+
+
+def _picture(client: Client, noun: str, limit: int | None, console: Console) -> RenderableType:
+    """What fits a terminal; of flows no more is asked for."""
+    height = console.height if console.is_terminal else None
+    most = limit if height is None else min(limit or height, height)
+    flows = noun == "flows"
+    try:
+        answer = client.get_answer(noun, most if flows else limit, worst=flows and most is not None)
+    except (NoAnswerError, RequestError) as error:
+        return Text(str(error), style="red")
+    beyond = max((client.total or 0) - len(answer), 0) if isinstance(answer, list) else 0
+    if flows and most is None:      # pages of an order that changes would repeat some and lack others
+        answer.sort(key=worst_first)
+    return render(noun, answer, console.width, Clip(height, beyond, ordered=flows))
 
 
 @contextmanager

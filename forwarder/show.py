@@ -8,22 +8,22 @@ from forwarder.client import Client, check_agent
 INTERVAL = 1.0          # seconds between two answers of --watch
 
 
-def show(client: Client, noun: str, as_json: bool, watch: bool) -> None:
-    """Print `noun` once, or every second until interrupted; raises NoAnswerError or RequestError."""
+def show(client: Client, noun: str, as_json: bool, watch: bool, limit: int | None = None) -> None:
+    """Print `noun`, `limit` rows at most, once, or every second until interrupted; NoAnswerError or RequestError."""
     if as_json:
-        _show_json(client, noun, watch)
+        _show_json(client, noun, watch, limit)
         return
     from forwarder import screen  # rich takes longer to import than an answer to arrive
 
     draw = screen.draw_forever if watch else screen.draw_once
-    draw(client, noun)
+    draw(client, noun, limit)
 
 
-def _show_json(client: Client, noun: str, watch: bool) -> None:
+def _show_json(client: Client, noun: str, watch: bool, limit: int | None) -> None:
     """One indented document, or one line a second; null where the agent is silent."""
     while watch:
-        print(json.dumps(client.get(noun)), flush=True)
+        print(json.dumps(client.get(noun, limit, worst=limit is not None)), flush=True)
         time.sleep(INTERVAL)
-    answer = client.get(noun)
+    answer = client.get(noun, limit)
     print(json.dumps(answer, indent=2), flush=True)
     check_agent(answer)

@@ -5,18 +5,17 @@ Cells are plain text: what came from the network is never read as markup.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.style import Style
 from rich.text import Text
 
+from forwarder.grid import GAP, Grid, Heading
 from forwarder.units import count, duration, listed, size
 
 Row = dict[str, Any]
-GAP = 2                 # blanks between columns
 FOLDED = 28             # cells longer than this may be folded rather than cost a column
 
 
@@ -32,6 +31,7 @@ class Column:
 
 
 WARNING = "yellow"
+ALARM = Style.parse(WARNING)
 ALARMING = frozenset(
     ("down", "missing", "degraded", "wrong_interface", "source_not_allowed", "ttl_expired", "ttl_threshold")
 )
@@ -69,6 +69,16 @@ def _address(source: Row | str) -> str:
     return source if isinstance(source, str) else str(source["address"])
 
 
+def _note(row: Row) -> str:
+    """Why something has no effect."""
+    return row.get("note") or ""
+
+
+def _origins(row: Row) -> str:
+    """Whence a report comes: downstream interfaces, and the configuration of the upstream one."""
+    return listed([*row.get("interfaces", ()), *(["static"] if row.get("static") else [])])
+
+
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "interfaces": (
         Column("interface", _text("name"), style="bold"),
@@ -94,6 +104,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("expires", lambda row: "static" if row["static"] else duration(row["expires"]), 1, True),
         Column("uptime", lambda row: duration(row["uptime"]), 3, True),
         Column("last reporter", _text("last_reporter"), 2),
+        Column("note", _note, 1),
     ),
     "hosts": (
         Column("interface", _text("interface"), style="bold"),
@@ -121,6 +132,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("from", _text("upstream", "any"), 2),
         Column("to", lambda row: listed(row["interfaces"], empty="nobody")),
         Column("kind", _text("kind"), 1),
+        Column("note", _note, 1),
     ),
     "flows": (
         Column("group", _text("group"), style="bold"),
@@ -138,6 +150,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("group", _text("group")),
         Column("sources", _members),
         Column("igmp", lambda row: f"v{row['version']}", 1),
+        Column("from", _origins, 2),
     ),
     "processes": (
         Column("process", _text("name"), style="bold"),
@@ -166,34 +179,46 @@ ORDER: dict[str, Callable[[Row], Any]] = {
 }
 
 
-def render(noun: str, answer: Any, width: int) -> RenderableType:
+def worst_first(flow: Row) -> tuple[int, int]:
+    """Sorts flows as the API does by `order=worst`: what somebody does not get, what nobody wants, what flows."""
+    return {"forward": 2, "no_members": 1, "standby_duplicate": 1}.get(flow["verdict"], 0), -flow["packets"]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What of a table is shown: `height` in lines, `beyond`: rows that were not asked for, `ordered`: as they are."""
+
+    height: int | None = None
+    beyond: int = 0
+    ordered: bool = False
+
+
+def render(noun: str, answer: Any, width: int, clip: Clip = Clip()) -> RenderableType:
     """The table of a noun in at most `width` columns where that can be."""
     if noun == "stats":
         return _stats(answer, width)
     if not answer:
         return Text("nothing is reported upstream" if noun == "upstream" else f"no {noun}")
-    table = _table(COLUMNS[noun], sorted(answer, key=ORDER[noun]), width)
-    if noun != "interfaces":
-        return table
-    return _with_notes([(row["name"], row["degraded"]) for row in answer if row.get("degraded")], table)
+    degraded = [(row["name"], row["degraded"]) for row in answer if noun == "interfaces" and row.get("degraded")]
+    if clip.height is not None:
+        degraded = degraded[: clip.height // 4]     # most of a small screen is for the table
+        clip = replace(clip, height=clip.height - len(degraded))
+    rows = answer if clip.ordered else sorted(answer, key=ORDER[noun])
+    return _with_notes(degraded, _table(COLUMNS[noun], rows, width, clip))
 
 
-def _with_notes(degraded: Sequence[tuple[str, str]], table: Table) -> RenderableType:
+def _with_notes(degraded: Sequence[tuple[str, str]], table: Grid) -> RenderableType:
     """A table under which stands which interfaces are not served, and why."""
     notes = [Text(f"{name} is degraded: {reason}", style=WARNING) for name, reason in degraded]
     return Group(table, *notes) if notes else table
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Row], width: int) -> Table:
+def _table(columns: Sequence[Column], rows: Sequence[Row], width: int, clip: Clip = Clip()) -> Grid:
     cells = {column: [column.cell(row) for row in rows] for column in columns}
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
     chosen = fit(cells, width)
-    for column in chosen:
-        justify = "right" if column.right else "left"
-        table.add_column(column.title, justify=justify, overflow="fold", style=column.style)  # type: ignore[arg-type]
-    for line in zip(*(cells[column] for column in chosen), strict=True):
-        table.add_row(*(Text(cell, style=WARNING if cell in ALARMING else "") for cell in line))
-    return table
+    headings = [Heading(column.title, column.right, Style.parse(column.style)) for column in chosen]
+    texts = [cells[column] for column in chosen]
+    return Grid(headings, texts, dict.fromkeys(ALARMING, ALARM), clip.height, clip.beyond)
 
 
 def fit(cells: dict[Column, list[str]], width: int) -> list[Column]:

@@ -49,6 +49,13 @@ class Database:
         wanted = joint(self._wants.get(group, {}), group, access, ports)
         return merge([wanted, restrict(more, group, access)]) if more else wanted
 
+    def origins(self, group: int, access: AccessList, ports: Container[int] | None) -> tuple[int, ...]:
+        """Those of `ports` (None: all) that want some of `group` that `access` admits."""
+        wants = self._wants.get(group, {})
+        return tuple(sorted(
+            port for port, each in wants.items() if (ports is None or port in ports) and restrict(each, group, access)
+        ))  # fmt: skip
+
     def changes(self, group: int) -> list[Route]:
         """The routes of `group` that are not as they were put out last."""
         before, wants = self._rows.pop(group, {}), self._wants.get(group)

@@ -5,7 +5,7 @@ oldest querier about; while the port is down nothing is said, when it returns ev
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 
 from igmp.filter import NOTHING, Filter
 from igmp.heard import NOBODY, Heard
@@ -56,6 +56,11 @@ class Host:
     def was_last_reporter(self, group: int) -> bool:
         """Whether the last version 1 or 2 report for `group` was ours (RFC 2236 section 3)."""
         return self._older.was_last_reporter(group)
+
+    @property
+    def reported(self) -> Collection[int]:
+        """The groups of `status`."""
+        return self._speaker.wanted.keys() if self._up else ()
 
     def status(self) -> Iterator[UpstreamStatus]:
         """The memberships as people see them, none while the port is down; they may change meanwhile."""

@@ -5,7 +5,7 @@ message. A neighbour cannot make a port keep more than its limits: what is too m
 there goes on.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from igmp.aged import Aged
@@ -77,7 +77,7 @@ class Memberships:
         return self._groups[group]
 
     @property
-    def numbers(self) -> Iterable[int]:
+    def numbers(self) -> Collection[int]:
         """The groups."""
         return self._groups
 

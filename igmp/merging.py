@@ -88,8 +88,12 @@ class Merging:
     def groups_of(self, port: int) -> list[int]:
         """What is wanted of a port by members, and by configuration while that counts."""
         querier = self._ports.queriers.get(port)
-        static = dict.fromkeys(self.static.groups(port) if querier is None or port in self._ports.links else ())
+        static = dict.fromkeys(self.static_of(port))
         return list(static if querier is None else dict.fromkeys(querier.members.numbers) | static)
+
+    def static_of(self, port: int) -> Iterable[int]:
+        """What is wanted of a port by configuration, while that counts."""
+        return self.static.groups(port) if port in self._ports.hosts or port in self._ports.links else ()
 
     def effective(self, port: int, group: int, learned: Filter) -> Filter:
         """What a downstream port wants of a group, by its members and by configuration."""

@@ -117,6 +117,8 @@ class UpstreamStatus:
     mode: Mode
     sources: tuple[int, ...]
     version: int                                        # IGMP version it is reported in
+    origins: tuple[int, ...] = ()                       # downstream ports that want some of it
+    static: bool = False                                # configuration wants some of it on this port itself
 
 
 @dataclass(frozen=True, slots=True)

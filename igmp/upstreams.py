@@ -5,12 +5,14 @@ is put on a list and told a few at a time.
 """
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 
-from igmp.database import Database, joint
+from igmp.database import Database, joint, restrict
 from igmp.filter import Filter
 from igmp.host import EVENTS
 from igmp.inheritance import Inheritance
+from igmp.outputs import UpstreamStatus
 from igmp.ports import ProxyPorts
 from igmp.speaker import Said
 from igmp.static import StaticMemberships
@@ -67,6 +69,15 @@ class Upstreams:
     def tell_some(self, limit: int, now: float) -> list[Said]:
         """Tell `limit` more of the groups that wait."""
         return self.tell([self._stale.popitem()[0] for _ in range(min(limit, len(self._stale)))], now)
+
+    def status(self) -> Iterator[UpstreamStatus]:
+        """What is reported on all of them and whence it comes, one by one; it may change meanwhile."""
+        counted = self._counted()
+        for port, host in list(self._ports.hosts.items()):
+            access = self._ports.options[port].access
+            for each in host.status():
+                static = bool(restrict(self._static.filter(port, each.group), each.group, access))
+                yield replace(each, origins=self._database.origins(each.group, access, counted), static=static)
 
     def _counted(self) -> Collection[int] | None:
         """The ports whose members count, None: all."""

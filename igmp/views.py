@@ -49,7 +49,7 @@ class Views:
 
     def each_upstream(self) -> Iterator[UpstreamStatus]:
         """`upstream` one by one; they may change meanwhile."""
-        return (status for host in list(self._ports.hosts.values()) for status in host.status())
+        return self._merging.upstreams.status()
 
     def heard(self, port: int) -> Heard:
         """What a successor must know of other queriers of a port; nothing of one that is no more."""
@@ -69,8 +69,10 @@ class Views:
         return self._ports.counters[port]
 
     def group_count(self, port: int) -> int:
-        """How many groups have members on a downstream port; 0 upstream."""
-        return len(self._ports.queriers[port].members) if port in self._ports.queriers else 0
+        """How many groups are wanted on a port, by configuration too, or upstream reported there."""
+        querier = self._ports.queriers.get(port)
+        known = self._ports.hosts[port].reported if querier is None else querier.members.numbers
+        return len(known) + sum(group not in known for group in self._merging.static_of(port))
 
     def routes(self) -> list[Route]:
         """Every row that was put out and not deleted since."""

@@ -11,7 +11,9 @@ from forwarder.packet.rtnetlink import (
     IFLA_ALT_IFNAME,
     IFLA_IFNAME,
     IFLA_INFO_KIND,
+    IFLA_INFO_SLAVE_KIND,
     IFLA_LINKINFO,
+    IFLA_MASTER,
     IFLA_MTU,
     IFLA_PROP_LIST,
     NLATTR,
@@ -39,15 +41,18 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 
 def link_body(index: int, name: bytes, *alternatives: bytes, flags: int = UP, mac: bytes = MAC, mtu: int = 1500,
-              kind: bytes | None = b"veth") -> bytes:  # fmt: skip
+              kind: bytes | None = b"veth", master: tuple[int, bytes] | None = None) -> bytes:  # fmt: skip
+    """`master`: its index, and its kind."""
     names = b"".join(attribute(IFLA_ALT_IFNAME, each + b"\0") for each in alternatives)
     info = attribute(IFLA_INFO_KIND, kind) if kind else b""
+    info += attribute(IFLA_INFO_SLAVE_KIND, master[1] + b"\0") if master else b""
     return IFINFOMSG.pack(0, 1, index, flags, 0) + b"".join([
         attribute(IFLA_IFNAME, name + b"\0"),
         attribute(IFLA_MTU, struct.pack("=I", mtu)),
         attribute(IFLA_ADDRESS, mac),
         attribute(IFLA_STATS64, bytes(200)),
-        attribute(IFLA_LINKINFO | NESTED, info) if kind else b"",
+        attribute(IFLA_MASTER, struct.pack("=I", master[0])) if master else b"",
+        attribute(IFLA_LINKINFO | NESTED, info) if info else b"",
         attribute(IFLA_PROP_LIST | NESTED, names) if alternatives else b"",
     ])
 

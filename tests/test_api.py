@@ -53,12 +53,12 @@ INTERFACE_KEYS = (
 )
 KEYS = {
     "interfaces": INTERFACE_KEYS,
-    "groups": "interface group mode sources excluded_sources compatibility expires uptime last_reporter static",
+    "groups": "interface group mode sources excluded_sources compatibility expires uptime last_reporter static note",
     "hosts": "interface group host mac mode sources expires",
     "refusals": "interface group host mac mode sources reason rule since last count",
-    "routes": "group source upstream interfaces kind",
+    "routes": "group source upstream interfaces kind note",
     "flows": "group source upstream downstreams packets bytes wrong_packets idle verdict hint dropped",
-    "upstream": "interface group mode sources version",
+    "upstream": "interface group mode sources version interfaces static",
     "stats": (
         "version uptime processes flows max_flows ring_memory ring_memory_used ready degraded batches"
         " frames_per_batch faults user_kept"
@@ -190,7 +190,8 @@ def shown_routes(rows: list[RouteRow], *routes: RouteSettings, ports: tuple[Port
 def test_learned_routes_name_their_ports():
     [row] = shown_routes([RouteRow(RouteKey(GROUP), 0b110, "learned", 1)])
     assert row == {
-        "group": "239.1.2.3", "source": None, "upstream": None, "interfaces": ["eth1", "eth2"], "kind": "learned"
+        "group": "239.1.2.3", "source": None, "upstream": None, "interfaces": ["eth1", "eth2"], "kind": "learned",
+        "note": None,
     }  # fmt: skip
 
 
@@ -204,11 +205,18 @@ def test_static_routes_are_shown_as_they_were_asked_for_pending_ones_too():
     )
     assert rows == [
         {"group": "239.0.0.0/8", "source": "10.0.0.0/24", "upstream": "eth0", "interfaces": ["eth1", "absent"],
-         "kind": "static"},
+         "kind": "static", "note": None},
         {"group": "239.1.2.3", "source": None, "upstream": "tap9", "interfaces": ["eth1", "eth2", "tap*"],
-         "kind": "static"},
-        {"group": "239.1.2.4", "source": None, "upstream": None, "interfaces": [], "kind": "block"},
+         "kind": "static", "note": "nothing comes in: tap9 is missing"},
+        {"group": "239.1.2.4", "source": None, "upstream": None, "interfaces": [], "kind": "block", "note": None},
     ]  # fmt: skip
+
+
+def test_a_learned_route_says_which_static_one_overrules_it():
+    rows = [RouteRow(RouteKey(GROUP, 32, source), 2, "learned", 1) for source in (None, SOURCE)]
+    *_, anyone, one = shown_routes(rows, RouteSettings(group="239.0.0.0/8", source="10.0.0.0/24"))
+    assert anyone["note"] == "overruled for its sources by the static route 239.0.0.0/8 source 10.0.0.0/24"
+    assert one["note"] == "overruled by the static route 239.0.0.0/8 source 10.0.0.0/24"
 
 
 def test_a_bit_older_than_its_ports_assignment_is_masked():
@@ -224,9 +232,14 @@ def test_hosts_without_an_address_are_null():
     assert (known["host"], known["mac"], unknown["mac"]) == (None, "02:00:00:00:00:07", None)
 
 
+def test_what_is_reported_upstream_says_whence_it_comes():
+    [row] = views.upstream(UPSTREAM, PORTS)
+    assert (row["interface"], row["interfaces"], row["static"]) == ("eth0", ["eth1", "eth2"], False)
+
+
 def test_rows_of_a_port_that_is_gone_are_left_out():
     group = {"port": 9, "group": GROUP}
-    assert views.groups([group], PORTS) == []
+    assert views.groups([group], Configuration(1, Settings(), PORTS)) == []
     assert views.hosts([group], PORTS) == []
     assert views.upstream([group], PORTS) == []
 
@@ -399,6 +412,24 @@ def test_pages_run_through_the_tables_of_all_workers():
     assert len({row["group"] for page in pages for row in page}) == 10
 
 
+def test_the_worst_come_first_over_the_tables_of_all_workers():
+    tables = [FlowColumns.allocate(8, 1) for _ in range(3)]
+    flow(tables[0], 0, group=GROUP, packets=100)
+    flow(tables[0], 1, group=GROUP + 1, packets=7, reason=Reason.WRONG_INTERFACE)
+    flow(tables[2], 2, group=GROUP + 2, packets=0, dropped=50, reason=Reason.NO_MEMBERS)
+    flow(tables[2], 3, group=GROUP + 3, packets=9, reason=Reason.SOURCE_NOT_ALLOWED)
+    flow(tables[2], 4, group=GROUP + 4, packets=0, dropped=8, ttl_expired=8)
+    flow(tables[0], 5, group=GROUP + 5, packets=101)
+
+    def groups(offset: int, limit: int) -> list[int]:
+        rows = flows.page([flows.WorkerFlows(each) for each in tables], PORTS, flows.Page(offset, limit, worst=True), 0)
+        return [int(row["group"].rpartition(".")[2]) - 3 for row in rows]
+
+    assert groups(0, 10) == [3, 4, 1, 2, 5, 0]
+    assert [groups(0, 2), groups(2, 3), groups(5, 9), groups(6, 1)] == [[3, 4], [1, 2, 5], [0], []]
+    assert flows.page([], PORTS, flows.Page(worst=True), 0) == []
+
+
 @pytest.mark.parametrize(
     ("groups", "found"), [("239.1.2.3", 1), ("239.1.2.0/24", 2), ("0.0.0.0/0", 3), ("224.0.0.0/8", 0)]
 )
@@ -496,7 +527,8 @@ REFUSALS = [{
     "port": at, "group": GROUP + group, "host": SOURCE, "mac": 0x0200_0000_0007, "mode": "exclude", "sources": [],
     "reason": "deny", "rule": "deny 239.1.0.0/16", "since": 61.23456, "last": 1.5, "count": 2,
 } for at in (1, 9) for group in range(5)]  # fmt: skip
-UPSTREAM = [{"port": 0, "group": GROUP, "mode": "include", "sources": [SOURCE], "version": 3}]
+UPSTREAM = [{"port": 0, "group": GROUP, "mode": "include", "sources": [SOURCE], "version": 3,
+             "origins": [1, 2, 9], "static": False}]  # fmt: skip
 
 
 CONFIGURED = Settings(
@@ -661,6 +693,20 @@ def test_the_client_fetches_all_pages(tmp_path):
         assert len({row["group"] for row in Client(instance.path).get("flows")}) == 2500
         assert len(json.loads(instance.get("/v1/flows")[2])) == 1000
         assert len(json.loads(instance.get("/v1/flows?group=239.1.2.3")[2])) == 1
+
+
+def test_a_page_says_of_how_many_flows_it_is_one(tmp_path):
+    with running(tmp_path) as instance:
+        client = Client(instance.path)
+        assert [(len(client.get("flows", limit)), client.total) for limit in (7, 1000, 1200, 9999)] == [
+            (7, 2500), (1000, 2500), (1200, 2500), (2500, 2500),
+        ]  # fmt: skip
+        assert (len(client.get("interfaces", 1)), client.total) == (1, len(client.get("interfaces")))
+        assert len(client.get("flows", 5, worst=True)) == 5
+        client.get("stats")
+        assert client.total is None
+        for target, said in (("/v1/flows?limit=3", "2500"), ("/v1/flows?group=239.1.2.3&limit=0", "1")):
+            assert instance.get(target)[1]["x-total-count"] == said
 
 
 def test_the_agents_rows_arrive_whole(tmp_path):
@@ -864,6 +910,7 @@ def test_an_answer_that_goes_on_is_waited_for_and_one_that_stops_is_not():
         ("PUT /v1/groups", 405),
         ("GET /v1/flows?limit=-1", 400),
         ("GET /v1/flows?offset=x", 400),
+        ("GET /v1/flows?order=best", 400),
         ("GET /v1/flows?group=everything", 400),
         ("GET /v1/flows?group=%ff", 400),
         ("nonsense", 400),

@@ -7,7 +7,7 @@ from forwarder.supervisor.links import KernelLink
 
 def link(name, ifindex, **changes):
     values = {"up": True, "mac": "02:00:00:00:00:01", "mtu": 1500, "link_type": 1, "loopback": False, "kind": None,
-              "addresses": (), "peers": ()}
+              "addresses": ((0x0A000001, 24),), "peers": ()}
     return KernelLink(name=name, ifindex=ifindex, **{**values, **changes})
 
 

@@ -21,8 +21,8 @@ from rich.console import Console
 from forwarder import check, config, units
 from forwarder.client import Client, NoAnswerError, default_socket_path, socket_candidates
 from forwarder.state.settings import InterfaceSettings, Settings
-from forwarder.supervisor.links import KernelLink
-from forwarder.tables import COLUMNS, fit, render
+from forwarder.supervisor.links import KernelLink, Master
+from forwarder.tables import COLUMNS, Clip, fit, render, worst_first
 
 ROLES = '[[interface]]\nname = "absent-up"\nrole = "upstream"\n[[interface]]\nname = "absent-down"\n'
 ANSWERS: dict[str, Any] = {
@@ -354,6 +354,54 @@ def test_cells_are_not_read_as_markup():
     assert shown("refusals", 200).count("[red]lan2") == 2
 
 
+FLOW = ANSWERS["flows"][0]
+MANY = [{**FLOW, "group": f"239.1.{at >> 8}.{at & 255}", "verdict": "forward", "packets": at} for at in range(20_000)]
+FEW = [FLOW, *MANY[:199]]
+
+
+def test_thousands_of_flows_are_a_table_soon_with_their_number(tmp_path):
+    """In the table alone it was 20 s."""
+    with instance(tmp_path, {"flows": MANY}) as path:
+        begun = os.times()
+        done = mcfwd("show", "flows", "--socket", path)
+        took = os.times()
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "20,000 flows"
+    assert len(done.stdout.splitlines()) == 2 + 20_000 + 1
+    assert took.children_user - begun.children_user < 5.0
+
+
+def test_a_limit_is_said(tmp_path):
+    with instance(tmp_path, {"groups": ANSWERS["groups"], "flows": []}) as path:
+        done = mcfwd("show", "groups", "--limit", "1", "--socket", path)
+        assert done.stdout.splitlines()[-1] == "1 of 2 groups; --limit 2 shows all"
+        assert len(json.loads(mcfwd("show", "groups", "--limit", "1", "--json", "--socket", path).stdout)) == 1
+        assert mcfwd("show", "flows", "--socket", path).stdout == "no flows\n"
+        assert mcfwd("show", "flows", "--limit", "0", "--socket", path).returncode == 2
+
+
+def test_a_screen_shows_the_worst_flows_and_how_many_more_there_are():
+    shuffled = sorted(FEW, key=lambda row: row["group"])
+    rows = sorted(shuffled, key=worst_first)[:12]
+    console = Console(width=100, height=12, highlight=False)
+    with console.capture() as captured:
+        console.print(render("flows", rows, 100, Clip(12, len(FEW) - len(rows), ordered=True)))
+    lines = captured.get().splitlines()
+    assert "ttl_expired" in lines[2]
+    assert lines[3].split()[0] == "239.1.0.198"
+    assert (lines[-1], len(lines)) == ("+191 more", 12)
+
+
+def test_notes_leave_most_of_a_small_screen_to_the_table():
+    rows = [{**ANSWERS["interfaces"][0], "name": f"tap{number}", "degraded": "no"} for number in range(50)]
+    console = Console(width=100, height=12, highlight=False)
+    with console.capture() as captured:
+        console.print(render("interfaces", rows, 100, Clip(12)))
+    lines = captured.get().splitlines()
+    assert len(lines) == 12
+    assert lines[-4].startswith("+")
+
+
 def test_an_empty_table_is_a_sentence():
     assert shown("groups", 80, []) == "no groups\n"
 
@@ -386,6 +434,11 @@ def drawn(noun: str, answer: Any) -> str:
     return captured.get()
 
 
+def test_upstream_says_whence_it_comes():
+    row = {**ANSWERS["upstream"][0], "interfaces": ["eth1", "eth2"], "static": True}
+    assert "eth1, eth2, static" in drawn("upstream", [row])
+
+
 # --- check ---
 
 
@@ -412,6 +465,7 @@ def test_check_has_no_warnings_where_all_is_well():
         ([], "eth1 does not exist yet"),
         ([link("eth1", up=False)], "eth1 is down"),
         ([link("eth1", addresses=())], "eth1 has no IPv4 address"),
+        ([link("eth1", master=Master("br0", "bridge"))], "eth1 is a port of the bridge br0, which takes what comes in"),
     ],
 )
 def test_check_warns_of_interfaces(present, words):
@@ -494,7 +548,7 @@ def test_check_says_what_a_wildcard_matches():
 def test_check_warns_when_a_wildcard_finds_no_ports():
     two = config.load(None, ["eth0"], ["tap*"], None)
     few = Settings(interface=two.interface, dataplane=type(two.dataplane)(max_ports=2))
-    assert "tap1 of tap* find no port" in explained(few, link("eth0"), link("tap0"), link("tap1"))
+    assert "tap1 of tap* finds no port" in explained(few, link("eth0"), link("tap0"), link("tap1"))
 
 
 def test_an_interface_that_can_never_work_is_an_obstacle():

@@ -19,7 +19,7 @@ ALLOWED = {
     "igmp.checksum": set(),
     "igmp.access": {"igmp.link"},
     "igmp": {"igmp.link", "igmp.checksum", "igmp.access"},
-    "forwarder.state": {"igmp"},
+    "forwarder.state": {"igmp", "igmp.link", "igmp.access"},
     "forwarder.packet": set(),
     "forwarder.process": set(),
     "forwarder.dataplane": {
@@ -57,8 +57,11 @@ PURE = {
     "forwarder.packet.rtnetlink": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.supervisor.links": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.dataplane.fragmentation": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.state.contradictions": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.state.ring_memory": {"socket", "time", "random", "asyncio", "logging"},
     "forwarder.supervisor.ring_lending": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.supervisor.capacity": {"socket", "time", "random", "asyncio", "logging", "os"},
+    "forwarder.supervisor.doubts": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.supervisor.refusals": {"socket", "time", "random", "asyncio", "logging"},
 }
 IMPURE_FOR_IGMP = {"socket", "time", "random", "asyncio", "logging", "threading", "numpy", "os", "select", "datetime"}

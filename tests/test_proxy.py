@@ -4,6 +4,7 @@ import math
 import sys
 import time
 import tracemalloc
+from collections import Counter
 
 import pytest
 from examples import examples
@@ -694,6 +695,31 @@ def test_members_are_told_upstream_beside_what_is_configured_elsewhere():
     bench.take(bench.proxy.set_static(D2, static("b,G"), 0.0))
     bench.hear(0.0, D1, "ALLOW(G,{a})")
     assert bench.merged() == "IN{a,b}"
+
+
+def test_the_groups_of_a_port_are_counted_as_they_are_listed():
+    """Static ones, members' and both; upstream what is reported, and what its own list refuses stays to be seen."""
+    bench = Bench(ports=(D1, D2))
+    bench.add(UP, access=access(deny=["239.1.1.2"]))
+    bench.take(bench.proxy.set_static(D1, static("G", "a,S"), 0.0))
+    bench.take(bench.proxy.set_static(UP, static("G2"), 0.0))
+    bench.hear(0.0, D1, "TO_EX(G,{}) + ALLOW(S,{b})")
+    bench.hear(0.0, D2, "TO_EX(G,{})")
+    bench.take(bench.proxy.port_down(D2, 1.0))
+    listed = Counter(each.port for each in bench.proxy.groups(1.0)) + Counter({UP: len(bench.proxy.upstream(1.0))})
+    assert listed == {port: bench.proxy.group_count(port) for port in (UP, D1)} == {UP: 3, D1: 2}
+    assert bench.proxy.group_count(D2) == 0
+
+
+def test_what_is_reported_says_which_ports_it_comes_from():
+    bench = Bench(ports=(D1, D2))
+    bench.add(UP, access=access(deny=["10.99.0.2,239.0.0.0/8"]))
+    bench.take(bench.proxy.set_static(UP, static("G"), 0.0))
+    bench.take(bench.proxy.set_static(D2, static("a,S"), 0.0))
+    bench.hear(0.0, D1, "TO_EX(G,{})")
+    bench.hear(0.0, D2, "ALLOW(G,{b}) + TO_EX(G2,{})")      # b is not admitted upstream
+    said = {each.group: (each.origins, each.static) for each in bench.proxy.upstream(1.0)}
+    assert said == {address("G"): ((D1,), True), address("G2"): ((D2,), False), address("S"): ((D2,), False)}
 
 
 def test_a_static_membership_upstream_is_joined_there():

@@ -72,6 +72,11 @@ def test_a_link_is_read(index, name, alternatives, mtu, mac):
     assert read == LinkMessage(index, 1, UP, name, tuple(alternatives), mac, mtu, b"veth")
 
 
+def test_the_master_of_a_link_is_read():
+    read = link_message(view(link_body(3, b"eth0", master=(9, b"bridge"))))
+    assert (read.master, read.slave_kind, read.kind) == (9, b"bridge", b"veth")
+
+
 def test_what_is_not_said_of_a_link_is_not_there():
     read = link_message(view(struct.pack("=BxHiII", 0, 772, 1, 0, 0)))
     assert read == LinkMessage(1, 772, 0, b"", (), b"", None, None)

@@ -28,7 +28,7 @@ IGMP = {    # RFC 9776 section 8, but for the older querier's timeout, which is 
 }  # fmt: skip
 DATAPLANE = {
     "profile": "balanced", "gather_ms": None, "busy_poll": False, "workers": 1, "ring_memory": 160 << 20,
-    "max_ports": 64, "max_flows": 65536, "max_routes": 262144, "flow_limit": 512, "failover_time": 1.0,
+    "max_ports": None, "max_flows": 65536, "max_routes": 262144, "flow_limit": 512, "failover_time": 1.0,
 }  # fmt: skip
 
 

@@ -30,6 +30,7 @@ def test_refused_joins():
 
 
 def test_groups_upstream():
-    row = {"port": 1, "group": 2, "mode": "include", "sources": (3, 4), "version": 3}
-    status = UpstreamStatus(1, 2, Mode.INCLUDE, (3, 4), 3)
+    row = {"port": 1, "group": 2, "mode": "include", "sources": (3, 4), "version": 3, "origins": (5, 6),
+           "static": True}  # fmt: skip
+    status = UpstreamStatus(1, 2, Mode.INCLUDE, (3, 4), 3, (5, 6), True)
     assert list(upstream_rows([status, status])) == [row, row]

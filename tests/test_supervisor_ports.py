@@ -20,6 +20,7 @@ from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.worker_segment import DEAF, WorkerSegment
 from forwarder.supervisor.deafness import APART
 from forwarder.supervisor.equipment import OPENING
+from forwarder.supervisor.links import Master
 from forwarder.supervisor.ports import Ports
 from forwarder.supervisor.refusals import LONGEST_RETRY, NO_ROOM, PORT_RETRY, words_of
 from forwarder.supervisor.replacements import SHARED
@@ -156,11 +157,12 @@ class Watch:
 class Office:
     def __init__(self, *interfaces: InterfaceSettings, **sizes: int) -> None:
         self.now, self.opener = 100.0, Opener()
+        self.default: str | None = None     # interface of the default route
         self.watch = Watch(link("eth0", 10), link("eth1", 11))
         self.sizes = replace(SIZES, **sizes)
         self.shared = segments.shared(self.sizes)
         self.settings = Settings(interface=interfaces or (UP, DOWN), dataplane=self.sizes)
-        self.ports = Ports(self.settings, self.shared, self.watch, self.opener, lambda: self.now)
+        self.ports = Ports(self.settings, self.shared, self.watch, self.opener, lambda: self.now, lambda: self.default)
         self.ports.refresh()
 
     def standings(self) -> dict[str, object]:
@@ -356,6 +358,48 @@ def test_what_is_refused_is_tried_again_soon_and_then_later_and_later():
         office.opened()
 
 
+def test_a_port_that_a_bridge_takes_is_said_and_shown_while_that_is_so(caplog):
+    caplog.set_level("INFO")
+    office = Office()
+    office.opened()
+    changed = office.ports.changed
+    words = "eth1 is a port of the bridge br0, which takes what comes in: name br0 instead"
+    office.watch.links["eth1"] = replace(office.watch.links["eth1"], master=Master("br0", "bridge"))
+    for _ in range(2):
+        office.ports.refresh()
+    assert caplog.messages.count(words) == 1
+    assert office.degraded() == {"eth1": words}
+    assert office.ports.changed > changed
+    assert office.ports.summary() == "1 of 2 interfaces served, degraded: eth1"
+    assert "eth1 (downstream, up, degraded)" in map(office.ports.describe, office.ports.ports)
+    assert office.ports.open == [0, 1]      # what is sent there leaves
+    office.watch.links["eth1"] = replace(office.watch.links["eth1"], master=None)
+    office.ports.refresh()
+    assert office.degraded() == {}
+    assert caplog.messages[-1] == "eth1 is a port of another interface no more"
+
+
+def test_what_is_doubtful_is_said_at_the_start_and_after_a_reload_and_what_comes_meanwhile_once(caplog):
+    taps = replace(TAPS, name="tap*")
+    office = Office(UP, DOWN, taps, max_ports=3)
+    direction = "eth1 has the default route and is downstream: remote sources usually come from there"
+    assert caplog.messages == []
+    office.default = "eth1"
+    office.plug("tap0", "tap1")
+    room = "tap1 of tap* finds no port: raise max_ports in [dataplane], which is fixed at start"
+    assert caplog.messages == [room]
+    office.plug("tap2")
+    office.unplug("tap2")
+    office.ports.configure(office.settings, Added())    # a change at run time
+    assert caplog.messages == [room]
+    caplog.clear()
+    office.ports.configure(office.settings, Added(), reloaded=True)
+    assert caplog.messages == [room, direction]
+    office.unplug("tap1")
+    office.plug("tap1")
+    assert caplog.messages == [room, direction, room]
+
+
 def test_ports_that_are_not_lent_yet_are_degraded_and_missing_ones_are_not():
     office = Office(UP, DOWN, InterfaceSettings(name="eth2"))
     office.opened()
@@ -401,7 +445,8 @@ def test_later_interfaces_of_a_wildcard_get_what_is_left_and_then_none_and_are_d
     assert without
     assert office.degraded() == dict.fromkeys(without, NO_ROOM)
     assert office.ports.ring_memory <= 5 << 20
-    assert [record.message for record in caplog.records] == [f"{name} is degraded: {NO_ROOM}" for name in without]
+    said = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert said == [f"{name} is degraded: {NO_ROOM}" for name in without]
     served = [name for name, blocks in office.blocks().items() if blocks and name != "eth0"]
     office.unplug(served[0])
     office.later(LET_GO - 0.1)      # a worker may not have let go of it yet
@@ -535,9 +580,8 @@ def test_a_deaf_ring_for_whose_successor_there_is_no_memory_says_so_once(caplog)
             office.ports.replace_deaf(office.now + turn * APART)
     assert office.opener.replacing == []
     assert office.standings()["eth1"].short == NO_ROOM
-    assert [record.message for record in caplog.records] == [
-        f"eth1: the ring of worker 0 cannot be replaced: {NO_ROOM}",
-    ]  # fmt: skip
+    said = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert said == [f"eth1: the ring of worker 0 cannot be replaced: {NO_ROOM}"]
 
 
 NAMES = [f"tap{number}" for number in range(6)]

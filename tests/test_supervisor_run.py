@@ -361,6 +361,25 @@ def test_a_reload_takes_over_what_is_not_fixed_and_keeps_what_was_added(caplog):
     live(script)
 
 
+def test_a_reload_that_names_more_than_there_is_room_for_is_refused_in_words(caplog):
+    silent = replace(SETTINGS, dataplane=replace(SETTINGS.dataplane, max_ports=None))
+    lans = tuple(InterfaceSettings(name=f"lan{number}") for number in range(4))
+
+    def script(life: Life) -> None:
+        life.until_complete()
+        life.file = silent
+        assert life.ask({"type": "reload"}) == {"refusal": None, "words": ""}
+        assert not [each for each in caplog.messages if "fixed at start" in each]
+        life.file = replace(silent, interface=(*SETTINGS.interface, *lans))
+        assert life.ask({"type": "reload"})["words"] == (
+            f"dataplane.max_ports, fixed at start: 4 is less than the {len(SETTINGS.interface) + 4} interfaces named; "
+            "restart to change it"
+        )
+        assert life.published().settings == SETTINGS
+
+    live(script)
+
+
 def test_a_reload_that_cannot_run_leaves_everything_as_it_was(caplog):
     def script(life: Life) -> None:
         life.until_complete()

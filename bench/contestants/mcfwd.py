@@ -64,8 +64,7 @@ class McfwdContestant:
         words = ["[[interface]]", f'name = "{upstream}"', 'role = "upstream"', *limit]
         for name in downstreams:
             words += ["[[interface]]", f'name = "{name}"', 'role = "downstream"', *limit]
-        ports = [f"max_ports = {len(downstreams) + 1}"] if len(downstreams) > 63 else []
-        return "\n".join([*words, "[dataplane]", *ports, *self.dataplane, ""])
+        return "\n".join([*words, "[dataplane]", *self.dataplane, ""])
 
     @cached_property
     def _refusal(self) -> str:

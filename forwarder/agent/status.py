@@ -66,4 +66,6 @@ def upstream_rows(groups: Iterable[UpstreamStatus]) -> Iterator[Row]:
             "mode": str(group.mode),
             "sources": group.sources,
             "version": group.version,
+            "origins": group.origins,
+            "static": group.static,
         }

@@ -65,7 +65,8 @@ class Application:
                 body, ports = await requests.body_of(request), self._segments.configuration.ports
                 return await json_response(await orders.carry_out(noun, body, ports, self._agent))
             if request.method == "GET":
-                return await json_response(await self._answers[noun](request))
+                total = self._segments.flow_count(page_of(request.query).groups) if noun == "flows" else None
+                return await json_response(await self._answers[noun](request), total)
             await self._change(noun, request)
             return web.Response(status=DONE[request.method], body=b"{}", content_type="application/json")
         except RefusedError:
@@ -112,7 +113,7 @@ class Application:
 
     async def _groups(self, _: web.BaseRequest) -> Any:
         rows = await self._agent.rows("groups")
-        return None if rows is None else views.groups(rows, self._segments.configuration.ports)
+        return None if rows is None else views.groups(rows, self._segments.configuration)
 
     async def _hosts(self, _: web.BaseRequest) -> Any:
         rows = await self._agent.rows("hosts")
@@ -133,14 +134,16 @@ class Application:
 
 
 def page_of(query: Any) -> Page:
-    """The page that `?offset=&limit=&group=` asks for; raises RefusedError."""
+    """The page that `?offset=&limit=&group=&order=` asks for; raises RefusedError."""
     offset, limit = _number(query, "offset", 0), _number(query, "limit", PAGE)
-    group = query.get("group")
+    group, order = query.get("group"), query.get("order")
+    if order not in (None, "worst"):
+        raise RefusedError(400, "order should be worst, or nothing for that of the tables")
     try:
         groups = None if group is None else Network.parse(group)
     except ValueError as error:
         raise RefusedError(400, "group should be an address or a network such as 239.0.0.0/8") from error
-    return Page(offset, min(limit, LARGEST_PAGE), groups)
+    return Page(offset, min(limit, LARGEST_PAGE), groups, order is not None)
 
 
 def _number(query: Any, name: str, default: int) -> int:

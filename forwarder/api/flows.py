@@ -4,8 +4,9 @@ A row is copied between two looks at its version; what is odd or changed meanwhi
 out of this answer: it is being replaced by another flow. Counters are whatever they were at the moment of the copy.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,15 +30,20 @@ TTL_HINT = "sender uses TTL 1; raise it (IP_MULTICAST_TTL)"
 LAST_REASON = max(Reason)
 NOTHING_KNOWN = Situation()
 NOT_UP = {"down": "interface_down", "missing": "interface_missing"}
+GOOD, QUIET = (Reason.FORWARD,), (Reason.NO_MEMBERS, Reason.STANDBY_DUPLICATE)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which flows are asked for: `limit` of them from `offset` on, of the groups in `groups` (None: all)."""
+    """Which flows are asked for: `limit` of them from `offset` on, of the groups in `groups` (None: all).
+
+    `worst`: those that are kept from somebody first, and of the same kind those of most packets.
+    """
 
     offset: int = 0
     limit: int = 1000
     groups: Network | None = None
+    worst: bool = False
 
 
 def live(flows: FlowColumns) -> int:
@@ -59,15 +65,16 @@ def page(
 ) -> list[Row]:
     """The flows asked for, over the tables of all workers in their order."""
     rows: list[Row] = []
-    skip, by_index = asked.offset, {port.index: port for port in ports}
     columns = [table.columns for table in tables]
-    for table in tables:
-        chosen = _matching(table.columns, asked.groups)
-        wanted = chosen[skip : skip + asked.limit - len(rows)]
-        skip = max(skip - len(chosen), 0)
+    by_index = {port.index: port for port in ports}
+    names = {port.index: port.name for port in ports}
+    names_of = cache(lambda bitmap: port_names(bitmap, names))
+    for worker, wanted in _chosen(columns, asked):
+        table = tables[worker]
         copies = list(_copies(table.columns, wanted))
         wrong = [_pair(flow) for flow in copies if flow["reason"] == Reason.WRONG_INTERFACE]
-        view = _View(by_index, by_flow(table.drops), situation, table.stopped, now_ns, _served(columns, wrong))
+        served, losses = _served(columns, wrong), by_flow(table.drops)
+        view = _View(by_index, names, names_of, losses, situation, table.stopped, now_ns, served)
         rows += [view.row(flow) for flow in copies]
     return rows
 
@@ -87,6 +94,46 @@ def _served(tables: Iterable[FlowColumns], pairs: Sequence[int]) -> dict[int, in
         for pair, ports in zip(asked[at].tolist(), table.ports[at].tolist(), strict=True):
             found[pair] = found.get(pair, 0) | join_bitmap(ports)
     return found
+
+
+def total(tables: Iterable[FlowColumns], groups: Network | None) -> int:
+    """How many flows there are of the groups in `groups` (None: all)."""
+    return sum(len(_matching(table, groups)) for table in tables)
+
+
+def _chosen(tables: Sequence[FlowColumns], asked: Page) -> Iterable[tuple[int, Rows]]:
+    """The numbers of tables, each with those of its rows that are asked for, in the order of the answer."""
+    found = [_matching(table, asked.groups) for table in tables]
+    if asked.worst:
+        yield from _worst(tables, found, asked)
+        return
+    skip, left = asked.offset, asked.limit
+    for number, rows in enumerate(found):
+        wanted = rows[skip : skip + left]
+        skip, left = max(skip - len(rows), 0), left - len(wanted)
+        yield number, wanted
+
+
+def _worst(tables: Sequence[FlowColumns], found: Sequence[Rows], asked: Page) -> Iterable[tuple[int, Rows]]:
+    """As `_chosen`, over all tables in one order; neighbours of one table are a piece."""
+    if not tables:
+        return
+    owner = np.repeat(np.arange(len(tables)), [len(rows) for rows in found])
+    rows = np.concatenate(found)
+    parts = [_badness(table, each) for table, each in zip(tables, found, strict=True)]
+    kind, packets = (np.concatenate(each) for each in zip(*parts, strict=True))
+    order = np.lexsort((-packets, kind))[asked.offset : asked.offset + asked.limit]
+    for piece in np.split(order, np.flatnonzero(np.diff(owner[order])) + 1):
+        if piece.size:
+            yield int(owner[piece[0]]), rows[piece]
+
+
+def _badness(table: FlowColumns, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """0 for what somebody does not get, 1 for what nobody wants, 2 for what is forwarded; and packets."""
+    reason, packets = table.reason[rows], table.packets[rows].astype(np.int64)
+    kind = np.select([np.isin(reason, GOOD), np.isin(reason, QUIET)], [2, 1], 0)
+    expired = (table.ttl_expired[rows] > 0) & (packets == 0)
+    return np.where(expired, 0, kind), packets + table.dropped[rows].astype(np.int64)
 
 
 def _matching(table: FlowColumns, groups: Network | None) -> Rows:
@@ -126,6 +173,8 @@ class _View:
     """What makes a row of a flow's copy."""
 
     ports: Mapping[int, Port]
+    names: Mapping[int, str]
+    names_of: Callable[[int], list[str]]  # of the ports of a bitmap
     losses: Mapping[Flow, Sequence[FlowDrop]]
     situation: Situation
     stopped: bool
@@ -134,21 +183,20 @@ class _View:
 
     def row(self, flow: Mapping[str, Any]) -> Row:
         reason, ingress = _reason(flow), self.ports.get(flow["ingress"])
-        names = {index: port.name for index, port in self.ports.items()}
         drops = self.losses.get((flow["ingress"], _pair(flow)), ())
         verdict, hint = self._judged(flow, reason, ingress, drops)
         return {
             "group": format_address(flow["group"]),
             "source": format_address(flow["source"]),
             "upstream": ingress.name if ingress else None,
-            "downstreams": port_names(flow["ports"], names),
+            "downstreams": self.names_of(flow["ports"]),
             "packets": flow["dropped"] if reason is Reason.TTL_EXPIRED else flow["packets"],
             "bytes": flow["bytes"],
             "wrong_packets": flow["packets"] if reason is Reason.WRONG_INTERFACE else 0,
             "idle": round(max(self.now_ns - flow["last_seen"], 0) / 1e9, 3),
             "verdict": verdict,
             "hint": hint,
-            "dropped": dropped(drops, names),
+            "dropped": dropped(drops, self.names),
         }
 
     def _judged(

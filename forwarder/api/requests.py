@@ -14,11 +14,11 @@ from forwarder.api.server import RefusedError
 LARGEST_BODY = 32 * 1024        # bytes; a request must fit into one message to the supervisor
 LARGEST_READ = 1024 * 1024      # bytes; what is longer is refused unread, and the client perhaps cut off
 
-ROUTE_KEYS = frozenset(("group", "source", "upstream", "interfaces", "kind"))
+ROUTE_KEYS = frozenset(("group", "source", "upstream", "interfaces", "kind", "note"))
 GROUP_KEYS = frozenset((
     "interface", "group", "source",
     # of the objects of GET /v1/groups; they say nothing that could be asked for
-    "mode", "sources", "excluded_sources", "compatibility", "expires", "uptime", "last_reporter", "static",
+    "mode", "sources", "excluded_sources", "compatibility", "expires", "uptime", "last_reporter", "static", "note",
 ))  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from forwarder.state.settings import Settings
 from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.standing import Standing
 from forwarder.state.worker_segment import WorkerReader
+from igmp.link import Network
 
 STOPPED = 5.0
 """Seconds without a heartbeat, of which there is one a second: longer than a worker is replaced in."""
@@ -75,6 +76,10 @@ class Segments:
         degraded = {index: each.degraded for index, each in self._standings().items() if each.degraded}
         memberships = {port.index: self._membership.port(port.index) for port in ports}
         return flows.page(tables, ports, page, now, Situation(memberships, degraded))
+
+    def flow_count(self, groups: Network | None) -> int:
+        """How many flows there are of `groups` (None: all)."""
+        return flows.total([worker.flows for worker in self._workers.values()], groups)
 
     def stats(self) -> Row:
         """The instance as a whole."""

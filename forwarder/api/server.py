@@ -19,6 +19,7 @@ MAX_LINE = 4096
 MAX_HEADERS = 32
 PATIENCE = 5.0          # seconds
 TURNED_AWAY = 1.0       # the same for who is told that there are too many
+TOTAL = "X-Total-Count"
 ENCODED_AT_ONCE = 500   # rows between two turns of the loop
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -37,15 +38,19 @@ def error_response(status: int, words: str) -> web.Response:
     return web.Response(status=status, body=json.dumps({"error": words}).encode(), content_type="application/json")
 
 
-async def json_response(answer: Any) -> web.Response:
-    """`answer` as JSON; a long list is encoded in pieces, so that others get their turn between them."""
+async def json_response(answer: Any, total: int | None = None) -> web.Response:
+    """`answer` as JSON; a long list is encoded in pieces, so that others get their turn between them.
+
+    `total`: how many rows there are, of which the answer is a page.
+    """
+    headers = {} if total is None else {TOTAL: str(total)}
     if not isinstance(answer, list):
         return web.Response(body=json.dumps(answer).encode(), content_type="application/json")
     pieces = []
     for start in range(0, len(answer), ENCODED_AT_ONCE):
         pieces.append(json.dumps(answer[start : start + ENCODED_AT_ONCE])[1:-1])
         await asyncio.sleep(0)
-    return web.Response(body=f"[{', '.join(pieces)}]".encode(), content_type="application/json")
+    return web.Response(body=f"[{', '.join(pieces)}]".encode(), content_type="application/json", headers=headers)
 
 
 class Connection(web.RequestHandler):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from forwarder.state.contradictions import Overruling, group_notes, route_note
 from forwarder.state.membership import PortMembership
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import REASONS
@@ -15,7 +16,7 @@ from forwarder.state.settings import DataplaneSettings, RouteSettings, covers, i
 from forwarder.state.standing import Standing
 from forwarder.state.worker_segment import PortCounters
 from igmp.counters import COUNTERS
-from igmp.link import format_address
+from igmp.link import format_address, parse_address
 
 Row = dict[str, Any]
 # if_arp.h; the words are those of ip-link(8)
@@ -141,13 +142,22 @@ def total(parts: Sequence[PortCounters], assigned: int) -> PortCounters:
     return PortCounters(assigned, *rx, *tx, drops, ring, sum(part.ring_replacements for part in own))
 
 
-def groups(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
-    """The agent's rows of memberships downstream; rows of ports that are gone are left out."""
-    names = {port.index: port.name for port in ports}
-    return [_group(row, names[row["port"]]) for row in rows if row["port"] in names]
+def groups(rows: Iterable[Row], configuration: Configuration) -> list[Row]:
+    """The agent's rows of memberships downstream; rows of ports that are gone are left out.
+
+    `note`: why a static group has no effect.
+    """
+    names = {port.index: port.name for port in configuration.ports}
+    refused: dict[tuple[int, int], str] = {}
+    for port, text, note in group_notes(configuration):
+        refused[port.index, parse_address(text.rpartition(",")[2].strip())] = f"static {text}: {note}"
+    return [
+        _group(row, names[row["port"]], refused.get((row["port"], row["group"])))
+        for row in rows if row["port"] in names
+    ]  # fmt: skip
 
 
-def _group(row: Row, interface: str) -> Row:
+def _group(row: Row, interface: str, note: str | None) -> Row:
     sources = [{"address": format_address(address), "expires": _seconds(left)} for address, left in row["sources"]]
     return {
         "interface": interface,
@@ -160,6 +170,7 @@ def _group(row: Row, interface: str) -> Row:
         "uptime": _seconds(row["uptime"]),
         "last_reporter": _address(row["last_reporter"]),
         "static": row["static"],
+        "note": note if row["static"] else None,
     }
 
 
@@ -213,6 +224,8 @@ def upstream(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
             "mode": row["mode"],
             "sources": [format_address(address) for address in row["sources"]],
             "version": row["version"],
+            "interfaces": [names[port] for port in row["origins"] if port in names],
+            "static": row["static"],
         }
         for row in rows
         if row["port"] in names
@@ -220,15 +233,20 @@ def upstream(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
 
 
 def routes(rows: Iterable[RouteRow], configuration: Configuration) -> list[Row]:
-    """Static routes as they were asked for, pending ones too, then what was learned, with the names of the ports."""
+    """Static routes as they were asked for, pending ones too, then what was learned, with the names of the ports.
+
+    `note`: why a route has no effect, or not the whole.
+    """
+    overruling = Overruling(configuration.routes, configuration.ports)
     static = [_static_route(route, configuration.ports) for route in configuration.routes]
     learned = [row for row in rows if row.kind == "learned"]
     # a bit set before its port was assigned is not of that port
     ports = [[port for port in configuration.ports if port.assigned <= row.stamp] for row in learned]
-    return static + [_route(row, owners) for row, owners in zip(learned, ports, strict=True)]
+    notes = [overruling.note(row.key.source, row.key.group) for row in learned]
+    return static + [_route(*each) for each in zip(learned, ports, notes, strict=True)]
 
 
-def _static_route(route: RouteSettings, ports: Iterable[Port]) -> Row:
+def _static_route(route: RouteSettings, ports: Sequence[Port]) -> Row:
     """A static route; its wildcards are the names they cover now, or themselves where they cover none."""
     names = [port.name for port in ports if port.role == "downstream" and port.name != route.upstream]
     interfaces = [name for each in route.downstreams for name in _covered(each, names)]
@@ -238,6 +256,7 @@ def _static_route(route: RouteSettings, ports: Iterable[Port]) -> Row:
         "upstream": route.upstream,
         "interfaces": list(dict.fromkeys(interfaces)),
         "kind": "static" if route.downstreams else "block",
+        "note": route_note(route, ports),
     }
 
 
@@ -252,7 +271,7 @@ def _plain(text: str) -> str:
     return text.removesuffix("/32")
 
 
-def _route(row: RouteRow, ports: Iterable[Port]) -> Row:
+def _route(row: RouteRow, ports: Iterable[Port], note: str | None) -> Row:
     key = row.key
     names = {port.index: port.name for port in ports}
     return {
@@ -261,6 +280,7 @@ def _route(row: RouteRow, ports: Iterable[Port]) -> Row:
         "upstream": None if key.ingress is None else names.get(key.ingress),
         "interfaces": port_names(row.ports, names),
         "kind": row.kind,
+        "note": note,
     }
 
 

@@ -21,6 +21,7 @@ Seconds = Annotated[float, Ge(0.05), Le(31744.0)]
 SecondsOrNone = Annotated[float, Ge(0.0), Le(31744.0)]      # 0: not at all
 Priority = Annotated[int, Ge(0), Le(0x7FFFFFFF)]            # of an skb; 7 is TC_PRIO_CONTROL, as the kernel's IGMP has
 Times = Annotated[int, Ge(1), Le(255)]
+LEAST_PORTS, MOST_PORTS = 64, 4096
 WILDCARD = frozenset("*?[")
 
 
@@ -150,7 +151,10 @@ class RouteSettings(Table):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataplaneSettings(Table):
-    """`[dataplane]`: sizes and manners fixed at start; `gather_ms` None is the profile's."""
+    """`[dataplane]`: sizes and manners fixed at start; `gather_ms` None is the profile's.
+
+    `max_ports` None is what the interfaces need that are named, and wildcards may (`supervisor.capacity`).
+    """
 
     profile: ProfileName = "balanced"
     gather_ms: Annotated[float, Ge(0.0), Le(20.0)] | None = None
@@ -158,11 +162,16 @@ class DataplaneSettings(Table):
     burst: Annotated[int, Ge(1), Le(65536)] = 64
     workers: Annotated[int, Ge(1), Le(32)] = 1
     ring_memory: Annotated[int, Ge(1 << 20)] = 160 << 20
-    max_ports: Annotated[int, Ge(2), Le(4096)] = 64
+    max_ports: Annotated[int, Ge(2), Le(MOST_PORTS)] | None = None
     max_flows: Annotated[int, Ge(64), Le(1 << 22)] = 65536
     max_routes: Annotated[int, Ge(64), Le(1 << 22)] = 262144
     flow_limit: Annotated[int, Ge(1)] = 512
     failover_time: Seconds = 1.0
+
+    @property
+    def ports(self) -> int:
+        """How many ports there can be; the least where that is not known yet."""
+        return self.max_ports or LEAST_PORTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,19 +3,32 @@
 Pure; `link_watch` asks and listens.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from forwarder.packet.packet_socket import UnsupportedLink, link_header_length
 from forwarder.packet.rtnetlink import AddressMessage, LinkMessage
 
 IFF_UP, IFF_LOOPBACK, IFF_RUNNING = 0x1, 0x8, 0x40
 NO_MAC = bytes(6)
+TAKING = {"bridge": "the bridge", "bond": "the bond", "team": "the team", "openvswitch": "Open vSwitch"}
+"""Kinds of masters that take what comes in by their ports (rx_handler); a VRF leaves it to them."""
+
+
+class Master(NamedTuple):
+    """A link that has ports; `kind` is one of TAKING."""
+
+    name: str
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class KernelLink:
-    """One interface; `up` means administratively up with carrier, `kind` is rtnetlink's IFLA_INFO_KIND."""
+    """One interface; `up` means administratively up with carrier, `kind` is rtnetlink's IFLA_INFO_KIND.
+
+    `master`: the link that takes what comes in by this one, its port, if there is one.
+    """
 
     name: str
     ifindex: int
@@ -27,6 +40,7 @@ class KernelLink:
     kind: str | None
     addresses: tuple[tuple[int, int], ...]
     peers: tuple[int, ...]
+    master: Master | None = None
 
 
 def links_of(links: Iterable[LinkMessage], addresses: Iterable[AddressMessage]) -> dict[str, KernelLink]:
@@ -35,7 +49,9 @@ def links_of(links: Iterable[LinkMessage], addresses: Iterable[AddressMessage]) 
     for each in addresses:
         if each.local or each.address:      # neither is said of 0.0.0.0, which is none
             by_index.setdefault(each.ifindex, []).append(each)
-    found = (_link(each, by_index.get(each.ifindex, [])) for each in links)
+    said = list(links)
+    names = {each.ifindex: printable(each.name) for each in said}
+    found = (_link(each, by_index.get(each.ifindex, []), names) for each in said)
     return {link.name: link for link in found}
 
 
@@ -50,6 +66,21 @@ def obstacle(link: KernelLink) -> str | None:
     return None
 
 
+def enslaved(link: KernelLink) -> str | None:
+    """Why nothing is heard on this interface although it is up, in words, and which one to name; None when it hears.
+
+    Frames that come in by a port belong to its master before any socket of ETH_P_IP sees them. The master of a port of
+    Open vSwitch is its datapath, which has nothing to say: what hears is the internal interface of a bridge.
+    """
+    if link.master is None:
+        return None
+    master, kind = link.master
+    what = f"{link.name} is a port of {TAKING[kind]}"
+    if kind == "openvswitch":
+        return f"{what}, which takes what comes in: name its bridge instead (ovs-vsctl port-to-br {link.name})"
+    return f"{what} {master}, which takes what comes in: name {master} instead"
+
+
 def printable(name: bytes | str) -> str:
     """The name of a link as it can be shown and sent: what is no UTF-8 or cannot be printed is escaped.
 
@@ -62,7 +93,7 @@ def printable(name: bytes | str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def _link(said: LinkMessage, addresses: list[AddressMessage]) -> KernelLink:
+def _link(said: LinkMessage, addresses: list[AddressMessage], names: Mapping[int, str]) -> KernelLink:
     mac = said.address if len(said.address) == len(NO_MAC) else NO_MAC     # tunnels have an IPv4 address there, or none
     return KernelLink(
         name=printable(said.name),
@@ -75,7 +106,15 @@ def _link(said: LinkMessage, addresses: list[AddressMessage]) -> KernelLink:
         kind=None if said.kind is None else printable(said.kind),
         addresses=tuple(_network(each) for each in addresses),
         peers=tuple(each.address for each in addresses if _has_peer(each) and each.address),
+        master=_master(said, names),
     )
+
+
+def _master(said: LinkMessage, names: Mapping[int, str]) -> Master | None:
+    kind = (said.slave_kind or b"").decode(errors="replace")
+    if said.master is None or kind not in TAKING:
+        return None
+    return Master(names.get(said.master, f"of index {said.master}"), kind)
 
 
 def _network(said: AddressMessage) -> tuple[int, int]:

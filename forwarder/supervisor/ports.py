@@ -19,14 +19,16 @@ from forwarder.state.snapshot import SnapshotWriter
 from forwarder.state.standing import Standing
 from forwarder.supervisor.assignment import Assignment, Entries
 from forwarder.supervisor.deafness import DeafRings
+from forwarder.supervisor.default_route import default_interface
 from forwarder.supervisor.equipment import Equipment, MakeOpener
 from forwarder.supervisor.link_watch import LinkWatch
-from forwarder.supervisor.links import KernelLink
+from forwarder.supervisor.links import KernelLink, enslaved
 from forwarder.supervisor.looks import Concern
 from forwarder.supervisor.opener import PortOpener
 from forwarder.supervisor.ring_lending import ports_that_may_come
 from forwarder.supervisor.shared import Shared
 from forwarder.supervisor.sockets import Demand
+from forwarder.supervisor.telling import Telling
 from forwarder.units import count, listed
 
 log = logging.getLogger(__name__)
@@ -37,12 +39,13 @@ class Ports:
 
     def __init__(
         self, settings: Settings, shared: Shared, watch: LinkWatch, opener: MakeOpener = PortOpener,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, default: Callable[[], str | None] = default_interface,
     ) -> None:
+        """`default`: asked for the interface of the default route."""
         self.settings, self.added = settings, Added()
         self._shared, self._watch = shared, watch
         self._snapshot = SnapshotWriter(shared.configuration)
-        self._assignment = Assignment(settings.dataplane.max_ports)
+        self._assignment = Assignment(settings.dataplane.ports)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._equipment = Equipment(
             opener(settings.dataplane, self._bell, super_frames_taken()), settings.dataplane, clock
@@ -51,6 +54,9 @@ class Ports:
         self.links: dict[str, KernelLink] = {}
         self._followed: dict[str, KernelLink] | None = None     # the ports are those of these links
         self.ports: tuple[Port, ...] = ()
+        self._enslaved: dict[str, str] = {}     # by name: why a port hears nothing
+        self._news = 0
+        self._telling = Telling(default)
 
     def fileno(self) -> int:
         """The bell's number."""
@@ -82,18 +88,38 @@ class Ports:
         if ports != self.ports or generation == 1:
             self._publish(Configuration(generation, self.settings, ports, self.added), assignment)
         self._followed = self.links
+        self._note_enslaved()
+        self._tell_doubts(everything=generation == 1)
 
-    def configure(self, settings: Settings, added: Added) -> None:
-        """The settings, or what was added to them, are others now; ValueError (nothing changed) when it is too much."""
+    def configure(self, settings: Settings, added: Added, *, reloaded: bool = False) -> None:
+        """The settings, or what was added to them, are others now; ValueError (nothing changed) when it is too much.
+
+        `reloaded`: say again all that is doubtful about them.
+        """
         generation = self._snapshot.sequence + 1
         assignment, ports = self._assignment.updated(settings, self.links, generation)
         self._publish(Configuration(generation, settings, ports, added), assignment)
         self._followed = self.links
         self._mind()
+        self._note_enslaved()
+        self._tell_doubts(everything=reloaded)
 
     def _mind(self) -> None:
         """Say which links matter from now on."""
         self._watch.concerns = Concern(Entries(self.settings), self.links.values()).concerns
+
+    def _tell_doubts(self, everything: bool) -> None:
+        configuration = Configuration(self._snapshot.sequence, self.settings, self.ports, self.added)
+        (self._telling.tell_all if everything else self._telling.tell_news)(configuration, self.links)
+
+    def _note_enslaved(self) -> None:
+        """Note which ports hear nothing since another interface takes what comes in; say when that is over."""
+        there = ((port, self.links[port.name]) for port in self.ports if port.ifindex)
+        found = {port.name: words for port, link in there if (words := enslaved(link))}
+        for name in self._enslaved.keys() - found:
+            log.info("%s is a port of another interface no more", name)
+        self._news += found != self._enslaved
+        self._enslaved = found
 
     def _publish(self, configuration: Configuration, assignment: Assignment) -> None:
         """Say to all what has changed, and open or close sockets; ValueError before anything when it is too much."""
@@ -144,7 +170,7 @@ class Ports:
     @property
     def changed(self) -> int:
         """Another number when something else is to be said of some."""
-        return self._equipment.changed
+        return self._equipment.changed + self._news
 
     @property
     def ring_memory(self) -> int:
@@ -153,12 +179,12 @@ class Ports:
 
     def describe(self, port: Port) -> str:
         """A port in a few words."""
-        degraded = ", degraded" if self._equipment.degraded(port.index) else ""
+        degraded = ", degraded" if self._degraded(port) else ""
         return f"{port.name} ({port.role}, {port.state}{degraded})"
 
     def summary(self) -> str:
         """All ports in a few words."""
-        degraded = [port.name for port in self.ports if self._equipment.degraded(port.index)]
+        degraded = [port.name for port in self.ports if self._degraded(port)]
         there = sum(port.ifindex > 0 for port in self.ports)
         served = f"{count(there - len(degraded))} of {count(there)} interfaces served"
         return f"{served}, degraded: {listed(degraded)}" if degraded else served
@@ -171,11 +197,15 @@ class Ports:
     def _standing(self, port: Port, waiting: Mapping[str, frozenset[int]]) -> Standing:
         sockets = self._equipment.sockets.get(port.index)
         if sockets is None:
-            return Standing(port.index, port.assigned, degraded=self._equipment.degraded(port.index))
+            return Standing(port.index, port.assigned, degraded=self._degraded(port))
         names = [name for name, ports in waiting.items() if port.index in ports]
-        degraded = f"not lent yet to {listed(names)}" if names else None
+        degraded = f"not lent yet to {listed(names)}" if names else self._degraded(port)
         short = self._equipment.replacements.short(port.index)
         return Standing(port.index, port.assigned, octets(sockets.blocks), short, degraded)
+
+    def _degraded(self, port: Port) -> str | None:
+        """Why it is not served, or hears nothing."""
+        return self._equipment.degraded(port.index) or self._enslaved.get(port.name)
 
     # what is lent
 
@@ -203,7 +233,5 @@ class Ports:
 
 def _tell(former: Port | None, port: Port) -> None:
     """One log line for a change of a port's state."""
-    if former is None and port.state == "missing":
-        log.info("%s does not exist yet; waiting for it", port.name)
-    elif former is not None and (former.state, former.ifindex) != (port.state, port.ifindex):
+    if former is not None and (former.state, former.ifindex) != (port.state, port.ifindex):
         log.info("%s is %s (was %s)", port.name, port.state, former.state)

@@ -20,7 +20,7 @@ def ports_that_may_come(settings: Settings, ports: int) -> int:
     At least one: a ring is replaced by one that is beside it for a while.
     """
     wildcards = any(is_wildcard(each.name) and each.role != "disabled" for each in settings.interface)
-    return max(settings.dataplane.max_ports - ports if wildcards else 0, 1)
+    return max(settings.dataplane.ports - ports if wildcards else 0, 1)
 
 
 class RingLending:

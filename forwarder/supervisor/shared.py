@@ -18,10 +18,10 @@ class Shared:
     def __init__(self, sizes: DataplaneSettings) -> None:
         self.configuration = snapshot.create("mcfwd-configuration")
         self.processes = snapshot.create("mcfwd-processes")
-        self.routes = routes.create(sizes.max_routes, sizes.max_ports)
-        self.membership = membership.create(sizes.max_ports)
+        self.routes = routes.create(sizes.max_routes, sizes.ports)
+        self.membership = membership.create(sizes.ports)
         numbers = range(sizes.workers)
-        self.workers = [worker_segment.create(number, sizes.max_ports, sizes.max_flows) for number in numbers]
+        self.workers = [worker_segment.create(number, sizes.ports, sizes.max_flows) for number in numbers]
         self.api = segment.create("mcfwd-api", HEARTBEAT_WORDS)
         names = [*(f"{WORKER}{number}" for number in numbers), AGENT, API]
         self.wake = {name: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for name in names}

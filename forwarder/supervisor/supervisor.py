@@ -22,8 +22,9 @@ from forwarder import rules
 from forwarder.process import logs, privileges
 from forwarder.process.user import Children
 from forwarder.state.ports import Added
-from forwarder.state.settings import Settings
+from forwarder.state.settings import DataplaneSettings, Settings
 from forwarder.supervisor import changes, listener
+from forwarder.supervisor.capacity import fitted
 from forwarder.supervisor.children import Process
 from forwarder.supervisor.equipment import MakeOpener
 from forwarder.supervisor.guard import Guard
@@ -80,7 +81,7 @@ def run(
         _raise_descriptor_limit()
         setproctitle("mcfwd")
         gc.freeze()     # what is loaded stays: walking over it again took 30 ms of every few reloads
-        return Supervisor(settings, load, watch, listening, log_level, kept=children.reason).run()
+        return Supervisor(fitted(settings, links), load, watch, listening, log_level, kept=children.reason).run()
     except OSError as error:    # before its loop runs: descriptors, memory or threads that are not to be had
         log.error("cannot start: %s", error)
         return EXIT_UNAVAILABLE
@@ -120,8 +121,14 @@ def named(ports: Sequence[str]) -> str:
 
 
 def _never_fits(settings: Settings) -> str | None:
-    """Why not every interface could have a ring in the memory that is fixed at start."""
-    return next((f"{key}, fixed at start: {problem}" for key, problem in rules.of_memory(settings)), None)
+    """Why not every interface could have a port, or a ring, in what is fixed at start."""
+    problems = [*rules.of_ports(settings), *rules.of_memory(settings)]
+    return next((f"{key}, fixed at start: {problem}; restart to change it" for key, problem in problems), None)
+
+
+def _in_words_of(former: DataplaneSettings, new: DataplaneSettings) -> DataplaneSettings:
+    """What a file says of sizes, where it says nothing as what there is: that is no change."""
+    return replace(new, max_ports=former.max_ports) if new.max_ports is None else new
 
 
 class Supervisor:
@@ -262,6 +269,7 @@ class Supervisor:
         former = self._ports.settings
         try:
             settings = self._load()
+            settings = replace(settings, dataplane=_in_words_of(former.dataplane, settings.dataplane))
             if self._watch.ignored and not _served(settings) <= _served(former):
                 self._looks.look(time.monotonic())  # what did not matter until now may matter
             taken = replace(settings, dataplane=former.dataplane, control=former.control, process=former.process)
@@ -273,13 +281,13 @@ class Supervisor:
         if taken != settings:
             log.warning("[dataplane], [control] and [process] are fixed at start; their changes need a restart")
         ended = changes.ended_by(taken, self._ports.added)
-        self._configure(taken, changes.still_added(self._ports.added, taken))
+        self._configure(taken, changes.still_added(self._ports.added, taken), reloaded=True)
         if ended:
             log.warning("static groups without a source ended, since ssm_range holds them now: %s", named(ended))
         log.info("reloaded")
 
-    def _configure(self, settings: Settings, added: Added) -> None:
+    def _configure(self, settings: Settings, added: Added, *, reloaded: bool = False) -> None:
         try:
-            self._ports.configure(settings, added)
+            self._ports.configure(settings, added, reloaded=reloaded)
         except ValueError as error:     # more than the snapshot holds; what was before still stands in it
             raise changes.ChangeError(changes.Cause.FULL, str(error)) from error

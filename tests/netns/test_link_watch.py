@@ -13,7 +13,7 @@ from forwarder.lab.wait import wait_for
 from forwarder.state.settings import InterfaceSettings, Settings
 from forwarder.supervisor.assignment import Entries
 from forwarder.supervisor.link_watch import LinkWatch, current_links, open_bell
-from forwarder.supervisor.links import KernelLink, printable
+from forwarder.supervisor.links import KernelLink, Master, printable
 from forwarder.supervisor.looks import Concern
 
 ENTRIES = Entries(Settings(interface=tuple(InterfaceSettings(name=name) for name in ("down0", "tap*", "odd\\xff*"))))
@@ -76,8 +76,9 @@ def make_pairs(ip: IPRoute) -> None:
 
 def decoded(ip: IPRoute) -> dict[str, KernelLink]:
     """The same by the library, which decodes everything."""
-    found = {}
-    for each in ip.get_links():
+    found, all_links = {}, ip.get_links()
+    names = {each["index"]: each.get("ifname") for each in all_links}
+    for each in all_links:
         index, name = each["index"], printable(each.get("ifname"))
         rows = [row for row in ip.get_addr(family=socket.AF_INET) if row["index"] == index]
         far = [row for row in rows if row.get("local") != row.get("address")]
@@ -86,6 +87,7 @@ def decoded(ip: IPRoute) -> dict[str, KernelLink]:
             each["ifi_type"], bool(each["flags"] & 8), each.get(("linkinfo", "kind")),
             tuple((number(row.get("local")), 32 if row in far else row["prefixlen"]) for row in rows),
             tuple(number(row.get("address")) for row in far),
+            Master(names[each.get("master")], each.get(("linkinfo", "slave_kind"))) if each.get("master") else None,
         )  # fmt: skip
     return found
 
@@ -112,6 +114,7 @@ def test_the_walk_finds_what_a_library_decodes(namespace):
     assert found == links.netlink(namespace, decoded)
     assert (found["tun0"].peers, found["br0"].kind) == ((0x0A090002,), "bridge")
     assert (found["x4"].up, found["x5"].up) == (True, False)
+    assert (found["x1"].master, found["br0"].master) == (Master("br0", "bridge"), None)
     assert {"odd\\xff\\xfe", "küche", "lo", "mac0"} <= found.keys()
     for each in descriptors:
         os.close(each)

@@ -194,7 +194,7 @@ def test_show_groups_upstream_and_routes_tell_what_is(site, group):
         assert 0 < timed.pop(name) <= GROUP_MEMBERSHIP_INTERVAL
     for row in (two, three):
         assert 0 < row.pop("uptime") < 10.0
-    common = {"group": group, "excluded_sources": [], "static": False}
+    common = {"group": group, "excluded_sources": [], "static": False, "note": None}
     assert two == common | {
         "interface": "down1", "mode": "exclude", "sources": [], "compatibility": 2, "last_reporter": "192.168.20.11"
     }
@@ -202,11 +202,14 @@ def test_show_groups_upstream_and_routes_tell_what_is(site, group):
         "interface": "down2", "mode": "include", "sources": [{"address": SOURCE}], "compatibility": 3,
         "last_reporter": "192.168.30.11",
     }
-    assert upstream == {"interface": "up0", "group": group, "mode": "exclude", "sources": [], "version": 3}
+    assert upstream == {"interface": "up0", "group": group, "mode": "exclude", "sources": [], "version": 3,
+                        "interfaces": ["down1", "down2"], "static": False}  # fmt: skip
     assert sorted(routes, key=lambda row: row["source"] or "") == [
-        {"group": group, "source": None, "upstream": None, "interfaces": ["down1"], "kind": "learned"},
-        {"group": group, "source": SOURCE, "upstream": None, "interfaces": ["down1", "down2"], "kind": "learned"},
-    ]
+        {"group": group, "source": None, "upstream": None, "interfaces": ["down1"], "kind": "learned",
+         "note": None},
+        {"group": group, "source": SOURCE, "upstream": None, "interfaces": ["down1", "down2"], "kind": "learned",
+         "note": None},
+    ]  # fmt: skip
 
 
 def test_show_groups_and_routes_tell_of_a_blocked_source(site, group):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from forwarder.lab import links
 from forwarder.lab.capture import Capture, reported_groups
 from forwarder.lab.mcfwd import Mcfwd, exit_code
 from forwarder.lab.programs import Receiver, Sender
@@ -81,10 +82,38 @@ def test_processes_carry_their_names(lab, start_mcfwd):
 def test_an_unknown_interface_is_waited_for(lab, stack):
     mcfwd = stack.enter_context(Mcfwd(lab.router, "-u", "up0", "-d", "down0", "-d", "nowhere0"))
     assert mcfwd.interface("nowhere0")["state"] == "missing"
-    assert "nowhere0 does not exist yet; waiting for it" in mcfwd.read_log()
+    assert "nowhere0 does not exist yet and will be waited for" in mcfwd.read_log()
     with Receiver(lab.receivers[0], GROUP) as receiver, Sender(lab.source, GROUP, rate=1000):
         receiver.wait_received(100)
     assert "Traceback" not in mcfwd.read_log()
+
+
+def test_sixty_four_ports_can_be_named_beside_an_upstream(lab, stack):
+    names = [*lab.downstreams, *(f"later{number}" for number in range(62))]
+    mcfwd = stack.enter_context(Mcfwd(lab.router, "-u", "up0", *(word for name in names for word in ("-d", name))))
+    assert [row["name"] for row in mcfwd.show("interfaces")] == ["up0", *names]
+    with Receiver(lab.receivers[0], GROUP) as receiver, Sender(lab.source, GROUP, rate=1000):
+        receiver.wait_received(100)
+
+
+def test_what_check_warns_of_is_logged_at_the_start_and_after_a_reload(lab, stack, tmp_path):
+    """More taps than ports, one of them down, an interface without an address and one that is missing."""
+    file = tmp_path / "mcfwd.toml"
+    file.write_text(configuration("tap*", "nowhere0") + "\n[dataplane]\nmax_ports = 4\n")
+    for descriptor in [links.tun(lab.router, f"tap{number}", ethernet=True) for number in range(6)]:
+        stack.callback(os.close, descriptor)
+    links.up(lab.router, "tap0")
+    links.delete_address(lab.router, "up0", "10.0.0.2/24")
+    code, output = exit_code(lab.router, ["check", str(file)])
+    warnings = [line.strip() for line in output.partition("warnings:\n")[2].splitlines()]
+    assert code == 0
+    cure = "raise max_ports in [dataplane], which is fixed at start"
+    assert f"tap2, tap3, tap4, tap5 of tap* find no port: {cure}" in warnings
+    assert len(warnings) >= 4
+    mcfwd = stack.enter_context(Mcfwd(lab.router, "-c", str(file)))
+    assert [mcfwd.read_log().count(words) for words in warnings] == [1] * len(warnings)
+    assert mcfwd.request("POST", "/v1/reload")[0] == 201
+    assert [mcfwd.read_log().count(words) for words in warnings] == [2] * len(warnings)
 
 
 def test_a_loopback_interface_can_never_work(router):

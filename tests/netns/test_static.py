@@ -123,7 +123,8 @@ def static(plant: Plant) -> list[dict[str, Any]]:
 
 
 def rows_of(group: str, *interfaces: str, kind: str = "static", **said: str) -> dict[str, Any]:
-    return {"group": group, "source": None, "upstream": None, "interfaces": list(interfaces), "kind": kind} | said
+    row = {"group": group, "source": None, "upstream": None, "interfaces": list(interfaces), "kind": kind}
+    return row | {"note": None} | said
 
 
 # --- routes of the configuration file ---
@@ -372,3 +373,51 @@ def test_routes_come_and_go_by_reload_while_others_lose_nothing(tmp_path, stack,
 
 def write(folder: Path, text: str) -> None:
     (folder / "mcfwd.toml").write_text(text)
+
+
+def test_groups_are_counted_as_they_are_listed_and_reports_say_whence_they_come(make_lab, stack, tmp_path):
+    lab, file = make_lab(2), tmp_path / "mcfwd.toml"
+    file.write_text(
+        '[[interface]]\nname = "up0"\nrole = "upstream"\nstatic_groups = ["239.1.1.3"]\n'
+        '[[interface]]\nname = "down0"\nstatic_groups = ["239.1.1.1", "239.1.1.2"]\n[[interface]]\nname = "down1"\n'
+    )
+    mcfwd = stack.enter_context(Mcfwd(lab.router, "-c", str(file)))
+    stack.enter_context(Receiver(lab.receivers[1], "239.1.1.2"))
+    mcfwd.wait_member("down1", "239.1.1.2")
+
+    def counts(noun: str) -> dict[str, int]:
+        found = [row["interface"] for row in mcfwd.show(noun)]
+        return {name: found.count(name) for name in ("up0", "down0", "down1")}
+
+    def counted(_: Mcfwd) -> bool:
+        shown = {row["name"]: row["groups"] for row in mcfwd.show("interfaces")}
+        return shown == {"up0": 3, "down0": 2, "down1": 1}
+
+    mcfwd.wait_for(counted, 10.0, "groups counted")
+    assert counts("groups") == {"up0": 1, "down0": 2, "down1": 1}
+    assert counts("upstream")["up0"] == 3
+    assert {row["group"]: (row["interfaces"], row["static"]) for row in mcfwd.show("upstream")} == {
+        "239.1.1.1": (["down0"], False), "239.1.1.2": (["down0", "down1"], False), "239.1.1.3": ([], True),
+    }  # fmt: skip
+
+
+def test_what_is_static_and_has_no_effect_says_so(make_lab, stack, tmp_path):
+    lab, file = make_lab(1), tmp_path / "mcfwd.toml"
+    file.write_text(
+        '[[interface]]\nname = "up0"\nrole = "upstream"\n[[interface]]\nname = "late0"\n'
+        '[[interface]]\nname = "down0"\nstatic_groups = ["239.1.1.1"]\ndeny = ["239.1.1.1"]\n'
+        '[[route]]\ngroup = "239.1.1.2"\ndownstreams = ["late0"]\n'
+    )
+    said = [
+        "static route 239.1.1.2 goes nowhere: late0 is missing",
+        "static group 239.1.1.1 of down0 is refused by deny of the same interface",
+    ]
+    _, output = exit_code(lab.router, ["check", str(file)])
+    mcfwd = stack.enter_context(Mcfwd(lab.router, "-c", str(file)))
+    assert all(words in output and words in mcfwd.read_log() for words in said)
+    stack.enter_context(Receiver(lab.receivers[0], "239.1.1.2"))
+    mcfwd.wait_for(lambda _: len(mcfwd.show("routes")) == 2, 10.0, "learned")
+    assert [(row["kind"], row["note"]) for row in mcfwd.show("routes")] == [
+        ("static", "goes nowhere: late0 is missing"), ("learned", "overruled by the static route 239.1.1.2"),
+    ]  # fmt: skip
+    assert mcfwd.group("down0", "239.1.1.1")["note"] == "static 239.1.1.1: refused by deny of the same interface"

@@ -1,0 +1,91 @@
+"""What a configuration says and cannot have: routes without a way out, groups their own port refuses. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from forwarder.state.ports import Configuration, Port
+from forwarder.state.settings import RouteSettings, covers
+from igmp.access import Entry
+from igmp.link import Network, parse_address
+
+Key = tuple[int, int]   # of groups: prefix length, network
+
+
+def route_note(route: RouteSettings, ports: Sequence[Port]) -> str | None:
+    """Why a static route forwards nothing as things are, in words; None where it can, or is to block."""
+    if not route.downstreams:
+        return None
+    if route.upstream is not None and (state := _state([route.upstream], ports)):
+        return f"nothing comes in: {route.upstream} {state}"
+    if state := _state(route.downstreams, ports):
+        return f"goes nowhere: {', '.join(route.downstreams)} {state}"
+    return None
+
+
+def group_note(text: str, port: Port) -> str | None:
+    """Which list of a port refuses a static group of its own, in words; None where none does."""
+    own = port.settings
+    source, group = _membership(text)
+    if any(Network.parse(each).contains(group) for each in own.boundary):
+        return "refused by boundary of the same interface"
+    if any(Entry.parse(each).matches(source, group) for each in own.deny):
+        return "refused by deny of the same interface"
+    if own.allow and not any(Entry.parse(each).matches(source, group) for each in own.allow):
+        return "not among allow of the same interface"
+    return None
+
+
+def group_notes(configuration: Configuration) -> Iterator[tuple[Port, str, str]]:
+    """Port, static group and why it is refused, of all of them."""
+    for port in configuration.ports:
+        if port.settings.deny or port.settings.allow or port.settings.boundary:
+            for text in configuration.static_groups(port):
+                if note := group_note(text, port):
+                    yield port, text, note
+
+
+class Overruling:
+    """Which learned routes do not count, since a static one says something else of their groups.
+
+    A learned route is asked of for each length of prefix there is, not for each static route.
+    """
+
+    def __init__(self, routes: Iterable[RouteSettings], ports: Sequence[Port]) -> None:
+        """A route whose `upstream` is none of `ports` is no route yet."""
+        self._routes: dict[Key, list[RouteSettings]] = {}
+        for route in routes:
+            if route.upstream is not None and not any(covers(route.upstream, port.name) for port in ports):
+                continue
+            network = Network.parse(route.group)
+            self._routes.setdefault((network.prefix, network.network_address), []).append(route)
+        self._lengths = sorted({prefix for prefix, _ in self._routes}, reverse=True)
+
+    def note(self, source: int | None, group: int) -> str | None:
+        """What of a learned route is overruled, in words; None for nothing."""
+        partly = None
+        for prefix in self._lengths:
+            for route in self._routes.get((prefix, group >> 32 - prefix << 32 - prefix), ()):
+                if route.source is None or (source is not None and Network.parse(route.source).contains(source)):
+                    return f"overruled by the static route {words_of_route(route)}"
+                if source is None:
+                    partly = f"overruled for its sources by the static route {words_of_route(route)}"
+        return partly
+
+
+def words_of_route(route: RouteSettings) -> str:
+    """A route by what it speaks of."""
+    source = f" source {route.source}" if route.source else ""
+    return f"{route.group}{source}" + (f" from {route.upstream}" if route.upstream else "")
+
+
+def _state(names: Sequence[str], ports: Sequence[Port]) -> str | None:
+    """Why none of what is named could be used: `is missing` and so on; None where one could."""
+    meant = [port for port in ports if any(covers(name, port.name) for name in names)]
+    if any(port.state == "up" for port in meant):
+        return None
+    verb = "is" if len(names) == 1 else "are"
+    return f"{verb} {'down' if any(port.ifindex for port in meant) else 'missing'}"
+
+
+def _membership(text: str) -> tuple[int | None, int]:
+    source, _, group = text.rpartition(",")
+    return parse_address(source.strip()) if source else None, parse_address(group.strip())

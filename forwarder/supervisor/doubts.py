@@ -1,0 +1,113 @@
+"""What is doubtful about a configuration on this machine as it is now, in words. Pure.
+
+Nothing of this keeps an instance from running: `mcfwd check` says it beforehand, `mcfwd run` logs it (`telling`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from forwarder.state.contradictions import group_notes, route_note, words_of_route
+from forwarder.state.ports import Configuration, Port
+from forwarder.state.ring_memory import full, least_memory, octets
+from forwarder.state.settings import Settings, is_wildcard
+from forwarder.supervisor.assignment import Entries
+from forwarder.supervisor.links import KernelLink, enslaved
+from forwarder.supervisor.ring_lending import RingLending, ports_that_may_come
+from forwarder.units import listed, size
+
+Links = Mapping[str, KernelLink]
+
+
+class Doubt(NamedTuple):
+    """`about` is the same for as long as it is the same doubt, though its words may come to name others."""
+
+    about: str
+    words: str
+
+
+def doubts(configuration: Configuration, links: Links, default: str | None = None) -> Iterator[Doubt]:
+    """All there is to say; `default` is the interface of the default route, the way to remote sources."""
+    yield from _states(configuration.ports)
+    yield from unexpected(configuration, links)
+    yield from _memory(configuration.settings, configuration.ports)
+    yield from _direction(configuration.ports, default)
+
+
+def unexpected(configuration: Configuration, links: Links) -> Iterator[Doubt]:
+    """Of `doubts` those that come while we run and that no change of a port's state tells."""
+    yield from _masters(configuration.ports, links)
+    yield from _room(configuration.settings, configuration.ports, links)
+    yield from _static(configuration)
+
+
+def ring_octets(settings: Settings, ports: Sequence[Port]) -> dict[int, int]:
+    """Bytes of all rings of each port, by index, as they are given when `mcfwd run` starts."""
+    sizes = settings.dataplane
+    lending = RingLending(sizes.ring_memory, sizes.workers)
+    parts = lending.parts(ports, ports_that_may_come(settings, len(ports)), 0.0)
+    return {index: octets(blocks * sizes.workers) for index, blocks in parts.items()}
+
+
+def _states(ports: Sequence[Port]) -> Iterator[Doubt]:
+    kinds = (
+        ("missing", "does not exist yet and will be waited for", "do not exist yet and will be waited for"),
+        ("down", "is down", "are down"),
+        ("up", "has no IPv4 address", "have no IPv4 address"),
+    )
+    for state, one, many in kinds:
+        names = [port.name for port in ports if port.state == state and not (state == "up" and port.addresses)]
+        if names:
+            yield Doubt(f"ports {one}", f"{listed(names)} {one if len(names) == 1 else many}")
+
+
+def _masters(ports: Sequence[Port], links: Links) -> Iterator[Doubt]:
+    for port in ports:
+        if port.ifindex and (words := enslaved(links[port.name])):
+            yield Doubt(words, words)
+
+
+def _room(settings: Settings, ports: Sequence[Port], links: Links) -> Iterator[Doubt]:
+    """Interfaces that find no port, by the entry that means them."""
+    served = {port.name for port in ports}
+    left: dict[str, list[str]] = {}
+    for name, entry in Entries(settings).wanted(links).items():
+        if name not in served:
+            left.setdefault(entry.name, []).append(name)
+    for entry_name, names in left.items():
+        of = f" of {entry_name}" if names != [entry_name] else ""
+        find = "find" if len(names) > 1 else "finds"
+        cure = "raise max_ports in [dataplane], which is fixed at start"
+        yield Doubt(f"room {entry_name}", f"{listed(names)}{of} {find} no port: {cure}")
+
+
+def _static(configuration: Configuration) -> Iterator[Doubt]:
+    """Static routes and groups that look right and do nothing."""
+    for route in configuration.routes:
+        if note := route_note(route, configuration.ports):
+            words = f"static route {words_of_route(route)} {note}"
+            yield Doubt(words, words)
+    for port, group, note in group_notes(configuration):
+        words = f"static group {group} of {port.name} is {note}"
+        yield Doubt(words, words)
+
+
+def _memory(settings: Settings, ports: Sequence[Port]) -> Iterator[Doubt]:
+    sizes, rings = settings.dataplane, ring_octets(settings, ports)
+    wanted = sum(octets(full(port.role)) for port in ports) * sizes.workers
+    if sum(rings.values()) < wanted:
+        words = f"receive rings will be smaller than they should: {size(wanted)} of ring_memory wanted"
+        yield Doubt("small rings", words)
+    if without := [port.name for port in ports if not rings[port.index]]:
+        words = f"{listed(without)} will be degraded: nothing of ring_memory is left for a receive ring there"
+        yield Doubt("no rings", words)
+    needed = least_memory(sizes.ports, sizes.workers)
+    if any(is_wildcard(each.name) for each in settings.interface) and needed > sizes.ring_memory:
+        words = f"max_ports interfaces would need {size(needed)} of ring_memory; the last to come will be degraded"
+        yield Doubt("rings of max_ports", words)
+
+
+def _direction(ports: Sequence[Port], default: str | None) -> Iterator[Doubt]:
+    """What is odd about the roles, given where the default route leads."""
+    if any(port.name == default and port.role == "downstream" for port in ports):
+        words = f"{default} has the default route and is downstream: remote sources usually come from there"
+        yield Doubt("default route", words)

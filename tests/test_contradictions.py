@@ -1,0 +1,66 @@
+"""What a configuration says and cannot have."""
+
+import pytest
+
+from forwarder.state.contradictions import Overruling, group_note, group_notes, route_note
+from forwarder.state.ports import Added, Configuration, Port
+from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
+from igmp.link import parse_address
+
+
+def port(index, name, ifindex=7, up=True, role="downstream", **said):
+    return Port(index, 1, name, role, InterfaceSettings(name=name, role=role, **said), ifindex, up)
+
+
+PORTS = [port(0, "eth0", role="upstream"), port(1, "lan0"), port(2, "lan1", up=False), port(3, "tap0", ifindex=0)]
+
+
+@pytest.mark.parametrize(("upstream", "downstreams", "note"), [
+    (None, ["lan0"], None),
+    ("eth0", ["lan0", "tap0"], None),
+    (None, [], None),                   # it blocks
+    (None, ["tap0"], "goes nowhere: tap0 is missing"),
+    (None, ["lan1"], "goes nowhere: lan1 is down"),
+    (None, ["tap0", "tap1"], "goes nowhere: tap0, tap1 are missing"),
+    (None, ["tap*"], "goes nowhere: tap* is missing"),
+    ("tap0", ["lan0"], "nothing comes in: tap0 is missing"),
+])  # fmt: skip
+def test_a_route_without_a_way_says_so(upstream, downstreams, note):
+    route = RouteSettings(group="239.1.1.1", upstream=upstream, downstreams=tuple(downstreams))
+    assert route_note(route, PORTS) == note
+
+
+@pytest.mark.parametrize(("said", "group", "note"), [
+    ({}, "239.1.1.1", None),
+    ({"deny": ("239.0.0.0/8",)}, "239.1.1.1", "refused by deny of the same interface"),
+    ({"deny": ("10.0.0.7,232.1.1.1",)}, "10.0.0.7, 232.1.1.1", "refused by deny of the same interface"),
+    ({"deny": ("10.0.0.8,232.1.1.1",)}, "10.0.0.7,232.1.1.1", None),
+    ({"boundary": ("239.255.0.0/16",)}, "239.255.1.1", "refused by boundary of the same interface"),
+    ({"allow": ("239.2.0.0/16",)}, "239.1.1.1", "not among allow of the same interface"),
+    ({"allow": ("239.1.0.0/16",)}, "239.1.1.1", None),
+])  # fmt: skip
+def test_a_group_that_its_own_port_refuses_says_by_which_list(said, group, note):
+    assert group_note(group, port(1, "lan0", **said)) == note
+
+
+def test_groups_of_the_file_and_of_run_time_are_looked_at():
+    ports = (port(1, "lan0", deny=("239.0.0.0/8",), static_groups=("239.1.1.1", "233.1.1.1")), port(2, "lan1"))
+    added = Added(groups=(("lan*", "239.2.2.2"),))
+    found = group_notes(Configuration(1, Settings(), ports, added))
+    assert [(each.name, group) for each, group, _ in found] == [("lan0", "239.1.1.1"), ("lan0", "239.2.2.2")]
+
+
+@pytest.mark.parametrize(("source", "group", "note"), [
+    (None, "239.1.1.1", "overruled by the static route 239.1.0.0/16"),
+    ("10.0.0.7", "239.1.1.1", "overruled by the static route 239.1.0.0/16"),
+    (None, "239.2.1.1", "overruled for its sources by the static route 239.2.0.0/16 source 10.0.0.0/8"),
+    ("10.0.0.7", "239.2.1.1", "overruled by the static route 239.2.0.0/16 source 10.0.0.0/8"),
+    ("192.168.0.7", "239.2.1.1", None),
+    (None, "239.3.1.1", None),
+])  # fmt: skip
+def test_a_learned_route_is_overruled_by_what_covers_it(source, group, note):
+    overruling = Overruling([
+        RouteSettings(group="239.1.0.0/16"), RouteSettings(group="239.2.0.0/16", source="10.0.0.0/8"),
+        RouteSettings(group="239.3.0.0/16", upstream="tun0"),   # of no port yet, so there is no such route
+    ], PORTS)  # fmt: skip
+    assert overruling.note(source and parse_address(source), parse_address(group)) == note

@@ -1,0 +1,79 @@
+"""What is doubtful about a configuration: said in a line a kind, however many ports it is about."""
+
+from dataclasses import replace
+
+from test_assignment import link
+
+from forwarder.state.ports import Configuration
+from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
+from forwarder.supervisor.assignment import Assignment
+from forwarder.supervisor.doubts import doubts, unexpected
+from forwarder.supervisor.links import Master
+
+UP = InterfaceSettings(name="eth0", role="upstream")
+LAN, TAPS = InterfaceSettings(name="lan0"), InterfaceSettings(name="tap*")
+BRIDGE = Master("br0", "bridge")
+
+
+def configuration(settings, links):
+    _, ports = Assignment(settings.dataplane.ports).updated(settings, links, 1)
+    return Configuration(1, settings, ports)
+
+
+def said(interfaces, *links, default=None, **sizes):
+    settings = Settings(interface=interfaces)
+    settings = replace(settings, dataplane=replace(settings.dataplane, **sizes))
+    there = {each.name: each for each in links}
+    return [doubt.words for doubt in doubts(configuration(settings, there), there, default)]
+
+
+def test_nothing_where_all_is_well():
+    assert said((UP, LAN), link("eth0", 2), link("lan0", 3)) == []
+
+
+def test_states_of_many_ports_are_a_line():
+    taps = [link(f"tap{number:03}", 10 + number, up=False) for number in range(40)]
+    assert said((UP, TAPS), *taps, ring_memory=1 << 30) == [
+        "eth0 does not exist yet and will be waited for",
+        "tap000, tap001, tap002, tap003, tap004, tap005, tap006, tap007 +32 are down",
+    ]
+    assert said((UP, LAN), link("eth0", 2, addresses=()), link("lan0", 3, addresses=())) == [
+        "eth0, lan0 have no IPv4 address"
+    ]
+
+
+def test_interfaces_without_a_port_are_counted_by_the_entry_that_means_them():
+    taps = [link(f"tap{number:03}", 10 + number) for number in range(300)]
+    [words] = said((UP, TAPS), link("eth0", 2), *taps, ring_memory=1 << 30, max_ports=64)
+    assert words == ("tap063, tap064, tap065, tap066, tap067, tap068, tap069, tap070 +229 of tap* find no port: "
+                     "raise max_ports in [dataplane], which is fixed at start")  # fmt: skip
+
+
+def test_a_doubt_stays_the_same_while_its_words_come_to_name_others():
+    def room(taps):
+        there = {name: link(name, 10) for name in ("eth0", *taps)}
+        settings = Settings(interface=(UP, TAPS))
+        settings = replace(settings, dataplane=replace(settings.dataplane, max_ports=2))
+        return list(unexpected(configuration(settings, there), there))
+
+    [one], [two] = room(["tap0", "tap1"]), room(["tap0", "tap1", "tap2"])
+    assert one.about == two.about
+    assert one.words != two.words
+
+
+def test_each_port_of_a_bridge_is_told_and_a_default_route_downstream():
+    found = said((UP, LAN), link("eth0", 2), link("lan0", 3, master=BRIDGE), default="lan0")
+    assert found == [
+        "lan0 is a port of the bridge br0, which takes what comes in: name br0 instead",
+        "lan0 has the default route and is downstream: remote sources usually come from there",
+    ]
+
+
+def test_what_is_static_and_has_no_effect_is_told():
+    lan = replace(LAN, static_groups=("239.1.1.1",), deny=("239.0.0.0/8",))
+    there = {"eth0": link("eth0", 2), "lan0": link("lan0", 3)}
+    settings = Settings(interface=(UP, lan, TAPS), route=(RouteSettings(group="239.2.2.2", downstreams=("tap0",)),))
+    assert [doubt.words for doubt in unexpected(configuration(settings, there), there)] == [
+        "static route 239.2.2.2 goes nowhere: tap0 is missing",
+        "static group 239.1.1.1 of lan0 is refused by deny of the same interface",
+    ]
