@@ -64,6 +64,13 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class LogFormat(StrEnum):
+    """How a line of the log looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 Socket = Annotated[str | None, typer.Option("--socket", metavar="PATH", help="Control socket of the instance.")]
 Upstream = Annotated[
     list[str] | None, typer.Option("-u", "--upstream", metavar="IF", help="Where senders are; groups are joined there.")
@@ -100,6 +107,7 @@ def run(
     profile: Annotated[ProfileChoice | None, typer.Option("--profile", help="What the data plane favours.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, max=32, help="Data plane processes.")] = None,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to log.")] = LogLevel.INFO,
+    log_format: Annotated[LogFormat, typer.Option("--log-format", help="How a line looks.")] = LogFormat.TEXT,
 ) -> None:
     """Run an instance in the foreground; SIGHUP reloads, SIGTERM leaves all groups and ends it."""
 
@@ -121,7 +129,7 @@ def run(
         from forwarder.supervisor import run as supervise  # takes about as long as the trial beside it
 
         path = settings.control.socket or default_socket_path()
-        raise SystemExit(supervise(settings, load, path, log_level.value, trial.result))
+        raise SystemExit(supervise(settings, load, path, log_level.value, trial.result, log_format.value))
 
 
 @app.command()

@@ -37,7 +37,7 @@ def bootstrap(name: str) -> Start:
     arguments, descriptors = received
     control.send(channel, {"type": "here"})
     setproctitle(arguments["name"])
-    logs.configure(arguments["log_level"], arguments["name"])
+    logs.configure(arguments["log_level"], arguments["name"], arguments.get("log_format", "text"))
     logs.detach()
     return Start(channel, arguments, descriptors)
 

@@ -49,10 +49,11 @@ HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 def run(
-    settings: Settings, load: Callable[[], Settings], socket_path: str, log_level: str, choose: Callable[[], Children]
+    settings: Settings, load: Callable[[], Settings], socket_path: str, log_level: str, choose: Callable[[], Children],
+    log_format: str = "text",
 ) -> int:
     """Run until SIGTERM or SIGINT; returns the exit status of `mcfwd run`. `choose` says who the children are."""
-    logs.configure(log_level, "mcfwd")
+    logs.configure(log_level, "mcfwd", log_format)
     if not privileges.has_capability(privileges.CAP_NET_RAW):
         log.error("CAP_NET_RAW is missing. Grant it: run as root, `docker run --cap-add NET_RAW`, systemd "
                   "`AmbientCapabilities=CAP_NET_RAW`, or `setpriv --ambient-caps +net_raw --inh-caps +net_raw`")
@@ -79,7 +80,8 @@ def run(
         _raise_descriptor_limit()
         setproctitle("mcfwd")
         gc.freeze()     # what is loaded stays: walking over it again took 30 ms of every few reloads
-        return Supervisor(settings, load, watch, listening, log_level, kept=children.reason).run()
+        return Supervisor(settings, load, watch, listening, log_level, kept=children.reason,
+                          log_format=log_format).run()  # fmt: skip
     except OSError as error:    # before its loop runs: descriptors, memory or threads that are not to be had
         log.error("cannot start: %s", error)
         return EXIT_UNAVAILABLE
@@ -129,6 +131,7 @@ class Supervisor:
     def __init__(
         self, settings: Settings, load: Callable[[], Settings], watch: LinkWatch, listening: socket.socket,
         log_level: str, opener: MakeOpener = PortOpener, starter: Starter = Process.start, kept: str | None = None,
+        log_format: str = "text",
     ) -> None:
         """`kept`: why the children are no other user than we, if they are not."""
         self._load, self._watch = load, watch
@@ -138,7 +141,7 @@ class Supervisor:
         self._guard = Guard(time.monotonic)
         self._staff = Staff(
             shared, self._ports, listening.fileno(), self._selector, log_level, self._answer, self._guard, starter,
-            kept=kept,
+            kept=kept, log_format=log_format,
         )
         self._looks = Looks(self._guard, watch.rang, self._ports.refresh)
         self._started = time.monotonic()
