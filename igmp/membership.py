@@ -39,11 +39,17 @@ class Turn:
     before: dict[int, Filter] = field(default_factory=dict)
     wishes: dict[int, Wish] = field(default_factory=dict)
     refused: bool = False
+    refusal: tuple[int, str] = 0, ""                    # the first group that was, and the option that limits it
     untracked: bool = False
 
     def __post_init__(self) -> None:
         self.host = key_of(self.source, self.mac)
         self.until = self.now + self.parameters.group_membership_interval
+
+    def refuse(self, group: int, limit: str) -> None:
+        """Something of a group is more than an option allows."""
+        if not self.refused:
+            self.refused, self.refusal = True, (group, limit)
 
 
 class Memberships:
@@ -197,7 +203,7 @@ class Memberships:
         if not step.is_member:
             return
         if len(self._groups) >= self.options.max_groups:
-            turn.refused = True
+            turn.refuse(record.group, "max_groups")
             return
         turn.before.setdefault(record.group, NOTHING)
         self._apply(group, step, turn)
@@ -216,12 +222,12 @@ class Memberships:
     def _track(self, group: Group, record: GroupRecord, sources: Sources, turn: Turn) -> None:
         if not group.hosts.hear(turn.host, turn.mac, record.type, sources, turn.now, turn.until,
                                 self.options.max_hosts, self._room):
-            turn.refused = True
+            turn.refuse(group.group, "max_hosts")
 
     def _apply(self, group: Group, step: Step, turn: Turn) -> None:
         group.apply(step, turn.until)
         if step.refused:
-            turn.refused = True
+            turn.refuse(group.group, "max_sources")
             group.hosts.blind()
         if step.refresh or step.restart:
             group.reporter = turn.source

@@ -202,7 +202,7 @@ class Proxy(Views):
                 return ()
             self._restoration.prepare(received.message, now)
         if upstream:
-            return self._ports.hosts[port].receive(received.message, now)
+            return self._ports.hosts[port].receive(received.message, now, received.source)
         return self._ports.queriers[port].receive(received.source, received.message, now, mac)
 
     def _arm(self, port: int) -> None:

@@ -21,6 +21,7 @@ from igmp.parameters import LONGEST_V2_RESPONSE, Parameters, PortOptions
 from igmp.timers import TimerQueue
 
 EVENTS = 512                            # what one call does of what is due, so that none takes long
+QUERIERS = 64                           # told apart on a port, which has one or two
 SHORTEST_RESPONSE = 0.1                 # seconds: a code of 0 would be a version 1 query, or an answer at once
 
 
@@ -37,6 +38,7 @@ class Querier:
         self._heard_all_at = 0.0                        # members have had their chance to be heard
         self._role = Role(port, False, 0)
         self._up = False
+        self._versions: set[tuple[int, int]] = set()    # of other queriers, whose mismatch was told
         self._rate = Rate(options.specific_query_rate)
         self._deferred: dict[int, Wish] = {}            # what must still be asked for, by group
 
@@ -85,6 +87,8 @@ class Querier:
         self._options = options
         if options.specific_query_rate != before.specific_query_rate:
             self._rate = Rate(options.specific_query_rate)
+        if options.igmp_version != before.igmp_version:
+            self._versions.clear()
         self._election.configure(options.parameters)
         events: list[Event] = [*self._members.configure(options)]
         if self._up and spoken != (options.parameters, self.version, self.address):
@@ -95,6 +99,7 @@ class Querier:
         """The port is up, or its address is another one: query as at startup, keep the memberships (8.6, 8.7)."""
         self._link, self._up = link, True
         self._election.forget()
+        self._versions.clear()
         self._stop_asking()
         parameters = self.parameters
         series = (parameters.startup_queries - 1) * parameters.startup_interval
@@ -142,15 +147,22 @@ class Querier:
     # Election
 
     def _on_general_query(self, source: int, query: Query, now: float) -> list[Event]:
-        own = self.address
+        own, mismatch = self.address, self._mismatch(source, query.version)
         if not self._election.hear(source, query, own, now):
-            return [Notice(self._port, "querier_conflict", source)] if source and own else []
+            return [*([Notice(self._port, "querier_conflict", source)] if source and own else ()), *mismatch]
         self._stop_asking()
         self._timers.set(OTHER_QUERIER, now + self.parameters.other_querier_present_interval)
-        events = self._become(False, self._election.winner)
-        if query.version < self.version:
-            events.append(Notice(self._port, "older_querier", source))
-        return events
+        return [*self._become(False, self._election.winner), *mismatch]
+
+    def _mismatch(self, source: int, version: int) -> list[Event]:
+        """All routers of a link are to speak one version, which only people can see to: told once (section 7.3.1)."""
+        if version == self.version or (source, version) in self._versions:
+            return []
+        if len(self._versions) >= QUERIERS:
+            self._versions.clear()
+        self._versions.add((source, version))
+        return [Notice(self._port, "older_querier" if version < self.version else "newer_querier", source,
+                       version=version)]  # fmt: skip
 
     def _speak_otherwise(self, now: float) -> list[Event]:
         """Our address, version or values are others: who asks, asks as at startup; another querier stays one."""
@@ -210,7 +222,8 @@ class Querier:
         changed = self._members.hear(report, turn)
         events: list[Event] = self._ask(turn.wishes, now) if turn.wishes else []
         if turn.refused:
-            events.append(Notice(self._port, "limit_reached", source))
+            group, limit = turn.refusal
+            events.append(Notice(self._port, "limit_reached", source, group, limit=limit))
         return [*events, *changed]
 
     def _ask(self, wishes: Mapping[int, Wish], now: float) -> list[Event]:

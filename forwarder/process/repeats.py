@@ -87,7 +87,8 @@ class Repeats:
 
 def _event(record: logging.LogRecord) -> Key:
     about = record.args[0] if isinstance(record.args, tuple) and record.args else None
-    return record.levelno, record.name, record.msg, about if isinstance(about, str) else None
+    event = getattr(record, "event", record.msg)        # given where many events have the same words
+    return record.levelno, record.name, event, about if isinstance(about, str) else None
 
 
 def _count(span: Repetition) -> logging.LogRecord:
