@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -129,7 +129,8 @@ def run(
         from forwarder.supervisor import run as supervise  # takes about as long as the trial beside it
 
         path = settings.control.socket or default_socket_path()
-        raise SystemExit(supervise(settings, load, path, log_level.value, trial.result, log_format.value))
+        raise SystemExit(supervise(settings, load, path, log_level.value, trial.result, log_format.value,
+                                   None if config is None else str(config)))  # fmt: skip
 
 
 @app.command()
@@ -163,20 +164,30 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
 
     with _plain_errors(), Trial(settings.process.user) as trial:
         from forwarder.check import default_interface, explain, obstacles
+        from forwarder.process.access import refusal_later, warning
         from forwarder.supervisor.link_watch import current_links
 
         links = current_links()
         reasons = obstacles(settings, links)
         if reasons:
             _fail("\n".join(f"{file}: {reason}" for reason in reasons), EXIT_CONFIGURATION)
-        lines = explain(settings, links, default=default_interface(), children=trial.result().words)
+        children = trial.result()
+        lines = explain(settings, links, default=default_interface(), children=children.words)
+        if reason := refusal_later(str(file), groups=children.user is None):
+            lines += [] if "warnings:" in lines else ["warnings:"]
+            lines.append(f"  {warning(str(file), reason)}")
         print(f"{file}: would run", *lines, sep="\n", flush=True)
 
 
 @app.command()
 def reload(socket: Socket = None) -> None:
-    """Have a running instance read its configuration again; what did not change is not touched."""
-    _ask("POST", "reload", {}, socket)
+    """Have a running instance read its configuration again; what did not change is not touched.
+
+    What needs a restart is said, and the exit status is 1 then.
+    """
+    answer = _ask("POST", "reload", {}, socket)
+    if ignored := answer.get("ignored"):
+        _fail(f"reloaded, but not {', '.join(ignored)}: fixed at start; needs a restart")
 
 
 @route.command("add")
@@ -211,13 +222,13 @@ def delete_group(interface: Interface, group: Group, source: Source = None, sock
     _ask("DELETE", "groups", {"interface": interface, "group": group, "source": source}, socket)
 
 
-def _ask(method: str, noun: str, body: dict[str, object], socket: str | None) -> None:
-    """Have a running instance do something, or the end of the program with why it does not."""
+def _ask(method: str, noun: str, body: dict[str, object], socket: str | None) -> dict[str, Any]:
+    """Have a running instance do something: its answer, or the end of the program with why it does not."""
     from forwarder.client import Client, NoAnswerError, RequestError
 
     with _plain_errors():
         try:
-            Client(socket).change(method, noun, body)
+            return Client(socket).change(method, noun, body)
         except NoAnswerError as error:
             _fail(str(error))
         except RequestError as error:

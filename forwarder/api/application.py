@@ -3,6 +3,7 @@
 POST adds and DELETE takes away one of `/v1/routes` or `/v1/groups`; POST of `/v1/reload` reads the configuration again.
 """
 
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -59,8 +60,8 @@ class Application:
         try:
             if request.method == "GET":
                 return await json_response(await self._answers[noun](request))
-            await self._change(noun, request)
-            return web.Response(status=DONE[request.method], body=b"{}", content_type="application/json")
+            body = json.dumps(await self._change(noun, request)).encode()
+            return web.Response(status=DONE[request.method], body=body, content_type="application/json")
         except RefusedError:
             raise
         except ConnectionError as error:    # nobody hears this; it is no fault of ours that would have to be logged
@@ -76,13 +77,14 @@ class Application:
             return ["GET", "POST", "DELETE"]
         return ["GET"] if noun in self._answers else []
 
-    async def _change(self, noun: str, request: web.BaseRequest) -> None:
+    async def _change(self, noun: str, request: web.BaseRequest) -> dict[str, Any]:
+        """What is said of a change that was made: of a reload the keys that need a restart."""
         body = await requests.body_of(request)  # of a reload too: unread, it would cut the answer off
         if noun == "reload":
-            await self._supervisor.ask({"type": "reload"})
-            return
+            return {"ignored": (await self._supervisor.ask({"type": "reload"})).get("ignored", [])}
         row = self._rows[noun](body)
         await self._supervisor.ask({"type": VERBS[request.method], "noun": noun, "row": row})
+        return {}
 
     async def _interfaces(self, _: web.BaseRequest) -> Any:
         return self._segments.interfaces()
