@@ -21,7 +21,7 @@ from typing import Any
 from setproctitle import setproctitle
 
 from forwarder import rules
-from forwarder.process import access, logs, privileges
+from forwarder.process import access, logs, privileges, signals
 from forwarder.process.user import Children
 from forwarder.state.ports import Added
 from forwarder.state.settings import Settings
@@ -59,6 +59,7 @@ def run(
 
     `file` is what `load` reads, if it reads one.
     """
+    signals.end_by_exit()
     logs.configure(log_level, "mcfwd", log_format)
     if not privileges.has_capability(privileges.CAP_NET_RAW):
         log.error("CAP_NET_RAW is missing. Grant it: run as root, `docker run --cap-add NET_RAW`, systemd "
@@ -73,7 +74,7 @@ def run(
     if problem := _never_works(settings, links):
         log.error("%s", problem)
         return EXIT_UNAVAILABLE
-    children = choose()     # before there is a socket: it may take a while, in which a signal ends us as we are
+    children = choose()     # before there is a socket: it may take a while
     try:
         listening = listener.claim(socket_path)
     except (listener.SocketInUse, OSError) as error:
@@ -202,6 +203,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._wakeup_end.fileno(), warn_on_full_buffer=False)
         for number in HANDLED:
             signal.signal(number, lambda number, _: self._came.add(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)     # of which SIGHUP may have come already
         return self._signals
 
     def _signalled(self) -> None:
