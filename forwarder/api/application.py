@@ -78,10 +78,11 @@ class Application:
         return ["GET"] if noun in self._answers else []
 
     async def _change(self, noun: str, request: web.BaseRequest) -> dict[str, Any]:
-        """What is said of a change that was made: of a reload the keys that need a restart."""
+        """What is said of a change that was made: of a reload the keys that need a restart, if any."""
         body = await requests.body_of(request)  # of a reload too: unread, it would cut the answer off
         if noun == "reload":
-            return {"ignored": (await self._supervisor.ask({"type": "reload"})).get("ignored", [])}
+            ignored = (await self._supervisor.ask({"type": "reload"})).get("ignored")
+            return {"ignored": ignored} if ignored else {}
         row = self._rows[noun](body)
         await self._supervisor.ask({"type": VERBS[request.method], "noun": noun, "row": row})
         return {}
