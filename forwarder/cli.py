@@ -65,6 +65,13 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class LogFormat(StrEnum):
+    """How a line of the log looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 Socket = Annotated[str | None, typer.Option("--socket", metavar="PATH", help="Control socket of the instance.")]
 Upstream = Annotated[
     list[str] | None, typer.Option("-u", "--upstream", metavar="IF", help="Where senders are; groups are joined there.")
@@ -101,6 +108,7 @@ def run(
     profile: Annotated[ProfileChoice | None, typer.Option("--profile", help="What the data plane favours.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, max=32, help="Data plane processes.")] = None,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to log.")] = LogLevel.INFO,
+    log_format: Annotated[LogFormat, typer.Option("--log-format", help="How a line looks.")] = LogFormat.TEXT,
 ) -> None:
     """Run an instance in the foreground; SIGHUP reloads, SIGTERM leaves all groups and ends it."""
 
@@ -121,7 +129,8 @@ def run(
         from forwarder.supervisor import run as supervise  # takes about as long as the trial beside it
 
         path = settings.control.socket or default_socket_path()
-        raise SystemExit(supervise(settings, load, path, log_level.value, trial.result))
+        raise SystemExit(supervise(settings, load, path, log_level.value, trial.result, log_format.value,
+                                   None if config is None else str(config)))  # fmt: skip
 
 
 @app.command()
@@ -156,6 +165,7 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
 
     with _plain_errors(), Trial(settings.process.user) as trial:
         from forwarder.check import explain, obstacles
+        from forwarder.process.access import refusal_later, warning
         from forwarder.supervisor.default_route import default_interface
         from forwarder.supervisor.link_watch import current_links
 
@@ -163,7 +173,11 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
         reasons = obstacles(settings, links)
         if reasons:
             _fail("\n".join(f"{file}: {reason}" for reason in reasons), EXIT_CONFIGURATION)
-        lines = explain(settings, links, default=default_interface(), children=trial.result().words)
+        children = trial.result()
+        lines = explain(settings, links, default=default_interface(), children=children.words)
+        if reason := refusal_later(str(file), groups=children.user is None):
+            lines += [] if "warnings:" in lines else ["warnings:"]
+            lines.append(f"  {warning(str(file), reason)}")
         print(f"{file}: would run", *lines, sep="\n", flush=True)
 
 
@@ -182,8 +196,13 @@ def config(
 
 @app.command()
 def reload(socket: Socket = None) -> None:
-    """Have a running instance read its configuration again; what did not change is not touched."""
-    _ask("POST", "reload", {}, socket)
+    """Have a running instance read its configuration again; what did not change is not touched.
+
+    What needs a restart is said, and the exit status is 1 then.
+    """
+    answer = _ask("POST", "reload", {}, socket)
+    if ignored := answer.get("ignored"):
+        _fail(f"reloaded, but not {', '.join(ignored)}: fixed at start; needs a restart")
 
 
 @app.command()
@@ -248,11 +267,12 @@ def delete_group(interface: Interface, group: Group, source: Source = None, sock
     _ask("DELETE", "groups", {"interface": interface, "group": group, "source": source}, socket)
 
 
-def _ask(method: str, noun: str, body: dict[str, object], socket: str | None) -> None:
-    """Have a running instance do something, or the end of the program with why it does not."""
+def _ask(method: str, noun: str, body: dict[str, object], socket: str | None) -> dict[str, Any]:
+    """Have a running instance do something: its answer, or the end of the program with why it does not."""
     from forwarder.client import Client
 
-    _asking(lambda: Client(socket).change(method, noun, body))
+    answer: dict[str, Any] = _asking(lambda: Client(socket).change(method, noun, body))
+    return answer
 
 
 def _order(noun: str, body: dict[str, object], socket: str | None) -> None:

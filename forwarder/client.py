@@ -93,9 +93,10 @@ class Client:
         check_agent(answer)
         return answer
 
-    def change(self, method: str, noun: str, body: Any) -> None:
-        """Have `/v1/<noun>` changed by POST or DELETE; raises NoAnswerError or RequestError."""
-        self._ask(f"/v1/{noun}", method, body)
+    def change(self, method: str, noun: str, body: Any) -> dict[str, Any]:
+        """The object that POST or DELETE of `/v1/<noun>` answers with; raises NoAnswerError or RequestError."""
+        answer = self._ask(f"/v1/{noun}", method, body)
+        return answer if isinstance(answer, dict) else {}
 
     def order(self, noun: str, body: Any) -> Any:
         """Have "query" or "clear" carried out; what came of it on each interface; NoAnswerError or RequestError."""

@@ -7,14 +7,14 @@ oldest querier about; while the port is down nothing is said, when it returns ev
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 
-from igmp.filter import NOTHING, Filter
+from igmp.filter import NOTHING, Filter, Mode
 from igmp.heard import NOBODY, Heard
 from igmp.lingering import Lingering
 from igmp.link import Link
 from igmp.messages import Message, Query, Report
 from igmp.newest import Newest
 from igmp.older import Older
-from igmp.outputs import UpstreamStatus
+from igmp.outputs import Notice, UpstreamStatus
 from igmp.parameters import PortOptions
 from igmp.speaker import ANNOUNCE, CHUNK, KIND, LINGER, OLDER_QUERIER, REPEAT, Said, Speaker
 
@@ -38,6 +38,7 @@ class Host:
         self._unknown: list[int] = []                   # groups that routers have not been told of
         self._lingering = Lingering()
         self._repeat_at = math.inf                      # when all is said again unasked
+        self._mismatched = 0                            # the version of queriers that was told not to be ours
 
     @property
     def deadline(self) -> float:
@@ -96,7 +97,7 @@ class Host:
         speaker, heard = self._speaker, self._inherited
         self._inherited = NOBODY
         self._forget_link()
-        self._up, self._taught = True, (heard.robustness, heard.interval)
+        self._up, self._taught, self._mismatched = True, (heard.robustness, heard.interval), 0
         speaker.link, speaker.parameters = link, self._options.parameters.adopt(*self._taught)
         older = {1: heard.v1_until, 2: heard.v2_until}
         self._older_until = {version: until for version, until in older.items() if until and until > now}
@@ -167,12 +168,11 @@ class Host:
                     del known[group]
         return self._voice.change(changed, now) if changed and self._up else []
 
-    def receive(self, message: Message, now: float) -> list[Said]:
-        """A message that passed the checks of the packet; whoever sent it."""
+    def receive(self, message: Message, now: float, source: int = 0) -> list[Said]:
+        """A message that passed the checks of the packet; `source` is only told to people."""
         if isinstance(message, Query):
-            self._on_query(message, now)
-        else:
-            self._on_report(message)
+            return self._on_query(message, now, source)
+        self._on_report(message)
         return []
 
     def expire(self, now: float, limit: int = EVENTS) -> list[Said]:
@@ -187,7 +187,7 @@ class Host:
         if OLDER_QUERIER in due:
             for version in due[OLDER_QUERIER]:
                 del self._older_until[version]
-            self._switch()
+            said += self._switch()
         if REPEAT in due:
             self._voice.ask(Query(max_response_time=self._speaker.parameters.unsolicited_report_interval), now)
             self._repeat_later(now)
@@ -227,29 +227,45 @@ class Host:
             self._speaker.timers.set(ANNOUNCE, now)
         return self._voice.change(told, now)
 
-    def _on_query(self, query: Query, now: float) -> None:
-        speaker = self._speaker
+    def _on_query(self, query: Query, now: float, source: int) -> list[Said]:
+        speaker, told = self._speaker, self._mismatch(query, source)
         if query.version < 3 and not query.group:
             until = now + speaker.parameters.older_version_querier_present(query.max_response_time)
             self._older_until[query.version] = until
             speaker.timers.set(OLDER_QUERIER | query.version, until)
-            self._switch()
+            told += self._switch(source)
         elif not query.group:
             self._taught = query.robustness, query.interval
             speaker.parameters = self._options.parameters.adopt(*self._taught)
         self._voice.ask(query, now)
+        return told
 
     def _on_report(self, report: Report) -> None:
         if self._version < 3 and report.version < 3 and not report.leave:
             self._older.hear(report.records[0].group)
 
-    def _switch(self) -> None:
-        """Speak the version of the oldest querier about, or the configured one (section 7.2.1)."""
-        version = self._options.igmp_version or min(self._older_until, default=3)
-        if version != self._version:
+    def _switch(self, source: int = 0) -> list[Said]:
+        """Speak the version of the oldest querier about, or the configured one (section 7.2.1), and say so."""
+        version, before = self._options.igmp_version or min(self._older_until, default=3), self._version
+        if version != before:
             self._version = version
             self._cancel_pending()
         self._older.version = min(version, 2)
+        return [] if version == before else [self._turned(source, version, before)]
+
+    def _turned(self, source: int, version: int, before: int) -> Notice:
+        lost = sum(each.mode is Mode.INCLUDE for each in self._speaker.wanted.values()) if version < 3 else 0
+        kind = "fallback" if version < before else "back"
+        return Notice(self._port, kind, source, version=version, count=lost)
+
+    def _mismatch(self, query: Query, source: int) -> list[Said]:
+        """Queriers do not speak the version that is configured: told once a version (section 7.3.1)."""
+        ours = self._options.igmp_version
+        if query.group or query.version in (self._mismatched, ours) or ours is None:
+            return []
+        self._mismatched = query.version
+        kind = "older_querier" if query.version < ours else "newer_querier"
+        return [Notice(self._port, kind, source, version=query.version)]
 
     def _cancel_pending(self) -> None:
         """Forget what was still to be said; older queriers are remembered."""

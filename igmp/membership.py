@@ -42,6 +42,7 @@ class Turn:
     wishes: dict[int, Wish] = field(default_factory=dict)
     refused: bool = False
     limits: dict[int, str] = field(default_factory=dict)        # which one refused a part of the record in hand
+    refusal: tuple[int, str] = 0, ""                    # the first group that was, and the option that limits it
     untracked: bool = False
 
     def __post_init__(self) -> None:
@@ -50,7 +51,8 @@ class Turn:
 
     def refuse(self, group: int, limit: str) -> None:
         """Something of a group is more than an option allows; max_hosts says least: who is not tracked is served."""
-        self.refused = True
+        if not self.refused:
+            self.refused, self.refusal = True, (group, limit)
         self.limits[group] = max(limit, self.limits.get(group, ""))
 
 

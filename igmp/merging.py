@@ -6,6 +6,7 @@ out; what concerns very many groups is told a few at a time.
 
 import math
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from igmp.database import Database, restrict
 from igmp.filter import Filter, merge
@@ -26,7 +27,7 @@ class Merging:
 
     def __init__(self, ports: ProxyPorts, inheritance: Inheritance, timers: TimerQueue[int]) -> None:
         self._ports, self._inheritance, self._timers = ports, inheritance, timers
-        self._noticed: dict[tuple[int, str], float] = {}
+        self._noticed: dict[tuple[object, ...], list[float]] = {}   # until when, and how many not given, by event
         self._gathered: dict[int, None] | None = None   # groups to be worked out together, None: each at once
         self.database = Database()
         self.static = StaticMemberships()
@@ -43,8 +44,7 @@ class Merging:
                     self.database.set(port, group, self.effective(port, group, wanted) if self.static else wanted)
                     changed[group] = None
                     continue
-                if not isinstance(event, Notice) or self._is_news(event, now):
-                    outputs.append(event)
+                outputs += self.notable((event,), now)
                 if self.upstreams.only_querier and isinstance(event, Role):
                     outputs += self.tell_again(self.groups_of(port), now)
         return outputs + self.work_out(changed, now) if changed else outputs
@@ -104,7 +104,8 @@ class Merging:
 
     def notable(self, events: Iterable[Send | Role | Notice], now: float) -> list[Output]:
         """`events` without the notices that were given a short while ago."""
-        return [event for event in events if not isinstance(event, Notice) or self._is_news(event, now)]
+        known = (self._news(event, now) if isinstance(event, Notice) else event for event in events)
+        return [event for event in known if event is not None]
 
     def _told(self, said: Iterable[Said], now: float) -> list[Output]:
         for port, host in self._ports.hosts.items():
@@ -113,9 +114,11 @@ class Merging:
             self._timers.set(STALE, now)
         return self.notable(said, now)
 
-    def _is_news(self, notice: Notice, now: float) -> bool:
-        key = notice.port, notice.kind
-        if now < self._noticed.get(key, -math.inf):
-            return False
-        self._noticed[key] = now + NOTICE_GAP
-        return True
+    def _news(self, notice: Notice, now: float) -> Notice | None:
+        """The notice, with how many were not given before it; None where it is to be counted only."""
+        noticed = self._noticed.setdefault((notice.port, notice.kind, notice.version, notice.limit), [-math.inf, 0])
+        if now < noticed[0]:
+            noticed[1] += 1
+            return None
+        missed, noticed[:] = int(noticed[1]), [now + NOTICE_GAP, 0]
+        return replace(notice, missed=missed) if missed else notice

@@ -1,6 +1,6 @@
 """What the protocol asks of its shell, and what it tells of itself; frozen values without behaviour."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from igmp.filter import Filter, Mode
 
@@ -39,15 +39,21 @@ class Role:
 class Notice:
     """Something the administrator should know, once a minute at most; `address` is who or what it is about.
 
-    Kinds: querier_conflict, a higher address queries too; older_querier, the elected one speaks an older version;
-    rare_querier, it asks less often than we believe, so that memberships may end between its queries;
-    own_address, somebody speaks with an address of ours; limit_reached, something was refused; sources_lost, an older
-    querier makes us report a group whole.
+    Kinds: querier_conflict, a higher address queries too; older_querier and newer_querier, one speaks another `version`
+    than we; rare_querier, the elected one asks less often than we believe, so that memberships may end between its
+    queries; own_address, somebody speaks with an address of ours; limit_reached, a `group` was refused for the option
+    `limit`; sources_lost, an older querier makes us report a group whole; fallback and back, we speak another `version`
+    upstream now, without the sources of `count` groups. `missed`: how many like it were not given since the last.
     """
 
     port: int
     kind: str
     address: int
+    group: int = 0
+    version: int = 0
+    limit: str = ""
+    count: int = 0
+    missed: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)

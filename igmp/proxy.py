@@ -228,7 +228,7 @@ class Proxy(Views):
                 return ()
             self._restoration.prepare(received.message, now)
         if upstream:
-            return self._ports.hosts[port].receive(received.message, now)
+            return self._ports.hosts[port].receive(received.message, now, received.source)
         if _is_private(received, to):
             self._ports.counters[port]["query_private"] += 1
             return ()

@@ -22,6 +22,7 @@ from igmp.parameters import LONGEST_V2_RESPONSE, Parameters, PortOptions
 from igmp.timers import TimerQueue
 
 EVENTS = 512                            # what one call does of what is due, so that none takes long
+QUERIERS = 64                           # told apart on a port, which has one or two
 SHORTEST_RESPONSE = 0.1                 # seconds: a code of 0 would be a version 1 query, or an answer at once
 
 
@@ -39,6 +40,7 @@ class Querier:
         self._role = Role(port, False, 0)
         self._up = False
         self._inherited = NOBODY
+        self._versions: set[tuple[int, int]] = set()    # of other queriers, whose mismatch was told
         self._rate = Rate(*_paced(options))
         self._deferred: dict[int, Wish] = {}            # what must still be asked for, by group
 
@@ -87,6 +89,8 @@ class Querier:
         self._options = options
         if _paced(options) != _paced(before):
             self._rate = Rate(*_paced(options))
+        if options.igmp_version != before.igmp_version:
+            self._versions.clear()
         self._election.configure(options.parameters)
         events: list[Event] = [*self._members.configure(options)]
         if self._up and spoken != (options.parameters, self.version, self.address):
@@ -123,6 +127,7 @@ class Querier:
         self._link, self._up = link, True
         self._members.refusals.forget_others()
         self._election.forget()
+        self._versions.clear()
         self._stop_asking()
         parameters = self.parameters
         series = (parameters.startup_queries - 1) * parameters.startup_interval
@@ -178,17 +183,24 @@ class Querier:
     # Election
 
     def _on_general_query(self, source: int, query: Query, now: float) -> list[Event]:
-        own = self.address
+        own, mismatch = self.address, self._mismatch(source, query.version)
         if not self._election.hear(source, query, own, now):
-            return [Notice(self._port, "querier_conflict", source)] if source and own else []
+            return [*([Notice(self._port, "querier_conflict", source)] if source and own else ()), *mismatch]
         self._stop_asking()
         self._timers.set(OTHER_QUERIER, now + self.parameters.other_querier_present_interval)
-        events = self._become(False, self._election.winner)
-        if query.version < self.version:
-            events.append(Notice(self._port, "older_querier", source))
-        if query.interval > self._options.parameters.longest_query_interval:
-            events.append(Notice(self._port, "rare_querier", source))
-        return events
+        rare = query.interval > self._options.parameters.longest_query_interval
+        told = [Notice(self._port, "rare_querier", source)] if rare else []
+        return [*self._become(False, self._election.winner), *mismatch, *told]
+
+    def _mismatch(self, source: int, version: int) -> list[Event]:
+        """All routers of a link are to speak one version, which only people can see to: told once (section 7.3.1)."""
+        if version == self.version or (source, version) in self._versions:
+            return []
+        if len(self._versions) >= QUERIERS:
+            self._versions.clear()
+        self._versions.add((source, version))
+        return [Notice(self._port, "older_querier" if version < self.version else "newer_querier", source,
+                       version=version)]  # fmt: skip
 
     def _speak_otherwise(self, now: float) -> list[Event]:
         """Our address, version or values are others: who asks, asks as at startup; another querier stays one."""
@@ -249,7 +261,8 @@ class Querier:
         changed = self._members.hear(report, turn)
         events: list[Event] = self._ask(turn.wishes, now) if turn.wishes else []
         if turn.refused:
-            events.append(Notice(self._port, "limit_reached", source))
+            group, limit = turn.refusal
+            events.append(Notice(self._port, "limit_reached", source, group, limit=limit))
         return [*events, *changed]
 
     def _ask(self, wishes: Mapping[int, Wish], now: float) -> list[Event]:

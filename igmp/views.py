@@ -18,6 +18,10 @@ class Views:
     def __init__(self, ports: ProxyPorts, merging: Merging) -> None:
         self._ports, self._merging = ports, merging
 
+    def is_up(self, port: int) -> bool:
+        """Whether the port has a link."""
+        return port in self._ports.links
+
     def groups(self, now: float) -> list[GroupStatus]:
         """Memberships of all downstream ports, and static ones of all ports."""
         return list(self.each_group(now))

@@ -29,7 +29,7 @@ def main() -> None:
         "handlers": [type(handler).__name__ for handler in logging.getLogger().handlers],
     }
     control.send(start.control, found)
-    logging.getLogger("a.b").info("ready")
+    logging.getLogger("forwarder.newborn").info("ready")
     start.control.recv(1)       # until the other side is gone
 
 

@@ -1,72 +1,57 @@
-"""Access lists: the last match of allow, then deny; boundaries; what an any-source membership matches."""
+"""A file that could be read at start and not after privileges were given up is found out, in a process of its own."""
+
+import os
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from igmp.access import OPEN, AccessList, Entry
-from igmp.link import Network, parse_address
+from forwarder.process.access import refusal, refusal_later, warning
 
-G, S = parse_address("239.1.1.1"), parse_address("10.0.0.7")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root reads what it may not")
+NOBODY = 65534
 
 
-def access(allow=(), deny=(), boundary=()) -> AccessList:
-    return AccessList(tuple(map(Entry.parse, allow)), tuple(map(Entry.parse, deny)),
-                      tuple(map(Network.parse, boundary)))
+@pytest.fixture
+def file(tmp_path):
+    """A file in a folder of another user, which anybody may pass."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "mcfwd.toml").write_text("")
+    if os.geteuid() == 0:
+        os.chown(folder, NOBODY, NOBODY)
+    return folder / "mcfwd.toml"
 
 
-@pytest.mark.parametrize(("lists", "source", "admitted"), [
-    (access(), S, True),
-    (access(), None, True),
-    (access(allow=["239.0.0.0/8"]), S, True),
-    (access(allow=["232.0.0.0/8"]), S, False),
-    (access(deny=["239.0.0.0/8"]), S, False),
-    (access(deny=["232.0.0.0/8"]), S, True),
-    (access(allow=["239.0.0.0/8"], deny=["239.1.1.1"]), None, False),
-    (access(allow=["239.1.1.1"], deny=["239.0.0.0/8"]), None, False),
-    (access(allow=["10.0.0.0/8,239.0.0.0/8"]), S, True),
-    (access(allow=["10.0.0.0/8,239.0.0.0/8"]), None, False),
-    (access(allow=["11.0.0.0/8,239.0.0.0/8"]), S, False),
-    (access(deny=["10.0.0.0/8,239.0.0.0/8"]), S, False),
-    (access(deny=["10.0.0.0/8,239.0.0.0/8"]), None, True),
-    (access(allow=["224.0.0.0/4"], deny=["0.0.0.0/0,239.1.1.1"]), None, True),
-    (access(allow=["239.0.0.0/8"], boundary=["239.1.0.0/16"]), S, False),
-    (access(boundary=["239.255.0.0/16"]), None, True),
-    (access(boundary=["239.255.0.0/16", "239.1.1.0/24"]), None, False),
-])
-def test_the_last_match_wins_and_a_boundary_always(lists, source, admitted):
-    assert lists.admits(source, G) == admitted
+def test_what_can_be_read_now_and_later_is_no_trouble(file):
+    assert refusal(str(file)) is refusal_later(str(file)) is None
 
 
-def test_only_empty_lists_are_open():
-    assert OPEN.is_open
-    assert not access(boundary=["239.255.0.0/16"]).is_open
-    assert access(boundary=["239.0.0.0/8"]).bounds(G)
-    assert not access(deny=["239.0.0.0/8"]).bounds(G)
+def test_what_is_not_there_is_told_in_the_systems_words(tmp_path):
+    assert refusal(f"{tmp_path}/none") == refusal_later(f"{tmp_path}/none") == "No such file or directory"
 
 
-@pytest.mark.parametrize("text", ["239.0.0.0/8", "10.0.0.0/8,239.1.1.1/32", "0.0.0.0/0,224.0.0.0/4", "0.0.0.0/0"])
-def test_an_entry_reads_as_it_is_written(text):
-    assert str(Entry.parse(text)) == text
-    assert Entry.parse(text.replace(",", " , ")) == Entry.parse(text)
+@needs_root
+@pytest.mark.parametrize("closed", ["folder", "file"])
+def test_root_does_not_read_what_is_closed_once_it_has_no_capability(file, closed):
+    os.chmod(file.parent if closed == "folder" else file, 0o700)
+    os.chown(file, NOBODY, NOBODY)
+    assert refusal(str(file)) is None
+    assert refusal_later(str(file)) == "Permission denied"
+    assert "Permission denied" in warning(str(file), "Permission denied")
 
 
-@pytest.mark.parametrize("text", ["", "10.0.0.0/8", "239.1.1.1,10.0.0.7", "239.1.1.1/33", "10.0.0.7,", "a,b,c",
-                                  "10.0.0.7,239.1.1.1,239.1.1.2", "239.1.1.1,232.0.0.0/8"])
-def test_what_is_no_entry_is_refused(text):
-    with pytest.raises(ValueError):
-        Entry.parse(text)
+@needs_root
+def test_groups_count_as_long_as_they_are_kept(file):
+    former = os.getgroups()
+    os.chown(file, NOBODY, 4242)
+    os.chmod(file, 0o640)
+    try:
+        os.setgroups([4242])
+        assert refusal_later(str(file)) is None
+        assert refusal_later(str(file), groups=False) == "Permission denied"
+    finally:
+        os.setgroups(former)
 
 
-ENTRIES = st.lists(st.builds(
-    Entry, st.builds(Network, st.just(G), st.integers(4, 32)),
-    st.none() | st.builds(Network, st.just(S), st.integers(0, 32))), max_size=3).map(tuple)
-
-
-@given(ENTRIES, ENTRIES, st.none() | st.integers(1, 0xDFFFFFFF), st.integers(0xE0000000, 0xEFFFFFFF))
-def test_walking_allow_then_deny_gives_the_same(allow, deny, source, group):
-    verdict = not allow
-    for entry, admitted in [*((each, True) for each in allow), *((each, False) for each in deny)]:
-        if entry.matches(source, group):
-            verdict = admitted
-    assert AccessList(allow, deny).admits(source, group) == verdict
+def test_a_pipe_has_nobody_to_wait_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert refusal(f"{tmp_path}/pipe") is None

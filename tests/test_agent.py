@@ -459,7 +459,7 @@ def test_what_the_protocol_notices_is_in_the_log(caplog):
     async def use(life: Life) -> None:
         life.say(1, report(RecordType.CHANGE_TO_EXCLUDE, G, host="10.0.1.1"))
         await life.until(lambda: caplog.messages)
-        assert caplog.messages == ["somebody on tap1 speaks with our own address 10.0.1.1"]
+        assert caplog.messages == ["tap1: somebody speaks with our own address 10.0.1.1"]
 
     live(Life(), use)
 

@@ -595,9 +595,12 @@ class Standing:
         self.asked.append(request)
         answer = {"type": "answer", "id": request["id"], "refusal": None, "words": ""}
         try:
-            if request["type"] == "reload":
+            if request["type"] == "reload" and self.reason is None:
+                answer["ignored"] = ["dataplane.workers"]
+            elif request["type"] == "reload":
                 raise changes.ChangeError(self.reason, "mcfwd.toml: igmp.robustness: is 0")
-            self.added = changes.apply(request, self.added, CONFIGURED)
+            else:
+                self.added = changes.apply(request, self.added, CONFIGURED)
         except changes.ChangeError as refused:
             answer |= {"refusal": refused.reason.value, "words": str(refused)}
         control.send(self._channel, answer)
@@ -805,6 +808,14 @@ def test_what_the_file_says_stays(tmp_path):
     with running(tmp_path) as instance:
         status, words = refusal(instance, "DELETE", "routes", {"group": "239.9.0.0/16"})
         assert (status, words) == (409, "route 239.9.0.0/16 is in the configuration file; change it there")
+
+
+def test_a_reload_answers_what_needs_a_restart(tmp_path):
+    with running(tmp_path) as instance:
+        instance.supervisor.reason = None
+        client = Client(instance.path)
+        assert client.change("POST", "reload", {}) == {"ignored": ["dataplane.workers"]}
+        assert client.change("POST", "routes", ROUTE) == {}
 
 
 def test_a_reload_that_is_refused_says_why(tmp_path):

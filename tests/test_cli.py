@@ -77,6 +77,11 @@ class Answerer(BaseHTTPRequestHandler):
         """Refuses everything but one route; the refusal is what was asked."""
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         status = 201 if '"239.1.1.1"' in body else 422 if self.path == "/v1/reload" else 409
+        if ignored := self.server.answers.get("ignored"):  # type: ignore[attr-defined]
+            self.send_response(201)
+            self.end_headers()
+            self.wfile.write(json.dumps({"ignored": ignored}).encode())
+            return
         self.send_response(status)
         self.end_headers()
         self.wfile.write(json.dumps({"error": f"{self.command} {self.path} {body}"}).encode())
@@ -206,6 +211,13 @@ def test_changes_are_asked_for_and_a_refusal_is_one_line(tmp_path, arguments, as
         done = mcfwd(*arguments.split(), "--socket", path)
     assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr == (f"mcfwd: {asked}\n" if asked else "")
+
+
+def test_a_reload_says_what_needs_a_restart_and_is_no_success(tmp_path):
+    with instance(tmp_path, {"ignored": ["dataplane.workers", "process.user"]}) as path:
+        done = mcfwd("reload", "--socket", path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "mcfwd: reloaded, but not dataplane.workers, process.user: fixed at start; needs a restart\n"
 
 
 def test_no_instance_is_said_with_all_sockets_tried(tmp_path):

@@ -28,6 +28,7 @@ from igmp.filter import EVERYTHING, NOTHING, Filter, Mode, include
 from igmp.host import Host
 from igmp.messages import Query, decode, split_sources
 from igmp.newest import MAX_ASKED
+from igmp.outputs import Notice, Send
 from igmp.packet import Link, Rules, receive
 from igmp.parameters import Parameters, PortOptions
 
@@ -44,9 +45,13 @@ class Upstream:
         self.host = Host(UP, PortOptions("upstream", parameters or Parameters(), **options), self.counters, draw)
         self.sent: list[tuple[float, str]] = []
         self.packets: list[bytes] = []
+        self.notices: list[tuple[float, Notice]] = []
         self.take(self.host.start(link, 0.0))
 
-    def take(self, sends) -> "Upstream":
+    def take(self, said) -> "Upstream":
+        said = list(said)
+        sends = [each for each in said if isinstance(each, Send)]
+        self.notices += [(round(self.now, 4), each) for each in said if isinstance(each, Notice)]
         self.packets += [send.packet for send in sends]
         self.sent += [(round(self.now, 4), text_of(send.packet)) for send in sends]
         return self
@@ -79,7 +84,8 @@ class Upstream:
         self.until(at)
         if isinstance(packet, Query):
             packet = query_packet(packet, SPEAKERS[UP])
-        return self.take(self.host.receive(receive(packet, self.link, True, Rules()).message, at))
+        received = receive(packet, self.link, True, Rules())
+        return self.take(self.host.receive(received.message, at, received.source))
 
 
 def reports(text: str) -> list[tuple[float, str]]:
@@ -525,3 +531,38 @@ def test_an_answer_names_exactly_the_asked_sources_that_are_wanted(wanted, asked
 def test_the_notation_of_these_tests_means_what_it_says():
     assert filter_text(filter_of("EX{a,b}")) == "EX{a,b}"
     assert record_of("ALLOW(G,{a})").group in NAMES
+
+
+# What people are told of versions
+
+QUERIER = address(SPEAKERS[UP])
+
+
+def test_a_fallback_is_told_once_with_what_is_lost_and_so_is_the_return():
+    host = Upstream().has(S="IN{a}", G="EX{}", G2="IN{a,b}")
+    for at in (0.0, 125.0, 250.0):
+        host.hear(at, V2)
+    host.hear(260.0, V1).run(1000.0)
+    assert host.notices == [
+        (0.0, Notice(UP, "fallback", QUERIER, version=2, count=2)),
+        (260.0, Notice(UP, "fallback", QUERIER, version=1, count=2)),
+        (660.0, Notice(UP, "back", 0, version=3)),
+    ]
+
+
+def test_a_link_that_comes_back_is_no_return():
+    host = Upstream().hear(0.0, V2)
+    host.take(host.host.start(LINKS[UP], 1.0))
+    assert host.host.version == 3
+    assert [each.kind for _, each in host.notices] == ["fallback"]
+
+
+@pytest.mark.parametrize(("ours", "query", "kind"), [
+    (3, V2, "older_querier"), (3, V1, "older_querier"), (2, V1, "older_querier"),
+    (2, GENERAL, "newer_querier"), (1, V2, "newer_querier"),
+    (3, GENERAL, None), (2, V2, None), (2, Query(address("G"), version=3), None),
+])  # fmt: skip
+def test_whichever_side_is_older_a_mismatch_with_what_is_configured_is_told_once(ours, query, kind):
+    host = Upstream(igmp_version=ours).hear(0.0, query).hear(125.0, query)
+    told = [(0.0, Notice(UP, kind, QUERIER, version=query.version))] if kind else []
+    assert host.notices == told

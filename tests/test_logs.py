@@ -1,10 +1,12 @@
 """Lines of the log never stop a process, whoever reads them or not."""
 
 import fcntl
+import json
 import logging
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -14,16 +16,17 @@ import pytest
 
 from forwarder.lab.wait import wait_for
 from forwarder.process.logs import FLUSH, QueuedHandler, configure
+from forwarder.process.repeats import Repeats
 
 PROGRAM = """
 import logging, sys, time
 from forwarder.process import logs
 logs.configure("info", "mcfwd-test")
 logs.detach()
-log = logging.getLogger("a.b")
+log = logging.getLogger("forwarder.test")
 began = time.monotonic()
 for number in range(int(sys.argv[1])):
-    log.info("line %d %s", number, "x" * 200)
+    log.info("line %s %s", str(number), "x" * 200)
 sys.stdout.write(f"{time.monotonic() - began}\\n")
 sys.stdout.flush()
 sys.stdin.readline()
@@ -119,12 +122,12 @@ def test_what_was_logged_has_been_written_once_it_is_flushed(pipe):
     """A hundred times what the pipe holds, of which nothing is read before."""
     handler = QueuedHandler(pipe[1], None)
     assert handler.start() is True
-    for _ in range(100):
-        handler.handle(record("x" * 4095))
-    with read_beside(pipe[0], b"end") as heard:
+    for number in range(100):
+        handler.handle(record(f"{number:04}" * 1023 + "end"))
+    with read_beside(pipe[0], b"over") as heard:
         handler.flush()
-        os.write(pipe[1], b"end")
-    assert heard == [(b"x" * 4095 + b"\n") * 100 + b"end"]
+        os.write(pipe[1], b"over")
+    assert heard == [b"".join(b"%04d" % number * 1023 + b"end\n" for number in range(100)) + b"over"]
     assert handler.dropped == 0
 
 
@@ -186,6 +189,7 @@ threading.stack_size(int(sys.argv[1]))
 logs.detach()
 print(*(type(handler).__name__ for handler in logging.getLogger().handlers))
 logging.info("unsaid")
+logging.getLogger("forwarder.test").info("unsaid")
 logging.warning("said")
 """
 
@@ -211,3 +215,61 @@ def test_a_flush_waits_no_longer_than_there_is_something_to_write(pipe):
     for _ in range(10):
         handler.flush()
     assert time.monotonic() - began < 5 * FLUSH     # if it waited for nothing, ten of them
+
+
+LIBRARY = """
+import asyncio, logging, sys
+from forwarder.process import logs
+logs.configure(sys.argv[1], "mcfwd-test", *sys.argv[2:])
+logs.detach()
+asyncio.run(asyncio.sleep(0))       # which says by which selector it waits
+logging.getLogger("some.library").info("how it works")
+logging.getLogger("some.library").warning("what is wrong")
+logging.getLogger("forwarder.test").debug("how we work")
+logging.getLogger("igmp.test").error("line\\nanother \\x1b[31m")
+"""
+
+
+def said(*arguments: str, journal: bool = False) -> list[str]:
+    """What a process writes to its standard error."""
+    with tempfile.TemporaryFile("w+") as log:
+        status = os.fstat(log.fileno())
+        environment = {**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino + (not journal)}"}
+        subprocess.run([sys.executable, "-c", LIBRARY, *arguments], stderr=log, env=environment, check=True)
+        log.seek(0)
+        return log.read().splitlines()
+
+
+def test_debug_is_about_us_and_not_about_libraries():
+    words = [line.split(" ", 2)[2] for line in said("debug")]
+    assert words == ["WARNING what is wrong", "DEBUG how we work", r"ERROR line | another \x1b[31m"]
+    assert [line.split(" ", 2)[2] for line in said("error")] == [words[2]]
+
+
+def test_a_line_can_be_an_object():
+    first, _, last = map(json.loads, said("debug", "json"))
+    assert set(first) == {"time", "level", "process", "pid", "message"}
+    assert (first["level"], first["process"], first["message"]) == ("warning", "mcfwd-test", "what is wrong")
+    assert last["message"] == "line\nanother \x1b[31m"
+
+
+def test_a_journal_is_told_priorities_and_nobody_else_is():
+    assert [line[:3] for line in said("debug", journal=True)] == ["<4>", "<7>", "<3>"]
+    assert json.loads(said("debug", "json", journal=True)[0].removeprefix("<4>"))["level"] == "warning"
+    assert not any(line.startswith("<") for line in said("debug"))
+
+
+def test_what_is_said_again_and_again_is_counted_and_how_it_ended_is_told(pipe):
+    now = [0.0]
+    handler = QueuedHandler(pipe[1], None, repeats=Repeats(lambda: now[0]))
+    assert handler.start()
+    for number in range(25):
+        handler.handle(logging.LogRecord("a", logging.INFO, "", 0, "%s: %s", ("tap1", number), None))
+    handler.flush()
+    lines = os.read(pipe[0], 4096).decode().splitlines()
+    assert lines == [f"tap1: {number}" for number in range(10)] + ["tap1: 24 (and 15 like it that are not shown)"]
+
+
+def test_a_style_that_is_none_is_an_error():
+    with pytest.raises(ValueError, match="xml"):
+        configure("info", "mcfwd-test", "xml")

@@ -795,7 +795,25 @@ def test_refusals_and_lost_sources_are_noticed():
     bench.add(D1, max_groups=1)
     assert Notice(UP, "sources_lost", address("S")) in bench.hear(0.0, D1, "ALLOW(S,{a})")
     assert bench.hear(1.0, D1, "TO_EX(G,{})", "192.168.10.14") == [
-        Notice(D1, "limit_reached", parse_address("192.168.10.14"))]
+        Notice(D1, "limit_reached", parse_address("192.168.10.14"), address("G"), limit="max_groups")]
+    for at in (2.0, 3.0):
+        assert bench.hear(at, D1, "TO_EX(G2,{})", "192.168.10.15") == []
+    [notice] = bench.hear(61.0, D1, "TO_EX(G2,{})", "192.168.10.15")
+    assert notice == Notice(D1, "limit_reached", parse_address("192.168.10.15"), address("G2"), limit="max_groups")
+    assert notice.missed == 2
+
+
+@pytest.mark.parametrize(("options", "texts"), [
+    ({"max_sources": 1}, ["ALLOW(S,{a})", "ALLOW(S,{b})"]),
+    ({"max_hosts": 1}, ["TO_EX(G,{})", "TO_EX(G,{})"]),
+])
+def test_a_refusal_names_the_group_and_the_option(options, texts):
+    bench = Bench(ports=())
+    bench.add(D1, **options)
+    heard = [bench.hear(float(at), D1, text, f"192.168.10.{20 + at}") for at, text in enumerate(texts)]
+    notices = [each for outputs in heard for each in outputs if isinstance(each, Notice)]
+    group = address("S" if "max_sources" in options else "G")
+    assert notices == [Notice(D1, "limit_reached", parse_address("192.168.10.21"), group, limit=next(iter(options)))]
 
 
 # Very many groups

@@ -409,9 +409,31 @@ def test_a_query_that_leaves_no_time_to_answer_leaves_the_usual_time():
 def test_an_elected_querier_of_an_older_version_is_noticed():
     bench = electing()
     source = parse_address(LOWER)
-    expected = [Role(D1, False, source), Notice(D1, "older_querier", source)]
+    expected = [Role(D1, False, source), Notice(D1, "older_querier", source, version=2)]
     assert bench.ask(10.0, D1, Query(version=2), LOWER) == expected
-    assert bench.ask(20.0, D1, Query(version=2), LOWER) == []
+    for number in range(1, 9):
+        assert bench.ask(10.0 + 100.0 * number, D1, Query(version=2), LOWER) == []     # once, not once a minute
+    again = [Notice(D1, "older_querier", source, version=1)]
+    assert bench.ask(900.0, D1, Query(version=1), LOWER) == again
+
+
+@pytest.mark.parametrize("source", [LOWER, HIGHER])
+@pytest.mark.parametrize(("ours", "theirs", "kind"), [(2, 3, "newer_querier"), (3, 2, "older_querier")])
+def test_whoever_queries_in_another_version_is_noticed_once_whether_it_wins_or_not(source, ours, theirs, kind):
+    bench = Bench(ports=())
+    bench.add(UP)
+    bench.add(D1, igmp_version=ours)
+    heard = [each for at in (1.0, 130.0, 260.0) for each in bench.ask(at, D1, Query(version=theirs), source)]
+    notices = [each for each in heard if isinstance(each, Notice) and each.kind != "querier_conflict"]
+    assert notices == [Notice(D1, kind, parse_address(source), version=theirs)]
+
+
+def test_a_mismatch_is_told_again_when_our_version_is_another():
+    bench = electing()
+    expected = Notice(D1, "older_querier", parse_address(LOWER), version=1)
+    assert expected in bench.ask(10.0, D1, Query(version=1), LOWER)
+    bench.proxy.set_options(D1, PortOptions("downstream", igmp_version=2), 20.0)
+    assert expected in bench.ask(100.0, D1, Query(version=1), LOWER)
 
 
 # Queries of one message, and their rate

@@ -23,8 +23,10 @@ from test_supervisor_ports import Opener
 from forwarder.packet.packet_socket import PortError
 from forwarder.process import control, privileges
 from forwarder.state.ports import Configuration
+from forwarder.state.reasons import Reason
 from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, Settings
 from forwarder.state.snapshot import SnapshotReader
+from forwarder.state.worker_segment import ASSIGNED, FIRST_REASON, RX_BYTES, RX_PACKETS, WorkerSegment
 from forwarder.supervisor.children import Process
 from forwarder.supervisor.shared import AGENT, API
 from forwarder.supervisor.supervisor import HANDLED, LONGEST_WORDS, Supervisor
@@ -187,13 +189,18 @@ class Life:
         self.until(lambda: [role.module for role in self.roles].count("forwarder.dataplane.worker") == 2)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """What the API is answered."""
+        """What the API is answered: whether it was refused, and why."""
+        answer = self.answer(request)
+        return {key: answer[key] for key in ("refusal", "words")}
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """All that the API is answered."""
         api = self.role(API)
         number = len(api.heard)
         control.send(api.channel, {**request, "id": number})
         self.until(lambda: len(api.heard) > number)
         assert (api.heard[-1]["type"], api.heard[-1]["id"]) == ("answer", number)
-        return {key: api.heard[-1][key] for key in ("refusal", "words")}
+        return api.heard[-1]
 
     def published(self) -> Configuration:
         return Configuration.from_json(SnapshotReader(self.role(WORKER).descriptors["configuration"]).poll())
@@ -293,6 +300,31 @@ def test_at_its_end_the_agent_leaves_and_nobody_is_left(end):
     assert life.opener.closed == [0, 1]
 
 
+def test_what_happens_to_links_is_told_and_at_the_end_what_was_carried(caplog):
+    caplog.set_level("INFO")
+
+    def script(life: Life) -> None:
+        life.until_complete()
+        counted = WorkerSegment(life.role(WORKER).descriptors["segment"], writable=True)
+        counted.ports[0, [ASSIGNED, RX_PACKETS, RX_BYTES]] = life.published().ports[0].assigned, 12, 1200
+        counted.ports[0, FIRST_REASON + Reason.TTL_EXPIRED - 1] = 3
+        caplog.clear()
+        life.watch.links["eth1"] = replace(life.watch.links["eth1"], up=False)
+        life.watch.links["eth0"] = replace(life.watch.links["eth0"], addresses=((0x0A000001, 24),), mtu=1400)
+        life.watch.ring()
+        life.until(lambda: life.published().ports[1].state == "down")
+
+    live(script)
+    assert caplog.messages[:-1] == [
+        "eth0: addresses 10.0.0.1/24 (were none); MTU 1400 (was 1500)",
+        "eth1 is down (was up)",
+        "stopping: SIGTERM",
+        "eth0: received 12 packets (1.2 KiB), sent 0 (0 B), dropped ttl_expired 3",
+        "eth1: received 0 packets (0 B), sent 0 (0 B), dropped none",
+    ]
+    assert caplog.messages[-1].startswith("stopped after ")
+
+
 def test_changes_are_made_or_refused_in_words():
     def script(life: Life) -> None:
         life.until_complete()
@@ -342,6 +374,7 @@ def test_more_than_can_be_published_is_refused():
 
 
 def test_a_reload_takes_over_what_is_not_fixed_and_keeps_what_was_added(caplog):
+    caplog.set_level("INFO")
     other = replace(SETTINGS, igmp=IgmpSettings(robustness=3), dataplane=replace(SETTINGS.dataplane, flow_limit=7))
 
     def script(life: Life) -> None:
@@ -352,10 +385,16 @@ def test_a_reload_takes_over_what_is_not_fixed_and_keeps_what_was_added(caplog):
         life.until(lambda: life.published().settings.igmp.robustness == 3)
         assert life.published().settings == replace(other, dataplane=SETTINGS.dataplane)
         assert [route.group for route in life.published().routes] == ["239.1.1.1"]
-        [said] = [each for each in caplog.messages if "fixed at start" in each]
-        assert said == "[dataplane], [control] and [process] are fixed at start; their changes need a restart"
+        said = [each for each in caplog.messages if each.startswith("reload")]
+        assert said == [
+            "reload: igmp.robustness is 3, was 2",
+            "reload: not taken over: dataplane.flow_limit; [dataplane], [control] and [process] are fixed at start; "
+            "their changes need a restart",
+            "reloaded",
+        ]
+        assert life.answer({"type": "reload"})["ignored"] == ["dataplane.flow_limit"]
         life.file = SETTINGS
-        assert life.ask({"type": "reload"}) == {"refusal": None, "words": ""}
+        assert life.answer({"type": "reload"})["ignored"] == []
         assert life.published().settings == SETTINGS
 
     live(script)
@@ -388,6 +427,7 @@ def test_a_reload_that_cannot_run_leaves_everything_as_it_was(caplog):
         life.until(lambda: caplog.messages)
         assert caplog.messages == ["reload refused, the running configuration stays: igmp.robustness: is 0"]
         assert life.ask({"type": "reload"}) == {"refusal": "configuration", "words": "igmp.robustness: is 0"}
+        assert caplog.messages == ["reload refused, the running configuration stays: igmp.robustness: is 0"] * 2
         life.file = ValueError("x" * 10_000)
         assert life.ask({"type": "reload"})["words"] == "x" * LONGEST_WORDS
         life.watch.links["lo"] = link("lo", 1, loopback=True)

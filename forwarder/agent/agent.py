@@ -21,7 +21,7 @@ import uvloop
 
 from forwarder.agent import rest
 from forwarder.agent.listening import Listening
-from forwarder.agent.notices import words_of
+from forwarder.agent.narrator import Narrator, grown
 from forwarder.agent.orders import Orders
 from forwarder.agent.ports import AgentPorts
 from forwarder.agent.publisher import Publisher
@@ -33,7 +33,7 @@ from forwarder.process import control
 from forwarder.process.child import Start, bootstrap
 from forwarder.process.lending import Loan
 from forwarder.state.ports import Configuration
-from forwarder.state.settings import RouteSettings
+from forwarder.state.settings import RouteSettings, igmp_of
 from forwarder.state.snapshot import SnapshotReader
 from igmp.outputs import Notice, Output, Role, Route, Send
 from igmp.proxy import Proxy
@@ -86,6 +86,8 @@ class Agent:
         self._listening = Listening(clock)
         self._ports = AgentPorts(self._proxy, self._publisher, self._listening, self._carry_out, clock)
         self._routed: object = None
+        self._narrator = Narrator()
+        self._forwards_always = False           # forward_when_not_querier
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._publishing = False
@@ -150,6 +152,7 @@ class Agent:
             return
         configuration = Configuration.from_json(published)
         settings = configuration.settings
+        self._igmp = settings.igmp
         self._carry_out(self._proxy.set_merge_only_querier(settings.igmp.merge_only_querier, self._clock()))
         self._ports.configure(configuration)
         self._set_routes(configuration.routes)
@@ -171,7 +174,11 @@ class Agent:
         return more
 
     def _hear(self, index: int, packet: bytes, now: float, mac: int, to: int) -> None:
+        if self._narrator.verbose:
+            before = dict(self._proxy.counters(index))
         outputs = self._proxy.receive(index, packet, now, mac, to)
+        if self._narrator.verbose:
+            self._narrator.heard(packet, self._ports[index], grown(before, self._proxy.counters(index)))
         if outputs:
             self._carry_out(outputs)
 
@@ -208,8 +215,21 @@ class Agent:
                     self._ports.send(output.port, output.packet)
                 case Role():
                     self._publisher.role(output, self._proxy.heard(output.port))
-                case Notice():
-                    log.warning("%s", words_of(output, self._ports[output.port].name))
+            if self._narrator.verbose or output.__class__ is Role or output.__class__ is Notice:
+                self._tell(output)
+
+    def _tell(self, output: Output) -> None:
+        """Say it in the log; what is about a port that is no longer ours is no news."""
+        match output:
+            case Route():
+                self._narrator.route(output, self._ports.name)
+            case Send() if port := self._ports.get(output.port):
+                self._narrator.sent(output, port)
+            case Role() if port := self._ports.get(output.port):
+                forwards = igmp_of(self._igmp, port.settings).forward_when_not_querier
+                self._narrator.role(output, port, self._proxy.is_up(output.port), forwards)
+            case Notice() if port := self._ports.get(output.port):
+                self._narrator.notice(output, port, self._proxy.version(output.port))
 
     def _settle(self) -> None:
         """After a turn: wake the workers if routes changed, say once that we are ready, set the timer, publish soon."""

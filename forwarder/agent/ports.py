@@ -49,6 +49,14 @@ class AgentPorts:
     def __getitem__(self, index: int) -> Port:
         return self._ports[index]
 
+    def get(self, index: int) -> Port | None:
+        """A port, None where there is none (any more)."""
+        return self._ports.get(index)
+
+    def name(self, index: int) -> str:
+        """What a port is called, its number where it is gone."""
+        return self._ports[index].name if index in self._ports else str(index)
+
     @property
     def all(self) -> list[Port]:
         """Every port there is now."""

@@ -4,6 +4,7 @@ POST adds and DELETE takes away one of `/v1/routes` or `/v1/groups`; POST of `/v
 POST of `/v1/query` and `/v1/clear` are orders to the agent (`orders`).
 """
 
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -67,8 +68,8 @@ class Application:
             if request.method == "GET":
                 total = self._segments.flow_count(page_of(request.query).groups) if noun == "flows" else None
                 return await json_response(await self._answers[noun](request), total)
-            await self._change(noun, request)
-            return web.Response(status=DONE[request.method], body=b"{}", content_type="application/json")
+            said = json.dumps(await self._change(noun, request)).encode()
+            return web.Response(status=DONE[request.method], body=said, content_type="application/json")
         except RefusedError:
             raise
         except ConnectionError as error:    # nobody hears this; it is no fault of ours that would have to be logged
@@ -90,13 +91,15 @@ class Application:
             return ["GET", "POST", *(["PUT"] if noun == "routes" else []), "DELETE"]
         return ["GET"] if noun in self._answers else []
 
-    async def _change(self, noun: str, request: web.BaseRequest) -> None:
+    async def _change(self, noun: str, request: web.BaseRequest) -> dict[str, Any]:
+        """What is said of a change that was made: of a reload the keys that need a restart, if any."""
         body = await requests.body_of(request)  # of a reload too: unread, it would cut the answer off
         if noun == "reload":
-            await self._supervisor.ask({"type": "reload"})
-            return
+            ignored = (await self._supervisor.ask({"type": "reload"})).get("ignored")
+            return {"ignored": ignored} if ignored else {}
         row = self._rows[noun](body)
         await self._supervisor.ask({"type": VERBS[request.method], "noun": noun, "row": row})
+        return {}
 
     async def _interfaces(self, _: web.BaseRequest) -> Any:
         return self._segments.interfaces()

@@ -29,14 +29,14 @@ class SupervisorClient:
         self._channel.setblocking(False)
         loop.add_reader(self._channel.fileno(), self._receive)
 
-    async def ask(self, request: dict[str, Any]) -> None:
-        """Have a request carried out; raises RefusedError with the supervisor's words."""
+    async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Have a request carried out: the supervisor's answer; raises RefusedError with its words."""
         number = next(self._numbers)
         future = self._waiting[number] = self._loop.create_future()
         try:
             if not control.send(self._channel, {**request, "id": number}):
                 raise RefusedError(503, "the supervisor is busy; try again")
-            answer = await asyncio.wait_for(future, self._timeout)
+            answer: dict[str, Any] = await asyncio.wait_for(future, self._timeout)
         except control.MessageError:
             raise RefusedError(413, "the request is more than a message to the supervisor holds") from None
         except TimeoutError:
@@ -45,6 +45,7 @@ class SupervisorClient:
             del self._waiting[number]
         if answer["refusal"] is not None:
             raise RefusedError(STATUSES.get(answer["refusal"], 500), answer["words"])
+        return answer
 
     def _receive(self) -> None:
         try:

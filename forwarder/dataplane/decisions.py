@@ -6,12 +6,12 @@ could be forwarded from more than one is given to one of them (`standby`); the o
 standby_duplicate.
 """
 
-import logging
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
+from forwarder.dataplane import verdict_log
 from forwarder.dataplane.admission import PortPolicy, Prefix, Reasons, bitmap_of
 from forwarder.dataplane.fib import Decided, Decision, Fib
 from forwarder.dataplane.flows import FlowTable
@@ -28,8 +28,6 @@ from forwarder.state.routes import RouteKey, RouteRow
 from forwarder.state.settings import igmp_of
 from igmp.access import AccessList, Entry
 from igmp.link import Network
-
-log = logging.getLogger(__name__)
 
 UNWANTED_SHARE = 8
 """One row in so many may belong to flows that nobody wants; the others of them are only counted."""
@@ -188,6 +186,8 @@ class Decisions:
             decided = self._decide(ingress, pairs)
             if self._standby.several:
                 here, decided = self._one_upstream(ingress, here, pairs, decided, now)
+            if verdict_log.wanted():
+                verdict_log.tell(self._ports, ingress, self.flows.pairs(here), decided)
             self.flows.decide_all(here, decided)
         self.flows.mark(self._standby.take_changed())
 
@@ -218,6 +218,8 @@ class Decisions:
         reasons[: len(decided.which)] = decided.reasons
         at = self._worth_a_row(reasons)
         reasons[reasons == Reason.FORWARD] = Reason.FLOW_LIMIT
+        if verdict_log.wanted():
+            verdict_log.tell(self._ports, ingress, flows[at], decided.take(at))
         rows[at], reasons[at] = self._enter(ingress, flows[at], decided.take(at), held, now)
         return rows[which], reasons[which]
 

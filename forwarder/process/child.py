@@ -5,7 +5,6 @@ as its first argument. A spare waits here.
 """
 
 import os
-import signal
 import socket
 import sys
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ class Start:
 
 def bootstrap(name: str) -> Start:
     """Become the child `name`; returns once the supervisor has said what to do."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     setproctitle(name)
     channel = socket.socket(fileno=lowest(int(sys.argv[1])))
     received = control.receive(channel)
@@ -37,7 +34,7 @@ def bootstrap(name: str) -> Start:
     arguments, descriptors = received
     control.send(channel, {"type": "here"})
     setproctitle(arguments["name"])
-    logs.configure(arguments["log_level"], arguments["name"])
+    logs.configure(arguments["log_level"], arguments["name"], arguments.get("log_format", "text"))
     logs.detach()
     return Start(channel, arguments, descriptors)
 

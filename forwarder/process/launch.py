@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from forwarder.process import signals
+
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
 """Numpy is used without linear algebra: no threads, no buffers for them."""
 
@@ -44,7 +46,8 @@ def start(arguments: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]"
     """
     command = [sys.executable, "-P", *arguments]    # -P: no modules of the directory that we were started in
     options = {**_real_user(), **options}
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/", env=environment(), **options)
+    with signals.held_back():
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/", env=environment(), **options)
 
 
 def _real_user() -> dict[str, int]:

@@ -2,7 +2,8 @@
 
 A pipe that is full, a terminal that was stopped with Ctrl-S, a journal that is slow: none of them may stop a process.
 So lines go through a bounded queue to a thread that writes them. What does not fit is counted, and the count is the
-next line that does. At the end what is queued has FLUSH seconds to be written.
+next line that does. At the end what is queued has FLUSH seconds to be written. How a line looks is in `lines`, which
+are too many of the same in `repeats`.
 """
 
 import logging
@@ -11,14 +12,33 @@ import queue
 import threading
 import time
 
+from forwarder.process.lines import formatter_of, is_journal
+from forwarder.process.repeats import Repeats
+
+OURS = ("forwarder", "igmp")
 MOST = 1000     # lines that wait: some seconds of a process that complains about everything
 FLUSH = 1.0     # seconds
 STDERR = 2
 
 
-def configure(level: str, name: str) -> None:
-    """Lines as they are written at once; ValueError for a level that is none."""
-    logging.basicConfig(level=level.upper(), format=f"%(asctime)s {name} %(levelname)s %(message)s", force=True)
+def configure(level: str, name: str, style: str = "text") -> None:
+    """Lines as they are written at once, `style` text or json; ValueError for a level or a style that is none.
+
+    `level` is that of our own lines: of a library only what is wrong matters, DEBUG is not about how it works.
+    """
+    formatter, number = formatter_of(style, name, is_journal(STDERR, os.environ)), _level(level)
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+    for package in OURS:
+        logging.getLogger(package).setLevel(number)
+
+
+def _level(name: str) -> int:
+    number = logging.getLevelNamesMapping().get(name.upper())
+    if number is None:
+        raise ValueError(f"unknown level of a log: {name.upper()}")
+    return number
 
 
 def detach() -> None:
@@ -34,14 +54,19 @@ def detach() -> None:
 class QueuedHandler(logging.Handler):
     """Hands lines to a thread that writes them to a descriptor; `dropped`: those that were lost.
 
+    What `repeats` does not admit is counted there, and its counts are written when they are due.
+
     The thread writes by itself, with no lock of logging's or of sys.stderr's: who holds one of these while nobody reads
     holds up the end of the process too.
     """
 
-    def __init__(self, descriptor: int, formatter: logging.Formatter | None, most: int = MOST) -> None:
+    def __init__(
+        self, descriptor: int, formatter: logging.Formatter | None, most: int = MOST, repeats: Repeats | None = None
+    ) -> None:
         super().__init__()
         self.setFormatter(formatter)
-        self._queue: queue.Queue[str] = queue.Queue(most)
+        self._queue: queue.Queue[str | None] = queue.Queue(most)    # None: there are counts to wait for
+        self._repeats, self._nudged = repeats or Repeats(), False
         self._descriptor, self.dropped, self._said = descriptor, 0, 0
 
     def start(self) -> bool:
@@ -54,26 +79,51 @@ class QueuedHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Never waits; formatted here, where what it speaks of is as it was."""
-        try:
-            self._queue.put_nowait(self.format(record))
-        except queue.Full:
-            self.dropped += 1
+        if self._repeats.admits(record):
+            self._put(self.format(record))
+        elif not self._nudged:      # one is enough: a flood of them would take the place of lines
+            self._nudged = self._put(None)
 
     def flush(self) -> None:
         """Wait until all was written, for FLUSH seconds at most; logging does so at the end of the process."""
+        for record in self._repeats.counts(all_of_them=True):
+            self._put(self.format(record))
         until = time.monotonic() + FLUSH
         while self._queue.unfinished_tasks and time.monotonic() < until:
             time.sleep(0.005)
 
+    def _put(self, line: str | None) -> bool:
+        try:
+            self._queue.put_nowait(line)
+        except queue.Full:
+            self.dropped += line is not None
+            return False
+        return True
+
     def _write_all(self) -> None:
         while True:
-            line = self._queue.get()
-            if (dropped := self.dropped) != self._said:
-                words = f"{dropped - self._said} lines of the log were dropped: nobody read it in time"
-                self._said = dropped
-                self._write(self.format(logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, None, None)))
-            self._write(line)
+            try:
+                line = self._queue.get(timeout=self._repeats.wait)
+            except queue.Empty:
+                self._write_counts()
+                continue
+            self._say_dropped()
+            if line is None:
+                self._nudged = False
+            else:
+                self._write(line)
+            self._write_counts()
             self._queue.task_done()
+
+    def _write_counts(self) -> None:
+        for record in self._repeats.counts():
+            self._write(self.format(record))
+
+    def _say_dropped(self) -> None:
+        if (dropped := self.dropped) != self._said:
+            words = f"{dropped - self._said} lines of the log were dropped: nobody read it in time"
+            self._said = dropped
+            self._write(self.format(logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, None, None)))
 
     def _write(self, line: str) -> None:
         left = f"{line}\n".encode(errors="backslashreplace")

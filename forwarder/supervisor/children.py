@@ -93,11 +93,10 @@ class Child:
         self.heard = self.begun = self.told = self.here = self.ready = self.killed = False
         self.owed = []
 
-    def begin(self, log_level: str) -> bool:
+    def begin(self, log_level: str, log_format: str = "text") -> bool:
         """Tell the process what it is; False when it is gone, or there is no memory for messages now."""
-        self.begun = self.send(
-            {**self.arguments, "type": "start", "name": self.name, "log_level": log_level}, dict(self.descriptors)
-        )
+        said = {"type": "start", "name": self.name, "log_level": log_level, "log_format": log_format}
+        self.begun = self.send({**self.arguments, **said}, dict(self.descriptors))
         return self.begun
 
     def send(self, message: Mapping[str, Any], descriptors: Mapping[str, int] | None = None) -> bool:

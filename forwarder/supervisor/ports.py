@@ -6,8 +6,9 @@ agree. What matters is published; our own memory of a port is its sockets.
 
 import logging
 import os
+import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
 from forwarder.packet.super_frames import super_frames_taken
@@ -127,7 +128,9 @@ class Ports:
         self._assignment, self.settings, self.added = assignment, configuration.settings, configuration.added
         former, self.ports = {port.name: port for port in self.ports}, configuration.ports
         for port in self.ports:
-            _tell(former.get(port.name), port)
+            _tell(former.get(port.name), port, first=not former)
+        for name in sorted(former.keys() - {port.name for port in self.ports}):
+            log.info("%s is no interface of ours any more", name)
         self._shared.ring()
         self._provide()
 
@@ -231,7 +234,26 @@ class Ports:
         return link is not None and link.kind == "bridge"
 
 
-def _tell(former: Port | None, port: Port) -> None:
-    """One log line for a change of a port's state."""
+def _tell(former: Port | None, port: Port, first: bool) -> None:
+    """One log line for a change of a port's state; at `first` all that exist are in the line that says we are ready."""
     if former is not None and (former.state, former.ifindex) != (port.state, port.ifindex):
         log.info("%s is %s (was %s)", port.name, port.state, former.state)
+    elif former is None and not first:
+        log.info("%s is %s (%s)", port.name, port.state, port.role)
+    if former is not None and port.ifindex and (told := list(_changed(former, port))):
+        log.info("%s: %s", port.name, "; ".join(told))
+
+
+def _changed(former: Port, port: Port) -> Iterator[str]:
+    """What else is another of a link that exists."""
+    if former.addresses != port.addresses:
+        yield f"addresses {_addresses(port)} (were {_addresses(former)})"
+    if former.ifindex and former.mtu != port.mtu:
+        yield f"MTU {port.mtu} (was {former.mtu})"
+    if former.ifindex and former.mac != port.mac:
+        yield f"hardware address {port.mac} (was {former.mac})"
+
+
+def _addresses(port: Port) -> str:
+    texts = [f"{socket.inet_ntoa(address.to_bytes(4))}/{prefix}" for address, prefix in port.addresses]
+    return listed(texts, empty="none")

@@ -44,10 +44,10 @@ class Staff:
     def __init__(
         self, shared: Shared, ports: Ports, listener: int, selector: selectors.BaseSelector, log_level: str,
         answer: Answer, guard: Guard, starter: Starter = Process.start, clock: Callable[[], float] = time.monotonic,
-        kept: str | None = None,
+        kept: str | None = None, log_format: str = "text",
     ) -> None:
         self._shared, self._ports, self._selector = shared, ports, selector
-        self._log_level, self._answer, self._guard = log_level, answer, guard
+        self._log, self._answer, self._guard = (log_level, log_format), answer, guard
         self._starter, self._clock = starter, clock
         self._version = version("mcfwd")    # now: the package may be replaced or removed while we run
         self._us, self._them = (name_of(uid) for uid in (os.geteuid(), os.getuid()))
@@ -181,7 +181,7 @@ class Staff:
 
     def _begin(self, child: Child) -> None:
         """Tell a child what it is; it is owed all ports there are."""
-        if child.begin(self._log_level):
+        if child.begin(*self._log):
             child.owed = self._ports.open
 
     def _hear(self, child: Child, process: Process) -> None:

@@ -13,17 +13,19 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 from setproctitle import setproctitle
 
 from forwarder import rules
-from forwarder.process import logs, privileges
+from forwarder.process import access, logs, privileges, signals
 from forwarder.process.user import Children
 from forwarder.state.ports import Added
 from forwarder.state.settings import DataplaneSettings, Settings
-from forwarder.supervisor import changes, listener
+from forwarder.supervisor import changes, differences, listener, statistics
 from forwarder.supervisor.capacity import fitted
 from forwarder.supervisor.children import Process
 from forwarder.supervisor.equipment import MakeOpener
@@ -36,6 +38,7 @@ from forwarder.supervisor.opener import PortOpener
 from forwarder.supervisor.ports import Ports
 from forwarder.supervisor.shared import Shared
 from forwarder.supervisor.staff import Staff, Starter
+from forwarder.units import duration
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +53,15 @@ HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 def run(
-    settings: Settings, load: Callable[[], Settings], socket_path: str, log_level: str, choose: Callable[[], Children]
+    settings: Settings, load: Callable[[], Settings], socket_path: str, log_level: str, choose: Callable[[], Children],
+    log_format: str = "text", file: str | None = None,
 ) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit status of `mcfwd run`. `choose` says who the children are."""
-    logs.configure(log_level, "mcfwd")
+    """Run until SIGTERM or SIGINT; returns the exit status of `mcfwd run`. `choose` says who the children are.
+
+    `file` is what `load` reads, if it reads one.
+    """
+    signals.end_by_exit()
+    logs.configure(log_level, "mcfwd", log_format)
     if not privileges.has_capability(privileges.CAP_NET_RAW):
         log.error("CAP_NET_RAW is missing. Grant it: run as root, `docker run --cap-add NET_RAW`, systemd "
                   "`AmbientCapabilities=CAP_NET_RAW`, or `setpriv --ambient-caps +net_raw --inh-caps +net_raw`")
@@ -67,7 +75,7 @@ def run(
     if problem := _never_works(settings, links):
         log.error("%s", problem)
         return EXIT_UNAVAILABLE
-    children = choose()     # before there is a socket: it may take a while, in which a signal ends us as we are
+    children = choose()     # before there is a socket: it may take a while
     try:
         control = settings.control
         listening = listener.claim(socket_path, int(control.socket_mode, 8), control.socket_group)
@@ -76,12 +84,17 @@ def run(
         log.error("control socket %s: %s", socket_path, reason)
         return EXIT_CANNOT_CREATE
     try:
+        log.info("mcfwd %s starts with %s, control socket %s, profile %s, workers: %d", version("mcfwd"),
+                 file or "the command line", socket_path, settings.dataplane.profile, settings.dataplane.workers)
         _give_up_privileges(children)
+        if file and (reason := access.refusal(file)):
+            log.warning("%s", access.warning(file, reason))
         logs.detach()
         _raise_descriptor_limit()
         setproctitle("mcfwd")
         gc.freeze()     # what is loaded stays: walking over it again took 30 ms of every few reloads
-        return Supervisor(fitted(settings, links), load, watch, listening, log_level, kept=children.reason).run()
+        return Supervisor(fitted(settings, links), load, watch, listening, log_level, kept=children.reason,
+                          log_format=log_format).run()  # fmt: skip
     except OSError as error:    # before its loop runs: descriptors, memory or threads that are not to be had
         log.error("cannot start: %s", error)
         return EXIT_UNAVAILABLE
@@ -137,6 +150,7 @@ class Supervisor:
     def __init__(
         self, settings: Settings, load: Callable[[], Settings], watch: LinkWatch, listening: socket.socket,
         log_level: str, opener: MakeOpener = PortOpener, starter: Starter = Process.start, kept: str | None = None,
+        log_format: str = "text",
     ) -> None:
         """`kept`: why the children are no other user than we, if they are not."""
         self._load, self._watch = load, watch
@@ -146,11 +160,12 @@ class Supervisor:
         self._guard = Guard(time.monotonic)
         self._staff = Staff(
             shared, self._ports, listening.fileno(), self._selector, log_level, self._answer, self._guard, starter,
-            kept=kept,
+            kept=kept, log_format=log_format,
         )
         self._looks = Looks(self._guard, watch.rang, self._ports.refresh)
         self._started = time.monotonic()
         self._announced = False
+        self._shared = shared
         self._told = 0
         self._stopping = False
         self._came: set[int] = set()
@@ -169,8 +184,14 @@ class Supervisor:
             self._turn()
         notify("STOPPING=1")
         self._guard.take("ending the children", self._staff.stop)
+        self._guard.take("saying what was carried", self._say_farewell)
         self._guard.take("closing sockets", self._ports.close)
         return 0
+
+    def _say_farewell(self) -> None:
+        for name, words in statistics.final(self._ports.ports, self._shared.workers):
+            log.info("%s: %s", name, words)
+        log.info("stopped after %s", duration(time.monotonic() - self._started))
 
     def _turn(self) -> None:
         """What has come since the last one, and what time brings; after a fault no sooner again than in BREATH."""
@@ -190,13 +211,16 @@ class Supervisor:
         signal.set_wakeup_fd(self._wakeup_end.fileno(), warn_on_full_buffer=False)
         for number in HANDLED:
             signal.signal(number, lambda number, _: self._came.add(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)     # of which SIGHUP may have come already
         return self._signals
 
     def _signalled(self) -> None:
         """Signals that came meanwhile count as one of each kind, as they do for the kernel."""
         self._signals.recv(WAKING)
         came, self._came = self._came, set()
-        self._stopping = self._stopping or not came.isdisjoint((signal.SIGTERM, signal.SIGINT))
+        if ending := came & {signal.SIGTERM, signal.SIGINT}:
+            log.info("stopping: %s", signal.Signals(min(ending)).name)
+            self._stopping = True
         if signal.SIGHUP in came and not self._stopping:
             self._reload()
 
@@ -240,7 +264,7 @@ class Supervisor:
         answer = {"type": "answer", "id": request.get("id"), "refusal": None, "words": ""}
         try:
             if request.get("type") == "reload":
-                self._take_over()
+                answer["ignored"] = self._take_over()
             else:
                 self._change(request)
         except changes.ChangeError as refused:
@@ -258,14 +282,20 @@ class Supervisor:
     def _reload(self) -> None:
         """SIGHUP: as a request, but nobody waits for the answer."""
         notify("RELOADING=1")
-        try:
+        with suppress(changes.ChangeError):
             self._take_over()
-        except changes.ChangeError as refused:
-            log.error("reload refused, the running configuration stays: %s", refused)
         notify("READY=1")
 
-    def _take_over(self) -> None:
-        """Take over a changed configuration; what did not change is not touched. ChangeError when it cannot run."""
+    def _take_over(self) -> list[str]:
+        """Take over a changed configuration; the keys of it that need a restart. ChangeError when it cannot run."""
+        try:
+            return self._take_over_or_refuse()
+        except changes.ChangeError as refused:
+            log.error("reload refused, the running configuration stays: %s", refused)
+            raise
+
+    def _take_over_or_refuse(self) -> list[str]:
+        """What did not change is not touched."""
         former = self._ports.settings
         try:
             settings = self._load()
@@ -278,13 +308,24 @@ class Supervisor:
             problem = str(error)
         if problem:
             raise changes.ChangeError(changes.Cause.CONFIGURATION, problem)
-        if taken != settings:
-            log.warning("[dataplane], [control] and [process] are fixed at start; their changes need a restart")
         ended = changes.ended_by(taken, self._ports.added)
         self._configure(taken, changes.still_added(self._ports.added, taken), reloaded=True)
         if ended:
             log.warning("static groups without a source ended, since ssm_range holds them now: %s", named(ended))
+        return self._say_taken(former, settings)
+
+    def _say_taken(self, former: Settings, settings: Settings) -> list[str]:
+        """What is another now in the log; what needs a restart there and as the answer."""
+        ignored, changed = differences.ignored(former, settings), differences.differences(former, settings)
+        for words in changed[:NAMED]:
+            log.info("reload: %s", words)
+        if len(changed) > NAMED:
+            log.info("reload: %d changes more", len(changed) - NAMED)
+        if ignored:
+            log.warning("reload: not taken over: %s; [dataplane], [control] and [process] are fixed at start; "
+                        "their changes need a restart", ", ".join(ignored))
         log.info("reloaded")
+        return ignored
 
     def _configure(self, settings: Settings, added: Added, *, reloaded: bool = False) -> None:
         try:

@@ -1,0 +1,52 @@
+"""What a reload changes and what it cannot, in words."""
+
+from dataclasses import replace
+
+import pytest
+
+from forwarder.state.settings import (
+    ControlSettings,
+    DataplaneSettings,
+    IgmpSettings,
+    InterfaceSettings,
+    ProcessSettings,
+    RouteSettings,
+    Settings,
+)
+from forwarder.supervisor.differences import LONGEST, differences, ignored
+
+LAN, WAN = InterfaceSettings(name="lan2"), InterfaceSettings(name="eth0", role="upstream")
+ROUTE = RouteSettings(group="239.1.1.1", source="10.0.0.1", upstream="eth0", downstreams=("lan2", "lan3"))
+SETTINGS = Settings(interface=(WAN, LAN), route=(ROUTE,))
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({}, []),
+    ({"igmp": IgmpSettings(query_interval=60.0, startup_query_count=3)},
+     ["igmp.query_interval is 60.0, was 125.0", "igmp.startup_query_count is 3, was null"]),
+    ({"interface": (LAN, WAN)}, []),
+    ({"interface": (WAN,)}, ["lan2 is gone"]),
+    ({"interface": (WAN, LAN, InterfaceSettings(name="tap*"))}, ["tap* is new (downstream)"]),
+    ({"interface": (WAN, replace(LAN, deny=("239.1.1.1",), threshold=2))},
+     ["lan2: threshold is 2, was 1", 'lan2: deny is ["239.1.1.1"], was []']),
+    ({"interface": (replace(WAN, role="downstream"), LAN)}, ['eth0: role is "downstream", was "upstream"']),
+    ({"route": ()}, ["route 239.1.1.1 source 10.0.0.1 from eth0 to lan2, lan3 is gone"]),
+    ({"route": (RouteSettings(group="239.1.1.2"), ROUTE)}, ["route 239.1.1.2 to nobody is new"]),
+    ({"dataplane": DataplaneSettings(workers=2)}, []),
+])  # fmt: skip
+def test_what_is_another_is_told(change, words):
+    assert differences(SETTINGS, replace(SETTINGS, **change)) == words
+
+
+def test_a_value_is_told_as_far_as_it_fits_a_line():
+    many = replace(LAN, deny=tuple(f"239.1.1.{number}" for number in range(100)))
+    [words] = differences(SETTINGS, replace(SETTINGS, interface=(WAN, many)))
+    assert words.endswith("..., was []")
+    assert len(words) < LONGEST + 40
+
+
+def test_what_needs_a_restart_is_named():
+    settings = replace(SETTINGS, dataplane=DataplaneSettings(workers=2, burst=1), control=ControlSettings(socket="/s"),
+                       process=ProcessSettings(user="mcfwd"))  # fmt: skip
+    assert ignored(SETTINGS, settings) == ["dataplane.burst", "dataplane.workers", "control.socket", "process.user"]
+    assert ignored(SETTINGS, replace(SETTINGS, route=())) == []
