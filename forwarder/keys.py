@@ -239,7 +239,11 @@ DATAPLANE = {
         "Bound for the receive rings of all interfaces together; each needs 512 KiB for each worker at least.",
         '"64MiB"', unit="bytes", values='at least 1 MiB; a whole number, or text such as "64MiB", "1GiB", "500MB"',
     ),
-    "max_ports": Key("Most interfaces that are served, those that wildcards bring included.", "256", unit="interfaces"),
+    "max_ports": Key(
+        "Most interfaces that are served, those that wildcards bring included. Unset: as many as are named, and twice"
+        " as many as wildcards match, with room for some more.",
+        "256", unit="interfaces",
+    ),
     "max_flows": Key("Most flows (source and group) that are remembered, by each worker.", "1024", unit="flows"),
     "max_routes": Key("Most routes, learned and static.", "4096", unit="routes"),
     "flow_limit": Key(

@@ -78,7 +78,7 @@ def test_links_and_addresses_are_asked_for_and_put_together(stack):
     addresses = [(2, 0x0A000001, 24, None), (5, 0x0A090001, 24, 0x0A090002), (5, 0, 0, None), (5, 0x0B000001, 8, 0)]
     told = [message(RTM_NEWADDR, address_body(*each)) for each in addresses]
     kernel = Kernel(stack, [lo + new_link(2, b"eth0"), tunnel + DONE, told[0] + told[1], b"".join(told[2:]), DONE])
-    lo_link = link("lo", 1, loopback=True, mac="00:00:00:00:00:00", mtu=65536)
+    lo_link = link("lo", 1, loopback=True, mac="00:00:00:00:00:00", mtu=65536, addresses=())
     odd = link("odd\\xff", 5, up=False, mac="00:00:00:00:00:00", kind="ipip",
                addresses=((0x0A090001, 32), (0x0B000001, 32)), peers=(0x0A090002,))  # fmt: skip
     assert current_links(kernel) == {"lo": lo_link, "eth0": ETH0, "odd\\xff": odd}
@@ -88,7 +88,7 @@ def test_links_and_addresses_are_asked_for_and_put_together(stack):
 def test_what_is_said_of_links_only_is_enough(stack):
     bare = message(RTM_NEWLINK, struct.pack("=BxHiII", 0, 1, 3, UP, 0))
     kernel = Kernel(stack, [bare + DONE, DONE])
-    assert current_links(kernel) == {"": link("", 3, mac="00:00:00:00:00:00")}
+    assert current_links(kernel) == {"": link("", 3, mac="00:00:00:00:00:00", addresses=())}
 
 
 @pytest.mark.parametrize("first", [

@@ -32,6 +32,9 @@ NOTICES = [
      "it knows no sources, so 2 groups with sources must be reported whole"),
     (Notice(1, "back", 0, version=3),
      "no older querier was heard for a while: we report in IGMPv3 again"),
+    (Notice(1, "rare_querier", ADDRESS),
+     "10.0.1.9 is the querier and asks less often than max_query_interval: "
+     "members may be forgotten between its queries"),
     (Notice(1, "of_tomorrow", ADDRESS), "of_tomorrow: 10.0.1.9"),
 ]  # fmt: skip
 

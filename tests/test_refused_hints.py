@@ -17,7 +17,6 @@ from forwarder.state.settings import InterfaceSettings
 from igmp.filter import EVERYTHING
 from igmp.link import Link, parse_address
 from igmp.objections import REFUSING, Judge
-from igmp.packet import Rules
 from igmp.parameters import PortOptions
 
 NAMES = {0: "up", 1: "lan1", 2: "lan2"}
@@ -81,7 +80,7 @@ def test_the_hint_says_what_the_rule_means(reason, rule, words):
 
 def test_every_reason_that_is_no_list_or_limit_has_words():
     """As `Judge` gives them; what lists and limits refuse is said by their entries."""
-    judge = Judge(Link(), Rules(), PortOptions("downstream"))
+    judge = Judge(Link(), PortOptions("downstream"))
     whole = [judge.packet(counter, S, S) for counter in REFUSING]
     ssm = [judge.record(EVERYTHING, parse_address("232.1.1.1"), version) for version in (2, 3)]
     reasons = {objection.reason for objection in whole if objection} | {found[1].reason for found in ssm if found}

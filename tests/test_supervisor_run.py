@@ -310,13 +310,13 @@ def test_what_happens_to_links_is_told_and_at_the_end_what_was_carried(caplog):
         counted.ports[0, FIRST_REASON + Reason.TTL_EXPIRED - 1] = 3
         caplog.clear()
         life.watch.links["eth1"] = replace(life.watch.links["eth1"], up=False)
-        life.watch.links["eth0"] = replace(life.watch.links["eth0"], addresses=((0x0A000001, 24),), mtu=1400)
+        life.watch.links["eth0"] = replace(life.watch.links["eth0"], addresses=((0x0A000002, 24),), mtu=1400)
         life.watch.ring()
         life.until(lambda: life.published().ports[1].state == "down")
 
     live(script)
     assert caplog.messages[:-1] == [
-        "eth0: addresses 10.0.0.1/24 (were none); MTU 1400 (was 1500)",
+        "eth0: addresses 10.0.0.2/24 (were 10.0.0.1/24); MTU 1400 (was 1500)",
         "eth1 is down (was up)",
         "stopping: SIGTERM",
         "eth0: received 12 packets (1.2 KiB), sent 0 (0 B), dropped ttl_expired 3",

@@ -23,7 +23,7 @@ def tell(ports: Sequence[Port], ingress: int, pairs: Pairs, decided: Decided) ->
     """Of the flows source << 32 | group that came in by `ingress`: one line each."""
     names = {port.index: port.name for port in ports}
     for pair, which in zip(pairs[:MOST].tolist(), decided.which[:MOST].tolist(), strict=True):
-        reason, egress = decided.choices[which]
+        reason, egress, _ = decided.choices[which]
         goes = [names.get(at, str(at)) for at in range(egress.bit_length()) if egress >> at & 1]
         more = [f"{len(goes) - MOST} more"] if len(goes) > MOST else []
         where = f" to {', '.join(goes[:MOST] + more)}" if reason == Reason.FORWARD else ""

@@ -248,7 +248,8 @@ class Rig:
     def _check_limits(self) -> None:
         proxy, now = self.bench.proxy, self.bench.now
         for port in (D1, D2):
-            assert proxy.group_count(port) <= LIMITS["max_groups"]
+            learned = [each for each in proxy.groups(now) if each.port == port and not each.static]
+            assert len(learned) <= LIMITS["max_groups"]
         for each in proxy.groups(now):
             if not each.static:
                 assert len(each.sources) + len(each.excluded_sources) <= LIMITS["max_sources"]
