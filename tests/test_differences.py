@@ -35,12 +35,13 @@ SETTINGS = Settings(interface=(WAN, LAN), route=(ROUTE,))
     ({"dataplane": DataplaneSettings(workers=2)}, []),
 ])  # fmt: skip
 def test_what_is_another_is_told(change, words):
-    assert differences(SETTINGS, replace(SETTINGS, **change)) == words
+    assert [each.words for each in differences(SETTINGS, replace(SETTINGS, **change))] == words
 
 
 def test_a_value_is_told_as_far_as_it_fits_a_line():
     many = replace(LAN, deny=tuple(f"239.1.1.{number}" for number in range(100)))
-    [words] = differences(SETTINGS, replace(SETTINGS, interface=(WAN, many)))
+    [difference] = differences(SETTINGS, replace(SETTINGS, interface=(WAN, many)))
+    words = difference.words
     assert words.endswith("..., was []")
     assert len(words) < LONGEST + 40
 

@@ -129,6 +129,7 @@ class IgmpSettings(Table):
 _SHARED = sorted({each.name for each in fields(IgmpSettings)}.intersection(_KEYS))
 _SHARED_VALUES = attrgetter(*_SHARED)
 _UNSAID = (None,) * len(_SHARED)
+_OWN = len(_KEYS) - len(_SHARED)
 
 
 def igmp_of(igmp: IgmpSettings, interface: InterfaceSettings) -> IgmpSettings:
@@ -225,7 +226,9 @@ class Settings(Table):
 def interface_to_json(settings: InterfaceSettings) -> dict[str, Any]:
     """What an interface's settings say beyond the defaults: of thousands of ports every reader decodes all of it."""
     values = _VALUES(settings)
-    return dict(compress(zip(_KEYS, values, strict=True), map(ne, values, _DEFAULTS)))
+    if values[_OWN:] == _UNSAID:    # of nearly all: those that [igmp] has too, which come last
+        values = values[:_OWN]
+    return dict(compress(zip(_KEYS, values, strict=False), map(ne, values, _DEFAULTS)))
 
 
 def interface_from_json(plain: dict[str, Any]) -> InterfaceSettings:

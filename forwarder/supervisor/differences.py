@@ -1,14 +1,30 @@
 """What one configuration says and another did not, for the log and for whoever asked for the reload. Pure."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import fields
-from typing import Any
+from functools import cache
+from operator import attrgetter
+from typing import Any, NamedTuple, cast
 
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
 
 FIXED = ("dataplane", "control", "process")     # tables that are read at start only
 LONGEST = 100       # characters of a value
+
+
+class Difference(NamedTuple):
+    """One thing that a reload changes; of a key `old` and `new` are its values."""
+
+    what: str
+    key: str = ""
+    old: object = None
+    new: object = None
+
+    @property
+    def words(self) -> str:
+        """What it is and was; made when it is said, since of thousands only some are."""
+        return f"{self.what}{self.key} is {_text(self.new)}, was {_text(self.old)}" if self.key else self.what
 
 
 def ignored(former: Settings, settings: Settings) -> list[str]:
@@ -17,34 +33,42 @@ def ignored(former: Settings, settings: Settings) -> list[str]:
             for key, _, _ in _keys(getattr(former, table), getattr(settings, table))]  # fmt: skip
 
 
-def differences(former: Settings, settings: Settings) -> list[str]:
-    """What a reload changes, one line each: of keys what they are and were, of interfaces and routes what came or went.
-    """
+def differences(former: Settings, settings: Settings) -> list[Difference]:
+    """What a reload changes: of keys what they are and were, of interfaces and routes what came or went."""
     return [
-        *(f"igmp.{key} is {new}, was {old}" for key, old, new in _keys(former.igmp, settings.igmp)),
+        *(Difference("igmp.", *each) for each in _keys(former.igmp, settings.igmp)),
         *_interfaces(former.interface, settings.interface),
-        *(f"{_route(route)} is gone" for route in _without(former.route, settings.route)),
-        *(f"{_route(route)} is new" for route in _without(settings.route, former.route)),
+        *(Difference(f"{_route(route)} is gone") for route in _without(former.route, settings.route)),
+        *(Difference(f"{_route(route)} is new") for route in _without(settings.route, former.route)),
     ]
 
 
-def _interfaces(before: Iterable[InterfaceSettings], after: Iterable[InterfaceSettings]) -> Iterator[str]:
+def _interfaces(before: Iterable[InterfaceSettings], after: Iterable[InterfaceSettings]) -> Iterator[Difference]:
     former, current = ({each.name: each for each in entries} for entries in (before, after))
     for name in former.keys() - current.keys():
-        yield f"{name} is gone"
+        yield Difference(f"{name} is gone")
     for name, entry in current.items():
         if name not in former:
-            yield f"{name} is new ({entry.role})"
-        elif entry != former[name]:
-            yield from (f"{name}: {key} is {new}, was {old}" for key, old, new in _keys(former[name], entry))
+            yield Difference(f"{name} is new ({entry.role})")
+        else:
+            for key in _keys(former[name], entry):
+                yield Difference(f"{name}: ", *key)
 
 
-def _keys(former: Any, current: Any) -> Iterator[tuple[str, str, str]]:
-    """The keys of a table that differ, with both values as text."""
-    for each in fields(former):
-        old, new = getattr(former, each.name), getattr(current, each.name)
-        if old != new:
-            yield each.name, _text(old), _text(new)
+def _keys(former: Any, current: Any) -> list[tuple[str, Any, Any]]:
+    """The keys of a table that differ, with both values."""
+    names, values_of = _fields(type(former))
+    old, new = values_of(former), values_of(current)
+    if old == new:
+        return []
+    return [each for each in zip(names, old, new, strict=True) if each[1] != each[2]]
+
+
+@cache
+def _fields(table: Hashable) -> tuple[list[str], Callable[[Any], tuple[Any, ...]]]:
+    """The keys of a table, and what gets their values."""
+    names = [each.name for each in fields(cast(Any, table))]
+    return names, attrgetter(*names)
 
 
 def _text(value: object) -> str:

@@ -317,8 +317,8 @@ class Supervisor:
     def _say_taken(self, former: Settings, settings: Settings) -> list[str]:
         """What is another now in the log; what needs a restart there and as the answer."""
         ignored, changed = differences.ignored(former, settings), differences.differences(former, settings)
-        for words in changed[:NAMED]:
-            log.info("reload: %s", words)
+        for difference in changed[:NAMED]:
+            log.info("reload: %s", difference.words)
         if len(changed) > NAMED:
             log.info("reload: %d changes more", len(changed) - NAMED)
         if ignored:
