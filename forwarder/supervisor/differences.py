@@ -1,11 +1,11 @@
 """What one configuration says and another did not, for the log and for whoever asked for the reload. Pure."""
 
 import json
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from functools import cache
 from operator import attrgetter
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
 
@@ -50,24 +50,22 @@ def _interfaces(before: Iterable[InterfaceSettings], after: Iterable[InterfaceSe
     for name, entry in current.items():
         if name not in former:
             yield Difference(f"{name} is new ({entry.role})")
-        else:
-            for key in _keys(former[name], entry):
-                yield Difference(f"{name}: ", *key)
+        elif entry != former[name]:
+            yield from (Difference(f"{name}: ", *key) for key in _keys(former[name], entry))
 
 
-def _keys(former: Any, current: Any) -> list[tuple[str, Any, Any]]:
+def _keys(former: Any, current: Any) -> Iterator[tuple[str, Any, Any]]:
     """The keys of a table that differ, with both values."""
-    names, values_of = _fields(type(former))
-    old, new = values_of(former), values_of(current)
-    if old == new:
-        return []
-    return [each for each in zip(names, old, new, strict=True) if each[1] != each[2]]
+    names, values_of = _fields(current.__class__)
+    for name, old, new in zip(names, values_of(former), values_of(current), strict=True):
+        if old != new:
+            yield name, old, new
 
 
 @cache
-def _fields(table: Hashable) -> tuple[list[str], Callable[[Any], tuple[Any, ...]]]:
-    """The keys of a table, and what gets their values."""
-    names = [each.name for each in fields(cast(Any, table))]
+def _fields(table: Any) -> tuple[list[str], Callable[[Any], tuple[Any, ...]]]:
+    """The keys of a table, and what gets their values; its class is one of them, since of one alone there is no tuple."""
+    names = ["__class__", *(each.name for each in fields(table))]
     return names, attrgetter(*names)
 
 
