@@ -64,7 +64,7 @@ def _keys(former: Any, current: Any) -> Iterator[tuple[str, Any, Any]]:
 
 @cache
 def _fields(table: Any) -> tuple[list[str], Callable[[Any], tuple[Any, ...]]]:
-    """The keys of a table, and what gets their values; its class is one of them, since of one alone there is no tuple."""
+    """The keys of a table, and what gets their values; its class comes first, since of one key there is no tuple."""
     names = ["__class__", *(each.name for each in fields(table))]
     return names, attrgetter(*names)
 
