@@ -38,7 +38,7 @@ INTERFACE = {
     ),
     "altnets": Key(
         "Networks of sources to accept here besides the interface's own subnets. Unset: on an upstream every source"
-        " that is in no other interface's subnet, on a downstream none.",
+        " that is in no other interface's subnet, on a downstream none, but as on an upstream where it has no address.",
         '["10.0.0.0/8"]', values="a list of networks",
     ),
     "threshold": Key(
@@ -54,7 +54,8 @@ INTERFACE = {
         "false",
     ),
     "querier_address": Key(
-        "Source address of queries where the interface has none. Unset: its own address.",
+        "Source address of queries where the interface has none. Unset: its own address, or 0.0.0.0, with which it asks as"
+        " long as no other querier is heard.",
         '"192.168.2.1"', values="a unicast address",
     ),
     "quick_leave": Key(

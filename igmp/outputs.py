@@ -41,9 +41,10 @@ class Notice:
 
     Kinds: querier_conflict, a higher address queries too; older_querier and newer_querier, one speaks another `version`
     than we; rare_querier, the elected one asks less often than we believe, so that memberships may end between its
-    queries; own_address, somebody speaks with an address of ours; limit_reached, a `group` was refused for the option
-    `limit`; sources_lost, an older querier makes us report a group whole; fallback and back, we speak another `version`
-    upstream now, without the sources of `count` groups. `missed`: how many like it were not given since the last.
+    queries; querier_without_address, somebody queries from 0.0.0.0; own_address, somebody speaks with an address of
+    ours; limit_reached, a `group` was refused for the option `limit`; sources_lost, an older querier makes us report a
+    group whole; fallback and back, we speak another `version` upstream now, without the sources of `count` groups.
+    `missed`: how many like it were not given since the last.
     """
 
     port: int

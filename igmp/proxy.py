@@ -146,6 +146,8 @@ class Proxy(Views):
             if rejected.counter in REFUSING and not upstream:
                 self._note_refused(port, packet, rejected.counter, now, mac)
             notices = [Notice(port, "own_address", rejected.source)] if rejected.source else []
+            if rejected.counter == "rx_query_zero_source" and ports.queriers[port].asks:
+                notices.append(Notice(port, "querier_without_address", 0))
             return self._merging.notable(notices, now)
         for name in received.counters:
             counters[name] += 1

@@ -70,9 +70,14 @@ class Querier:
         return QuerierStatus(self._role.querier, self._role.address, self.version)
 
     @property
+    def asks(self) -> bool:
+        """Whether we may send queries."""
+        return self._options.querier
+
+    @property
     def address(self) -> int:
-        """The address queries come from; 0: none, so none are sent."""
-        return (self._link.address or self._options.querier_address or 0) if self._options.querier else 0
+        """The address queries come from; 0: none, as a proxy querier's (RFC 4541 section 2.1.1), which never wins."""
+        return (self._link.address or self._options.querier_address or 0) if self.asks else 0
 
     @property
     def members(self) -> Memberships:
@@ -85,7 +90,7 @@ class Querier:
 
     def configure(self, options: PortOptions, now: float) -> list[Event]:
         """The configuration is another one: what is no longer admitted ends, what was learned stays in force."""
-        before, spoken = self._options, (self._options.parameters, self.version, self.address)
+        before, spoken = self._options, (self._options.parameters, self.version, self.address, self.asks)
         self._options = options
         if _paced(options) != _paced(before):
             self._rate = Rate(*_paced(options))
@@ -93,7 +98,7 @@ class Querier:
             self._versions.clear()
         self._election.configure(options.parameters)
         events: list[Event] = [*self._members.configure(options)]
-        if self._up and spoken != (options.parameters, self.version, self.address):
+        if self._up and spoken != (options.parameters, self.version, self.address, self.asks):
             events += self._speak_otherwise(now)
         elif options.widens(before):
             events += self.ask_all(now)
@@ -138,7 +143,7 @@ class Querier:
             self._timers.set(OTHER_QUERIER, heard.until)
             self._role = Role(self._port, False, heard.querier)
             return [self._role]
-        self._role = Role(self._port, bool(self.address), self.address)
+        self._role = Role(self._port, self.asks, self.address)
         return [self._role, *self._startup_series(now)]
 
     def update(self, link: Link, now: float) -> list[Event]:
@@ -207,7 +212,7 @@ class Querier:
         if self._election.yields(self.address):
             return []
         self._election.forget()
-        if not self.address:
+        if not self.asks:
             self._stop_asking()
             return self._become(False, 0)
         self._timers.cancel(OTHER_QUERIER)
@@ -223,7 +228,7 @@ class Querier:
 
     def _on_other_querier_gone(self, now: float) -> list[Event]:
         self._election.forget()
-        if not self.address:
+        if not self.asks:
             return self._become(False, 0)
         return [*self._become(True, self.address), *self._general_query(now)]
 
@@ -237,9 +242,9 @@ class Querier:
     # Queries
 
     def _startup_series(self, now: float) -> list[Event]:
-        """General Queries in short succession (8.6, 8.7), the first now; none without an address."""
+        """General Queries in short succession (8.6, 8.7), the first now; none where we may not."""
         self._startup = self.parameters.startup_queries
-        return self._general_query(now) if self.address else []
+        return self._general_query(now) if self.asks else []
 
     def _general_query(self, now: float) -> list[Event]:
         parameters = self.parameters
@@ -305,7 +310,7 @@ class Querier:
         return events
 
     def _specific_queries(self, group: Group, now: float) -> list[Event]:
-        if not self.address or self.version == 1:
+        if not self.asks or self.version == 1:
             group.stop_asking()
         interval = self.parameters.last_member_query_interval
         sends = [self._send(group.group, sources, interval, ask.suppress)

@@ -7,7 +7,7 @@ from test_assignment import link
 from forwarder.state.ports import Configuration
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
 from forwarder.supervisor.assignment import Assignment
-from forwarder.supervisor.doubts import doubts, unexpected
+from forwarder.supervisor.doubts import NAMELESS, doubts, unexpected
 from forwarder.supervisor.links import Master
 
 UP = InterfaceSettings(name="eth0", role="upstream")
@@ -38,7 +38,7 @@ def test_states_of_many_ports_are_a_line():
         "tap000, tap001, tap002, tap003, tap004, tap005, tap006, tap007 +32 are down",
     ]
     assert said((UP, LAN), link("eth0", 2, addresses=()), link("lan0", 3, addresses=())) == [
-        "eth0, lan0 have no IPv4 address"
+        "eth0 has no IPv4 address", f"lan0 {NAMELESS}",
     ]
 
 

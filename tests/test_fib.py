@@ -190,7 +190,7 @@ def expected_refusal(ports: list[PortPolicy], port: PortPolicy, source: int) -> 
     if port.role == "upstream" and port.altnets is None:
         return Reason.FORWARD
     inside = any((source ^ net) >> 32 - length == 0 for net, length in port.altnets or ())
-    return Reason.FORWARD if inside else Reason.SOURCE_NOT_ALLOWED
+    return Reason.FORWARD if inside or not (port.networks or port.altnets is not None) else Reason.SOURCE_NOT_ALLOWED
 
 
 @settings(deadline=None)

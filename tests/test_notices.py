@@ -35,6 +35,9 @@ NOTICES = [
     (Notice(1, "rare_querier", ADDRESS),
      "10.0.1.9 is the querier and asks less often than max_query_interval: "
      "members may be forgotten between its queries"),
+    (Notice(1, "querier_without_address", 0),
+     "somebody queries from 0.0.0.0: a switch that snoops, or a second router without an "
+     "address; if that forwards too, everything arrives twice"),
     (Notice(1, "of_tomorrow", ADDRESS), "of_tomorrow: 10.0.1.9"),
 ]  # fmt: skip
 

@@ -1,7 +1,6 @@
 """The router side of one port: vectors T, E and C, limits, and queries on the wire."""
 
 import itertools
-import math
 import random
 from collections import deque
 
@@ -195,9 +194,10 @@ def test_e03_when_the_other_querier_is_silent_we_ask_at_once_and_then_regularly(
 def test_e04_a_query_from_nobody_never_wins():
     bench = electing()
     packet = bytes.fromhex("46c00024000040000102041300000000e0000001940400001164ec1e00000000027d0000")
-    assert bench.receive(10.0, D1, packet) == []
+    assert bench.receive(10.0, D1, packet) == [Notice(D1, "querier_without_address", 0)]
+    assert bench.receive(11.0, D1, packet) == []
     assert bench.proxy.querier(D1).querier
-    assert bench.proxy.counters(D1)["rx_query_zero_source"] == 1
+    assert bench.proxy.counters(D1)["rx_query_zero_source"] == 2
 
 
 def test_e05_the_winners_values_are_ours_until_it_is_gone():
@@ -354,20 +354,33 @@ def test_a_port_told_never_to_query_stays_silent_and_knows_who_does():
     assert bench.sends(D1, general=True) == []
 
 
-def test_a_port_without_address_asks_when_it_has_one_or_is_given_one():
+def test_a_port_without_address_asks_from_none_until_it_has_one_or_is_given_one():
     bench = Bench(ports=())
     bench.now = 0.0
     bench.add(D1, Link())
-    assert bench.roles[D1] == Role(D1, False, 0)
-    assert bench.proxy.deadline == math.inf
+    assert bench.roles[D1] == Role(D1, True, 0)
+    assert bench.sent[0] == query_packet(Query(), "0.0.0.0")
     bench.take(bench.proxy.port_up(D1, DE, 0.0))
     assert bench.roles[D1] == Role(D1, True, parse_address(OURS))
-    assert bench.sends(D1, general=True) == [(0, "Q()")]
+    assert bench.sends(D1, general=True) == [(0, "Q()")] * 2
     bench = Bench(ports=())
     bench.now = 0.0
     bench.add(D1, Link(), querier_address=parse_address("192.168.77.1"))
     assert bench.roles[D1] == Role(D1, True, parse_address("192.168.77.1"))
     assert bench.sent[0] == query_packet(Query(), "192.168.77.1")
+
+
+def test_a_querier_without_address_never_wins_and_asks_again_when_the_other_is_gone():
+    bench = Bench(ports=())
+    bench.now = 0.0
+    bench.add(D1, Link())
+    bench.ask(1.0, D1, Query(), "223.255.255.254")
+    assert bench.roles[D1] == Role(D1, False, parse_address("223.255.255.254"))
+    bench.hear(2.0, D1, "IS_EX(G,{})")
+    assert bench.run(250.0).sends(D1, since=0.5, general=True) == []
+    bench.run(300.0)
+    assert bench.roles[D1] == Role(D1, True, 0)
+    assert bench.sends(D1, since=0.5, general=True) != []
 
 
 def test_another_address_starts_over_and_keeps_the_members():
@@ -382,14 +395,14 @@ def test_another_address_starts_over_and_keeps_the_members():
     assert bench.state() == "EXCLUDE X={} Y={} GT=231"
 
 
-def test_an_address_that_is_lost_stops_everything():
+def test_an_address_that_is_lost_starts_over_without_one():
     bench = electing()
     bench.hear(1.0, D1, "IS_EX(G,{})")
     bench.hear(2.0, D1, "TO_IN(G,{})")
     bench.take(bench.proxy.port_up(D1, Link(), 2.5))
-    assert bench.roles[D1] == Role(D1, False, 0)
+    assert bench.roles[D1] == Role(D1, True, 0)
     assert bench.run(100.0).state() == "none"
-    assert bench.sends(D1, since=1.0, general=True) == [(2, "Q(G) S=0")]
+    assert bench.sends(D1, since=1.0, general=True)[:2] == [(2, "Q(G) S=0"), (2, "Q()")]
 
 
 def test_a_query_for_an_unknown_group_makes_none():

@@ -11,6 +11,8 @@ WORDS = {
                      "(igmp_version): routers of a link must speak the same",
     "rare_querier": "{address} is the querier and asks less often than max_query_interval: members may be forgotten "
                     "between its queries",
+    "querier_without_address": "somebody queries from 0.0.0.0: a switch that snoops, or a second router without an "
+                               "address; if that forwards too, everything arrives twice",
     "own_address": "somebody speaks with our own address {address}",
     "limit_reached": "{limit} is reached: {group} is refused to {address}, or a part of it",
     "sources_lost": "an older querier makes us report {address} whole, without its sources",

@@ -111,11 +111,17 @@ def _membership(port: Port, membership: PortMembership | None) -> Row:
     downstream = membership is not None and membership.querier is not None and port.role == "downstream"
     return {
         "querier": membership.querier if membership and downstream else None,
-        "querier_address": _address(membership.querier_address) if membership and downstream else None,
+        "querier_address": _querier_address(membership) if membership and downstream else None,
         "igmp_version": membership.igmp_version or None if membership else None,
         "groups": membership.groups if membership else 0,
         "igmp": membership.counters if membership else dict.fromkeys(COUNTERS, 0),
     }
+
+
+def _querier_address(membership: PortMembership) -> str | None:
+    """0.0.0.0 is ours where the port has none; of others it is not known."""
+    known = membership.querier or membership.querier_address
+    return format_address(membership.querier_address) if known else None
 
 
 def _traffic(counters: PortCounters | None) -> Row:

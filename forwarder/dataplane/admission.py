@@ -5,7 +5,8 @@ The order (`Admission.refusals`; the first that fails names the drop):
 2. source: a possible unicast host address, not one of ours, and link-local (169.254/16) only where the port has
    `link_local_sources`;
 3. reverse path: the longest connected subnet that holds the source must be one of the ingress; a source of no
-   connected subnet is taken by an upstream without `altnets`, and by any port whose `altnets` hold it;
+   connected subnet is taken by an upstream without `altnets`, by a downstream port that has neither those nor a
+   subnet, and by any port whose `altnets` hold it;
 4. access lists: `allow`, `deny` and `boundary` of the ingress admit the flow.
 All are vectors: a port may be asked about thousands of flows at once, after any change.
 """
@@ -93,8 +94,11 @@ class Admission:
 
     @staticmethod
     def _elsewhere(port: PortPolicy) -> Reason:
-        """What becomes of a source that is in no connected subnet, nor in `altnets`."""
-        if port.role == "upstream" and port.altnets is None:
+        """What becomes of a source that is in no connected subnet, nor in `altnets`.
+
+        Behind a port downstream that has no network of its own may be anybody, as upstream.
+        """
+        if port.altnets is None and (port.role == "upstream" or not port.networks):
             return Reason.FORWARD
         return Reason.SOURCE_NOT_ALLOWED
 

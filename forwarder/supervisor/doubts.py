@@ -16,6 +16,7 @@ from forwarder.supervisor.ring_lending import RingLending, ports_that_may_come
 from forwarder.units import listed, size
 
 Links = Mapping[str, KernelLink]
+NAMELESS = "has no IPv4 address: we ask there from 0.0.0.0, and any other querier wins; better set querier_address"
 
 
 class Doubt(NamedTuple):
@@ -49,15 +50,25 @@ def ring_octets(settings: Settings, ports: Sequence[Port]) -> dict[int, int]:
 
 
 def _states(ports: Sequence[Port]) -> Iterator[Doubt]:
-    kinds = (
-        ("missing", "does not exist yet and will be waited for", "do not exist yet and will be waited for"),
-        ("down", "is down", "are down"),
-        ("up", "has no IPv4 address", "have no IPv4 address"),
-    )
-    for state, one, many in kinds:
-        names = [port.name for port in ports if port.state == state and not (state == "up" and port.addresses)]
+    found = {
+        "does not exist yet and will be waited for": [port.name for port in ports if port.state == "missing"],
+        "is down": [port.name for port in ports if port.state == "down"],
+        "has no IPv4 address": [port.name for port in _bare(ports) if port.role == "upstream"],
+        NAMELESS: [port.name for port in _bare(ports) if port.role == "downstream"],
+    }
+    for words, names in found.items():
         if names:
-            yield Doubt(f"ports {one}", f"{listed(names)} {one if len(names) == 1 else many}")
+            yield Doubt(f"ports {words}", f"{listed(names)} {words if len(names) == 1 else _plural(words)}")
+
+
+def _bare(ports: Sequence[Port]) -> list[Port]:
+    """Those that are up without an address, where none was given to ask with."""
+    return [port for port in ports if port.state == "up" and not (port.addresses or port.settings.querier_address)]
+
+
+def _plural(words: str) -> str:
+    first, _, rest = words.partition(" ")
+    return f"{ {'does': 'do', 'is': 'are', 'has': 'have'}[first]} {rest}"
 
 
 def _masters(ports: Sequence[Port], links: Links) -> Iterator[Doubt]:
