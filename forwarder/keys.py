@@ -54,8 +54,8 @@ INTERFACE = {
         "false",
     ),
     "querier_address": Key(
-        "Source address of queries where the interface has none. Unset: its own address, or 0.0.0.0, with which it asks as"
-        " long as no other querier is heard.",
+        "Source address of queries where the interface has none. Unset: its own address, or 0.0.0.0, with which it asks"
+        " as long as no other querier is heard.",
         '"192.168.2.1"', values="a unicast address",
     ),
     "quick_leave": Key(
