@@ -7,10 +7,12 @@
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from forwarder.lab.capture import IGMP, UDP, Capture
+from forwarder.lab.mcfwd import Mcfwd
 from forwarder.lab.topology import SOURCE
 from forwarder.lab.wait import wait_for
 from netns.frames import Injector, ipv4, udp
@@ -64,7 +66,11 @@ def test_another_querier_wins_and_that_is_said_where_it_hurts(plant: Plant, stac
     host.send(ipv4(other, "224.0.0.1", QUERY, protocol=2, ttl=1))
     plant.mcfwd.wait_for(lambda m: m.interface("down0")["querier"] is False, 5.0, "the election")
     injector.send(udp(SOURCE, group, b"in vain"))
-    plant.mcfwd.wait_for(lambda _: plant.flow(group)["dropped"] == {"down0": {"not_querier": 1}}, 5.0, "the drop")
-    row = plant.flow(group)
+
+    def counted(mcfwd: Mcfwd) -> list[dict[str, Any]]:
+        lost = {"down0": {"not_querier": 1}}
+        return [row for row in mcfwd.show("flows") if row["group"] == group and row["dropped"] == lost]
+
+    [row] = plant.mcfwd.wait_for(counted, 5.0, "the drop")
     assert (row["verdict"], row["downstreams"]) == ("not_querier", [])
     assert row["hint"].startswith(f"down0: {other} is the querier there, so we do not forward there")
