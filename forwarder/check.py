@@ -13,7 +13,7 @@ from forwarder.state.ring_memory import least_memory
 from forwarder.state.settings import ControlSettings, InterfaceSettings, RouteSettings, Settings, igmp_of, is_wildcard
 from forwarder.supervisor.assignment import Assignment
 from forwarder.supervisor.capacity import fitted
-from forwarder.supervisor.doubts import doubts, ring_octets
+from forwarder.supervisor.doubts import ALONE, Surroundings, doubts, ring_octets
 from forwarder.supervisor.links import KernelLink, obstacle
 from forwarder.units import count, listed, rate, size
 from igmp.link import format_address
@@ -29,11 +29,11 @@ def obstacles(settings: Settings, links: Links) -> list[str]:
 
 
 def explain(
-    settings: Settings, links: Links, privileged: bool | None = None, default: str | None = None, children: str = ""
+    settings: Settings, links: Links, privileged: bool | None = None, around: Surroundings = ALONE, children: str = ""
 ) -> list[str]:
     """The lines that say what would run; `privileged` None asks the system for CAP_NET_RAW.
 
-    `default` is the interface of the default route, the way to remote sources; `children` says who they would be.
+    `around`: what there is beside the links; `children` says who they would be.
     """
     settings = fitted(settings, links)
     _, ports = Assignment(settings.dataplane.ports).updated(settings, links, 1)
@@ -47,7 +47,7 @@ def explain(
         "memory": _memory(settings, ports),
         "processes": [children] if children else [],
         "control socket": [_control(settings.control)],
-        "warnings": [*_missing(privileged), *(doubt.words for doubt in doubts(configuration, links, default))],
+        "warnings": [*_missing(privileged), *(doubt.words for doubt in doubts(configuration, links, around))],
     }
     return [line for title, lines in sections.items() for line in _section(title, list(lines))]
 

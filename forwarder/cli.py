@@ -166,15 +166,15 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
     with _plain_errors(), Trial(settings.process.user) as trial:
         from forwarder.check import explain, obstacles
         from forwarder.process.access import refusal_later, warning
-        from forwarder.supervisor.default_route import default_interface
         from forwarder.supervisor.link_watch import current_links
+        from forwarder.supervisor.surroundings import surroundings
 
         links = current_links()
         reasons = obstacles(settings, links)
         if reasons:
             _fail("\n".join(f"{file}: {reason}" for reason in reasons), EXIT_CONFIGURATION)
         children = trial.result()
-        lines = explain(settings, links, default=default_interface(), children=children.words)
+        lines = explain(settings, links, around=surroundings(), children=children.words)
         if reason := refusal_later(str(file), groups=children.user is None):
             lines += [] if "warnings:" in lines else ["warnings:"]
             lines.append(f"  {warning(str(file), reason)}")

@@ -21,6 +21,7 @@ from rich.console import Console
 from forwarder import check, config, units
 from forwarder.client import Client, NoAnswerError, default_socket_path, socket_candidates
 from forwarder.state.settings import InterfaceSettings, Settings
+from forwarder.supervisor.doubts import Surroundings
 from forwarder.supervisor.links import KernelLink, Master
 from forwarder.tables import COLUMNS, Clip, fit, render, worst_first
 
@@ -502,8 +503,13 @@ def test_check_tells_timers_once_or_of_each_kind_of_port():
 
 def test_check_wonders_about_a_default_route_downstream():
     links = {each.name: each for each in (link("eth0"), link("eth1"))}
-    assert any("default route" in line for line in check.explain(configured("eth1"), links, True, default="eth1"))
-    assert not any("default route" in line for line in check.explain(configured("eth1"), links, True, default="eth0"))
+
+    def wonders(default: str) -> bool:
+        lines = check.explain(configured("eth1"), links, True, around=Surroundings(default))
+        return any("default route" in line for line in lines)
+
+    assert wonders("eth1")
+    assert not wonders("eth0")
 
 
 def test_check_explains_lists_limits_and_what_is_static(tmp_path):

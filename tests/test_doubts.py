@@ -7,8 +7,9 @@ from test_assignment import link
 from forwarder.state.ports import Configuration
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
 from forwarder.supervisor.assignment import Assignment
-from forwarder.supervisor.doubts import NAMELESS, doubts, unexpected
+from forwarder.supervisor.doubts import NAMELESS, Surroundings, doubts, unexpected
 from forwarder.supervisor.links import Master
+from forwarder.supervisor.surroundings import kernel_routed
 
 UP = InterfaceSettings(name="eth0", role="upstream")
 LAN, TAPS = InterfaceSettings(name="lan0"), InterfaceSettings(name="tap*")
@@ -20,11 +21,11 @@ def configuration(settings, links):
     return Configuration(1, settings, ports)
 
 
-def said(interfaces, *links, default=None, **sizes):
+def said(interfaces, *links, default=None, routed=frozenset(), **sizes):
     settings = Settings(interface=interfaces)
     settings = replace(settings, dataplane=replace(settings.dataplane, **sizes))
     there = {each.name: each for each in links}
-    return [doubt.words for doubt in doubts(configuration(settings, there), there, default)]
+    return [doubt.words for doubt in doubts(configuration(settings, there), there, Surroundings(default, routed))]
 
 
 def test_nothing_where_all_is_well():
@@ -77,3 +78,16 @@ def test_what_is_static_and_has_no_effect_is_told():
         "static route 239.2.2.2 goes nowhere: tap0 is missing",
         "static group 239.1.1.1 of lan0 is refused by deny of the same interface",
     ]
+
+
+def test_the_kernel_s_multicast_routing_on_our_links_is_told(tmp_path):
+    vifs = tmp_path / "ip_mr_vif"
+    vifs.write_text(
+        "Interface      BytesIn  PktsIn  BytesOut PktsOut Flags Local    Remote\n"
+        " 0 eth0              0       0         0       0 00000 0A000001 00000000\n"
+        " 1 other             0       0         0       0 00000 0A000101 00000000\n\n"
+    )
+    assert kernel_routed(vifs) == {"eth0", "other"}
+    assert kernel_routed(tmp_path / "none") == frozenset()
+    [words] = said((UP, LAN), link("eth0", 2), link("lan0", 3), routed=kernel_routed(vifs))
+    assert words.startswith("the kernel's multicast routing is in use on eth0 too")

@@ -19,6 +19,7 @@ from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceS
 from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.worker_segment import DEAF, WorkerSegment
 from forwarder.supervisor.deafness import APART
+from forwarder.supervisor.doubts import Surroundings
 from forwarder.supervisor.equipment import OPENING
 from forwarder.supervisor.links import Master
 from forwarder.supervisor.ports import Ports
@@ -162,7 +163,8 @@ class Office:
         self.sizes = replace(SIZES, **sizes)
         self.shared = segments.shared(self.sizes)
         self.settings = Settings(interface=interfaces or (UP, DOWN), dataplane=self.sizes)
-        self.ports = Ports(self.settings, self.shared, self.watch, self.opener, lambda: self.now, lambda: self.default)
+        around = (lambda: self.now), (lambda: Surroundings(self.default))
+        self.ports = Ports(self.settings, self.shared, self.watch, self.opener, *around)
         self.ports.refresh()
 
     def standings(self) -> dict[str, object]:

@@ -3,7 +3,7 @@
 Nothing of this keeps an instance from running: `mcfwd check` says it beforehand, `mcfwd run` logs it (`telling`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from forwarder.state.contradictions import group_notes, route_note, words_of_route
@@ -26,12 +26,23 @@ class Doubt(NamedTuple):
     words: str
 
 
-def doubts(configuration: Configuration, links: Links, default: str | None = None) -> Iterator[Doubt]:
-    """All there is to say; `default` is the interface of the default route, the way to remote sources."""
+class Surroundings(NamedTuple):
+    """The interface of the `default` route, the way to remote sources; those that the kernel forwards multicast on."""
+
+    default: str | None = None
+    kernel_routed: frozenset[str] = frozenset()
+
+
+ALONE = Surroundings()
+
+
+def doubts(configuration: Configuration, links: Links, around: Surroundings = ALONE) -> Iterator[Doubt]:
+    """All there is to say."""
     yield from _states(configuration.ports)
     yield from unexpected(configuration, links)
     yield from _memory(configuration.settings, configuration.ports)
-    yield from _direction(configuration.ports, default)
+    yield from _direction(configuration.ports, around.default)
+    yield from _others(configuration.ports, around.kernel_routed)
 
 
 def unexpected(configuration: Configuration, links: Links) -> Iterator[Doubt]:
@@ -122,3 +133,11 @@ def _direction(ports: Sequence[Port], default: str | None) -> Iterator[Doubt]:
     if any(port.name == default and port.role == "downstream" for port in ports):
         words = f"{default} has the default route and is downstream: remote sources usually come from there"
         yield Doubt("default route", words)
+
+
+def _others(ports: Sequence[Port], kernel_routed: Container[str]) -> Iterator[Doubt]:
+    """Another forwarder on the same links."""
+    names = [port.name for port in ports if port.name in kernel_routed]
+    if names:
+        words = f"the kernel's multicast routing is in use on {listed(names)} too (igmpproxy, smcroute, pimd)"
+        yield Doubt("kernel routing", f"{words}: what both forward arrives twice")

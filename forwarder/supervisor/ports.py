@@ -20,7 +20,7 @@ from forwarder.state.snapshot import SnapshotWriter
 from forwarder.state.standing import Standing
 from forwarder.supervisor.assignment import Assignment, Entries
 from forwarder.supervisor.deafness import DeafRings
-from forwarder.supervisor.default_route import default_interface
+from forwarder.supervisor.doubts import Surroundings
 from forwarder.supervisor.equipment import Equipment, MakeOpener
 from forwarder.supervisor.link_watch import LinkWatch
 from forwarder.supervisor.links import KernelLink, enslaved
@@ -29,6 +29,7 @@ from forwarder.supervisor.opener import PortOpener
 from forwarder.supervisor.ring_lending import ports_that_may_come
 from forwarder.supervisor.shared import Shared
 from forwarder.supervisor.sockets import Demand
+from forwarder.supervisor.surroundings import surroundings
 from forwarder.supervisor.telling import Telling
 from forwarder.units import count, listed
 
@@ -40,9 +41,9 @@ class Ports:
 
     def __init__(
         self, settings: Settings, shared: Shared, watch: LinkWatch, opener: MakeOpener = PortOpener,
-        clock: Callable[[], float] = time.monotonic, default: Callable[[], str | None] = default_interface,
+        clock: Callable[[], float] = time.monotonic, around: Callable[[], Surroundings] = surroundings,
     ) -> None:
-        """`default`: asked for the interface of the default route."""
+        """`around`: asked for what there is beside the links."""
         self.settings, self.added = settings, Added()
         self._shared, self._watch = shared, watch
         self._snapshot = SnapshotWriter(shared.configuration)
@@ -57,7 +58,7 @@ class Ports:
         self.ports: tuple[Port, ...] = ()
         self._enslaved: dict[str, str] = {}     # by name: why a port hears nothing
         self._news = 0
-        self._telling = Telling(default)
+        self._telling = Telling(around)
 
     def fileno(self) -> int:
         """The bell's number."""

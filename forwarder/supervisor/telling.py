@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from forwarder.state.ports import Configuration
-from forwarder.supervisor.doubts import doubts, unexpected
+from forwarder.supervisor.doubts import Surroundings, doubts, unexpected
 from forwarder.supervisor.links import KernelLink
 
 log = logging.getLogger(__name__)
@@ -13,16 +13,16 @@ MOST = 100              # lines at once; the doubts of a kind are mostly one, bu
 
 
 class Telling:
-    """What was told last; `default` is asked for the interface of the default route."""
+    """What was told last; `around` is asked for what there is beside the links."""
 
-    def __init__(self, default: Callable[[], str | None]) -> None:
-        self._default = default
+    def __init__(self, around: Callable[[], Surroundings]) -> None:
+        self._around = around
         self._told: frozenset[str] = frozenset()
 
     def tell_all(self, configuration: Configuration, links: Mapping[str, KernelLink]) -> None:
         """Whatever there is to say."""
         self._told = frozenset(doubt.about for doubt in unexpected(configuration, links))
-        _log([doubt.words for doubt in doubts(configuration, links, self._default())])
+        _log([doubt.words for doubt in doubts(configuration, links, self._around())])
 
     def tell_news(self, configuration: Configuration, links: Mapping[str, KernelLink]) -> None:
         """What there was not to say the last time."""
