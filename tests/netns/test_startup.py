@@ -12,6 +12,7 @@ import pytest
 
 from forwarder.lab import links
 from forwarder.lab.capture import Capture, reported_groups
+from forwarder.lab.kernel import kernel_routes
 from forwarder.lab.mcfwd import Mcfwd, exit_code
 from forwarder.lab.programs import Receiver, Sender
 
@@ -94,6 +95,12 @@ def test_sixty_four_ports_can_be_named_beside_an_upstream(lab, stack):
     assert [row["name"] for row in mcfwd.show("interfaces")] == ["up0", *names]
     with Receiver(lab.receivers[0], GROUP) as receiver, Sender(lab.source, GROUP, rate=1000):
         receiver.wait_received(100)
+
+
+def test_kernel_routing_on_our_links_is_told(lab, stack, tmp_path):
+    stack.enter_context(kernel_routes(lab, ["239.1.1.1"]))
+    mcfwd = stack.enter_context(Mcfwd(lab.router, "-u", "up0", "-d", "down0"))
+    assert "the kernel's multicast routing is in use on up0, down0 too" in mcfwd.read_log()
 
 
 def test_what_check_warns_of_is_logged_at_the_start_and_after_a_reload(lab, stack, tmp_path):
