@@ -390,7 +390,7 @@ def test_a_reload_takes_over_what_is_not_fixed_and_keeps_what_was_added(caplog):
             "reload: igmp.robustness is 3, was 2",
             "reload: not taken over: dataplane.flow_limit; [dataplane], [control] and [process] are fixed at start; "
             "their changes need a restart",
-            "reloaded",
+            f"reloaded, configuration {life.published().generation}",
         ]
         assert life.answer({"type": "reload"})["ignored"] == ["dataplane.flow_limit"]
         life.file = SETTINGS

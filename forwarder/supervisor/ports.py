@@ -65,6 +65,11 @@ class Ports:
         return self._bell
 
     @property
+    def generation(self) -> int:
+        """The number of the configuration that is published."""
+        return self._snapshot.sequence
+
+    @property
     def opening(self) -> bool:
         """Whether sockets are being opened."""
         return self._equipment.opening

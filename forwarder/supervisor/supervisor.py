@@ -324,7 +324,8 @@ class Supervisor:
         if ignored:
             log.warning("reload: not taken over: %s; [dataplane], [control] and [process] are fixed at start; "
                         "their changes need a restart", ", ".join(ignored))
-        log.info("reloaded")
+        # with a number each is an event of its own: of ten that are alike in a minute the next would only be counted
+        log.info("reloaded, configuration %d", self._ports.generation)
         return ignored
 
     def _configure(self, settings: Settings, added: Added, *, reloaded: bool = False) -> None:

@@ -4,9 +4,7 @@ Where the flood comes in by the stream's own ring, a machine that is busy with o
 kernel then says so (`ring_full`). By all other ways no datagram can be refused so, and none may be missing.
 """
 
-import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.lab import links
+from forwarder.lab.mcfwd import exit_code
 from forwarder.lab.programs import Receiver, Sender
 from forwarder.lab.topology import LINK
 from forwarder.lab.wait import wait_for
@@ -36,7 +35,6 @@ PORTS = "".join(
     for name, role in (("up0", "upstream"), ("down0", "downstream"), ("down2", "downstream"), ("tap0", "downstream"))
 )
 FAULTS = ("duplicated", "reordered", "altered")
-RELOADED = "reloaded\n"
 SETTINGS = "[igmp]\nlast_member_query_interval = 0.2\n" + PORTS
 
 
@@ -54,10 +52,8 @@ class Besieged:
 
     def reload(self, ports: str) -> None:
         """These ports are served from now on."""
-        done = self.mcfwd.read_log().count(RELOADED)
         self._file.write_text(SETTINGS + ports)
-        os.kill(self.mcfwd.process.pid, signal.SIGHUP)
-        self.mcfwd.wait_for(lambda _: self.mcfwd.read_log().count(RELOADED) > done, SOON, "reloaded")
+        assert exit_code(self.lab.router, ["reload", "--socket", self.mcfwd.socket])[0] == 0
 
 
 @pytest.fixture(scope="module")

@@ -312,7 +312,7 @@ DROP_REASONS = (
     "reserved rate_limited no_members not_querier standby_duplicate mtu ring_full transmit_failed "
     "flow_limit flow_table_full"
 )
-FLOW_KEYS = "group source upstream downstreams packets bytes wrong_packets idle verdict hint"
+FLOW_KEYS = "group source upstream downstreams packets bytes wrong_packets idle verdict hint dropped"
 
 
 def test_show_interfaces_has_the_fixed_keys_and_right_values(plant):
@@ -350,6 +350,7 @@ def test_show_flows_has_the_fixed_keys_and_counts_exactly(plant, group, stack):
         "wrong_packets": 0,
         "verdict": "forward",
         "hint": None,
+        "dropped": {},
     }
 
 
