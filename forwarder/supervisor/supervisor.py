@@ -325,7 +325,7 @@ class Supervisor:
             log.warning("reload: not taken over: %s; [dataplane], [control] and [process] are fixed at start; "
                         "their changes need a restart", ", ".join(ignored))
         # with a number each is an event of its own: of ten that are alike in a minute the next would only be counted
-        log.info("reloaded, configuration %d", self._ports.generation)
+        log.info("reloaded, configuration %s", str(self._ports.generation))
         return ignored
 
     def _configure(self, settings: Settings, added: Added, *, reloaded: bool = False) -> None:
