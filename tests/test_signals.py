@@ -100,7 +100,7 @@ def test_whenever_it_is_told_to_reload_it_does_not_end(tmp_path, stage):
     with running(tmp_path) as mcfwd:
         wait_for(lambda: STAGES[stage](mcfwd), PATIENCE, stage)
         os.killpg(mcfwd.pid, signal.SIGHUP)
-        wait_for(lambda: " reloaded\n" in mcfwd.log, PATIENCE, "a reload")
+        wait_for(lambda: " reloaded, " in mcfwd.log, PATIENCE, "a reload")
         wait_for(lambda: " ready: " in mcfwd.log, PATIENCE, "that it is ready")
         os.kill(mcfwd.pid, signal.SIGTERM)
         assert mcfwd.process.wait(PATIENCE) == 0
