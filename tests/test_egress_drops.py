@@ -65,6 +65,18 @@ def test_a_full_table_loses_its_oldest_row():
     assert world.said()[0, D1, "MTU"] == 7
 
 
+def test_an_index_that_is_another_s_has_lost_nothing():
+    world = World(2)
+    world.count(D1, (0, 2), (1, 1))
+    world.count(D2, (0, 4))
+    world.drops.forget(D1)
+    assert world.said() == {(0, D2, "MTU"): 4}
+    world.count(D1, (0, 3))
+    assert world.said() == {(0, D1, "MTU"): 3, (0, D2, "MTU"): 4}
+    world.drops.forget(UP)
+    assert world.said() == {}
+
+
 def test_a_flood_of_flows_costs_no_more_than_some():
     world = World(MOST_AT_ONCE + 10, capacity=256)
     world.count(D1, *((flow, 1) for flow in range(MOST_AT_ONCE + 10)))

@@ -52,6 +52,17 @@ class EgressDrops:
                     self._table[at, PACKETS] += lost
                     self._table[at, SEEN] = self._flows.last_seen(row)
 
+    def forget(self, port: int) -> None:
+        """The index is another's now, of which nothing was dropped yet."""
+        if not self._rows:  # as when a worker begins, with thousands of ports
+            return
+        where = self._table[:, WHERE]
+        of_port = (where >> np.uint64(32) == port) | (where >> np.uint64(16) & np.uint64(0xFFFF) == port)
+        with self._lock:
+            for at in np.flatnonzero(of_port & (where != 0)).tolist():
+                self._rows.pop((int(self._table[at, WHERE]), int(self._table[at, PAIR])), None)
+                self._table[at, WHERE] = 0
+
     def withheld(self, counters: Words) -> Count:
         """What ports are kept out of (`withheld`) counts at them, in the rows of `counters`, and here."""
 

@@ -80,8 +80,6 @@ class Withheld:
 
     def _renumber(self) -> None:
         """Forget the kinds that no row has any more."""
-        alive, again = np.unique(self.which, return_inverse=True)
-        kinds = [self._kinds[kind] for kind in alive.tolist()]
-        self._kinds = kinds if kinds[0] == () else [(), *kinds]
-        self.which = (again + len(self._kinds) - len(kinds)).astype(np.int32)
+        alive, again = np.unique(self.which, return_inverse=True)   # 0 is always among them, as what -1 finds
+        self._kinds, self.which = [self._kinds[kind] for kind in alive.tolist()], again.astype(np.int32)
         self._numbers = {kept: number for number, kept in enumerate(self._kinds)}

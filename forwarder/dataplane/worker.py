@@ -100,7 +100,7 @@ class Worker:
         others = [WorkerReader(fd).ports for name, fd in descriptors.items() if name.startswith("worker-")]
         ledger = Ledger(self._segment.ports, others)
         capacity = max(MOST, RingLayout().most_frames)
-        drops = EgressDrops(flows, self._segment.drops)
+        drops = self._drops = EgressDrops(flows, self._segment.drops)
         flows.withheld.count = drops.withheld(self._segment.ports)
         self._transmitter = Transmitter(self._berths.attached, fanout, capacity, self._segment.ports, ledger, drops)
         self._pipeline = Pipeline(self._decisions, self._transmitter, _random_key())
@@ -270,6 +270,7 @@ class Worker:
         row = self._segment.ports[index]
         if row[ASSIGNED] != port.assigned:
             row[:] = 0
+            self._drops.forget(index)
             row[ASSIGNED] = port.assigned
 
     def _changed(self) -> None:
