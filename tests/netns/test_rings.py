@@ -170,7 +170,7 @@ def test_a_killed_worker_leaves_rings_of_slots_that_its_successor_reads_on(lab, 
     sent = sender.stop().count
     report = receiver.settle(0.5, SOON)
     refused = mcfwd.interface("up0")["drops"]["ring_full"]
-    assert report.total("received") - report.total("duplicated") + refused == sent
+    assert report.total("received") + refused == sent  # `received` are distinct ones: the batch in hand may come twice
 
 
 # --- kernels that take no super-frames ---
