@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from forwarder import rules
 from forwarder.process import group, user
 from forwarder.rules import Problem, quote
-from forwarder.state.settings import InterfaceSettings, ProfileName, Role, Settings
+from forwarder.state.settings import InterfaceSettings, ProfileName, Role, Settings, interface_from_json
 
 COMMAND_LINE = "command line"
 SIZE = re.compile(r"(\d+)\s*(B|kB|MB|GB|KiB|MiB|GiB|K|M|G)?")
@@ -114,7 +114,14 @@ def _from_file(path: Path) -> Settings:
         found = sorted(error.errors(include_url=False), key=lambda each: _sortable(each["loc"]))
         problems += [(f"{path}: {_key(each['loc'])}", _explain(each) + _whose(plain, each["loc"])) for each in found]
     _raise(problems)
-    return settings
+    said = zip(settings.interface, plain.get("interface", ()), strict=True)
+    return replace(settings, interface=tuple(_only(entry, keys) for entry, keys in said))
+
+
+def _only(entry: InterfaceSettings, keys: Iterable[str]) -> InterfaceSettings:
+    """An entry that holds nothing but what was said."""
+    held = vars(entry)
+    return interface_from_json({key: held[key] for key in keys})
 
 
 def _read(path: Path) -> dict[str, Any]:

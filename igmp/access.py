@@ -54,6 +54,8 @@ class AccessList:
 
     def widens(self, before: "AccessList") -> bool:
         """Whether something may be admitted that `before` did not."""
+        if self is before:      # as nearly always: ports without lists share OPEN
+            return False
         allows = before.allow and (not self.allow or not set(self.allow) <= set(before.allow))
         return bool(allows or not set(before.deny + before.boundary) <= set(self.deny + self.boundary))
 

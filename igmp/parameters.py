@@ -135,8 +135,11 @@ class PortOptions:
 
     def widens(self, before: "PortOptions") -> bool:
         """Whether members may be taken that `before` refused: they are to be asked, or they would wait to be."""
-        limits = (getattr(self, name) > getattr(before, name) for name in ("max_groups", "max_sources", "max_hosts"))
-        return self.access.widens(before.access) or self.rules.widens(before.rules) or any(limits)
+        if self.max_groups > before.max_groups or self.max_sources > before.max_sources:
+            return True
+        if self.max_hosts > before.max_hosts:
+            return True
+        return self.access.widens(before.access) or self.rules.widens(before.rules)
 
     def check(self) -> None:
         """Raise ValueError, naming the field, for options that cannot work."""

@@ -14,6 +14,7 @@ class ProxyPorts:
 
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
+        self._sound: PortOptions | None = None              # those checked last: thousands of ports may share them
         self._addresses: dict[int, frozenset[int]] = {}     # ours, by port
         self._own: dict[int, int] = {}                      # ours, and on how many ports
         self.options: dict[int, PortOptions] = {}
@@ -29,7 +30,7 @@ class ProxyPorts:
 
     def add(self, port: int, options: PortOptions) -> None:
         """A new port, down; ValueError for options that cannot work or a port that exists."""
-        options.check()
+        self._check(options)
         if port in self.options:
             raise ValueError(f"port {port} exists")
         self.options[port] = options
@@ -48,7 +49,7 @@ class ProxyPorts:
 
     def configure(self, port: int, options: PortOptions) -> PortOptions:
         """Other options, not another role (ValueError); those from before."""
-        options.check()
+        self._check(options)
         before = self.options[port]
         if options.role != before.role:
             raise ValueError(f"port {port} is {before.role}")
@@ -73,6 +74,11 @@ class ProxyPorts:
     def core(self, port: int) -> Querier | Host:
         """What speaks on a port."""
         return self.queriers[port] if port in self.queriers else self.hosts[port]
+
+    def _check(self, options: PortOptions) -> None:
+        if options is not self._sound:
+            options.check()
+            self._sound = options
 
     def _learn_own(self, port: int) -> None:
         """Count the addresses of one port anew."""

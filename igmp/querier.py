@@ -92,7 +92,7 @@ class Querier:
         """The configuration is another one: what is no longer admitted ends, what was learned stays in force."""
         before, spoken = self._options, (self._options.parameters, self.version, self.address, self.asks)
         self._options = options
-        if _paced(options) != _paced(before):
+        if options.parameters is not before.parameters and _paced(options) != _paced(before):
             self._rate = Rate(*_paced(options))
         if options.igmp_version != before.igmp_version:
             self._versions.clear()

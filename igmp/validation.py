@@ -43,6 +43,8 @@ class Rules:
 
     def widens(self, before: "Rules") -> bool:
         """Whether reports may be heard that `before` refused."""
+        if self is before:      # as nearly always: ports share them
+            return False
         heard = before.require_router_alert > self.require_router_alert or self.accept_any_ttl > before.accept_any_ttl
         return heard or not set(before.ssm_range) <= set(self.ssm_range)
 

@@ -12,6 +12,7 @@ from forwarder.state.settings import (
     ProcessSettings,
     RouteSettings,
     Settings,
+    interface_from_json,
 )
 from forwarder.supervisor.differences import LONGEST, differences, ignored
 
@@ -36,6 +37,12 @@ SETTINGS = Settings(interface=(WAN, LAN), route=(ROUTE,))
 ])  # fmt: skip
 def test_what_is_another_is_told(change, words):
     assert [each.words for each in differences(SETTINGS, replace(SETTINGS, **change))] == words
+
+
+def test_what_is_said_as_it_was_anyway_is_no_difference():
+    said, unsaid = (interface_from_json({"name": "lan2"} | more) for more in ({"threshold": 1, "deny": []}, {}))
+    assert differences(Settings(interface=(said,)), Settings(interface=(unsaid,))) == []
+    assert differences(Settings(interface=(unsaid,)), Settings(interface=(said,))) == []
 
 
 def test_a_value_is_told_as_far_as_it_fits_a_line():

@@ -103,20 +103,19 @@ def test_a_link():
 def test_options_are_what_the_configuration_says_whatever_was_said_before():
     """Each step from what stood before: another entry, other timers, another role, and all of that again."""
     entries = OWN, replace(OWN, max_groups=7), replace(OWN, deny=()), replace(OWN, robustness=7)
-    said, former = None, None
+    said = None
     for igmp in (IGMP, replace(IGMP, robustness=4), IGMP):
         settings = Settings(igmp=igmp)
         for entry in (*entries, *entries[::2]):
             for role in ("downstream", "upstream"):
                 said, here = Options(settings, said), port(entry, role)
-                options = said.of(here, former)
-                assert options == options_of(here, igmp)
-                former = here, options
+                assert said.of(here) == options_of(here, igmp)
 
 
-def test_what_is_said_again_is_the_same_object_and_ports_share_that_of_their_entry():
+def test_what_is_said_again_is_the_same_object_and_ports_share_what_their_entries_say_alike():
     said = Options(Settings(igmp=IGMP))
-    first, second = said.of(port()), said.of(replace(port(), index=2, name="eth2"))
-    assert first is second
+    first = said.of(port())
+    assert first is said.of(replace(port(), index=2, name="eth2", settings=replace(OWN, name="eth2")))
     again = Options(Settings(igmp=replace(IGMP)), said)
-    assert again.of(port(replace(OWN)), (port(), first)) is first
+    assert again.of(port(replace(OWN))) is first
+    assert Options(Settings(igmp=replace(IGMP, robustness=7)), again).of(port()) is not first

@@ -1,6 +1,8 @@
 """Defaults are a promise: what runs without a configuration file must not change behind anybody's back."""
 
-from dataclasses import asdict
+from dataclasses import FrozenInstanceError, asdict, replace
+
+import pytest
 
 from forwarder.state.settings import (
     ControlSettings,
@@ -10,6 +12,8 @@ from forwarder.state.settings import (
     ProcessSettings,
     RouteSettings,
     Settings,
+    interface_from_json,
+    interface_to_json,
 )
 
 INTERFACE = {
@@ -56,3 +60,15 @@ def test_json_and_back():
         dataplane=DataplaneSettings(workers=2), control=ControlSettings(socket="/run/s"),
     )  # fmt: skip
     assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_an_entry_holds_what_it_says_and_the_defaults_are_the_class_s():
+    said = {"name": "d0", "max_groups": 7, "deny": ["239.1.1.1"]}
+    entry = interface_from_json(said)
+    assert vars(entry) == said | {"deny": ("239.1.1.1",)}
+    assert entry == InterfaceSettings(name="d0", max_groups=7, deny=("239.1.1.1",))
+    assert hash(entry) == hash(InterfaceSettings(name="d0", max_groups=7, deny=("239.1.1.1",)))
+    assert (entry.threshold, entry.query_interval, entry.allow) == (1, None, ())
+    assert interface_to_json(entry) == interface_to_json(replace(entry)) == said | {"deny": ("239.1.1.1",)}
+    with pytest.raises(FrozenInstanceError):
+        entry.threshold = 2

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 
 from forwarder.agent.igmp_socket import IgmpSocket
 from forwarder.agent.listening import Listening
@@ -22,6 +23,8 @@ from igmp.parameters import PortOptions
 from igmp.proxy import Proxy
 
 Apply = Callable[[Iterable[Output]], None]
+_linked = attrgetter("key", "name", "role", "up", "mac", "mtu", "addresses", "peers", "settings.altnets")
+"""What the socket and the protocol's link of a port follow from."""
 
 
 class AgentPorts:
@@ -84,9 +87,8 @@ class AgentPorts:
         with self._together():
             for index, port in current.items():
                 before = former.get(index)
-                had = None if before is None else (before, self._options[index])
                 self._publisher.assign(port)
-                self._set_options(port, self._said.of(port, had))
+                self._set_options(port, self._said.of(port))
                 self._set_static(port, configuration.static_groups(port))
                 if before is None or _linked(port) != _linked(before):
                     self._attach(port)
@@ -164,9 +166,3 @@ class AgentPorts:
         self._apply(self._proxy.remove_port(index, self._clock()))
         del self._ports[index], self._options[index]
         self._static.pop(index, None)
-
-
-def _linked(port: Port) -> tuple[object, ...]:
-    """What the socket and the protocol's link of a port follow from."""
-    known = port.key, port.name, port.role, port.up, port.mac, port.mtu, port.addresses, port.peers
-    return known, port.settings.altnets

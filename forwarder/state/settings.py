@@ -6,8 +6,7 @@ Durations are seconds, sizes bytes, networks and addresses text as the user wrot
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from fnmatch import fnmatchcase
-from itertools import compress
-from operator import attrgetter, ne
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
@@ -25,6 +24,7 @@ LEAST_PORTS, MOST_PORTS = 64, 4096
 WILDCARD = frozenset("*?[")
 
 
+@lru_cache(2 * MOST_PORTS)      # a reload asks a dozen times of each name
 def is_wildcard(name: str) -> bool:
     """Whether a configured name is a shell pattern."""
     return not WILDCARD.isdisjoint(name)
@@ -42,11 +42,15 @@ class Table:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class InterfaceSettings(Table):
     """One `[[interface]]`: a name or shell wildcard, its role and what is particular to it.
 
     Keys that `[igmp]` has too hold here instead of what it says; None is what it says (`igmp_of`).
+
+    There may be thousands, in every process, and each says three of forty keys. So it has no slots: what it does not
+    say it needs not hold, since a default is read from the class (`interface_from_json`). To fill forty slots of a
+    frozen dataclass took half of what a reload cost a worker.
     """
 
     name: Annotated[str, MinLen(1), MaxLen(15)]
@@ -91,9 +95,7 @@ class InterfaceSettings(Table):
     forward_when_not_querier: bool | None = None
 
 
-_KEYS = [each.name for each in fields(InterfaceSettings)]
-_DEFAULTS = [each.default for each in fields(InterfaceSettings)]
-_VALUES = attrgetter(*_KEYS)
+_DEFAULTS = {each.name: each.default for each in fields(InterfaceSettings)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,18 +128,16 @@ class IgmpSettings(Table):
     ssm_upstream: bool = True
 
 
-_SHARED = sorted({each.name for each in fields(IgmpSettings)}.intersection(_KEYS))
-_SHARED_VALUES = attrgetter(*_SHARED)
-_UNSAID = (None,) * len(_SHARED)
-_OWN = len(_KEYS) - len(_SHARED)
+_SHARED = {each.name for each in fields(IgmpSettings)}.intersection(_DEFAULTS)
 
 
 def igmp_of(igmp: IgmpSettings, interface: InterfaceSettings) -> IgmpSettings:
     """`[igmp]` as it holds on one interface; the same object where that has no such keys of its own."""
-    values = _SHARED_VALUES(interface)
-    if values == _UNSAID:       # of nearly all; there may be thousands
+    said = vars(interface)
+    if _SHARED.isdisjoint(said):        # of nearly all; there may be thousands
         return igmp
-    return replace(igmp, **{key: value for key, value in zip(_SHARED, values, strict=True) if value is not None})
+    own = {key: said[key] for key in _SHARED.intersection(said) if said[key] is not None}
+    return replace(igmp, **own) if own else igmp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,16 +224,15 @@ class Settings(Table):
 
 
 def interface_to_json(settings: InterfaceSettings) -> dict[str, Any]:
-    """What an interface's settings say beyond the defaults: of thousands of ports every reader decodes all of it."""
-    values = _VALUES(settings)
-    if values[_OWN:] == _UNSAID:    # of nearly all: those that [igmp] has too, which come last
-        values = values[:_OWN]
-    return dict(compress(zip(_KEYS, values, strict=False), map(ne, values, _DEFAULTS)))
+    """What an interface's settings say beyond the defaults."""
+    return {key: value for key, value in vars(settings).items() if value != _DEFAULTS[key]}
 
 
 def interface_from_json(plain: dict[str, Any]) -> InterfaceSettings:
-    """One interface's settings of an already validated dictionary."""
-    return InterfaceSettings(**_with_tuples(plain))
+    """One interface's settings of an already validated dictionary; it holds what that says and no more."""
+    settings = object.__new__(InterfaceSettings)
+    vars(settings).update(_with_tuples(plain))
+    return settings
 
 
 def route_from_json(plain: dict[str, Any]) -> RouteSettings:

@@ -90,6 +90,8 @@ def _masters(ports: Sequence[Port], links: Links) -> Iterator[Doubt]:
 
 def _room(settings: Settings, ports: Sequence[Port], links: Links) -> Iterator[Doubt]:
     """Interfaces that find no port, by the entry that means them."""
+    if len(ports) < settings.dataplane.ports:       # whoever wants one has one
+        return
     served = {port.name for port in ports}
     left: dict[str, list[str]] = {}
     for name, entry in Entries(settings).wanted(links).items():

@@ -21,8 +21,9 @@ class Telling:
 
     def tell_all(self, configuration: Configuration, links: Mapping[str, KernelLink]) -> None:
         """Whatever there is to say."""
-        self._told = frozenset(doubt.about for doubt in unexpected(configuration, links))
-        _log([doubt.words for doubt in doubts(configuration, links, self._around())])
+        found = list(doubts(configuration, links, self._around()))
+        self._told = frozenset(doubt.about for doubt in found)
+        _log([doubt.words for doubt in found])
 
     def tell_news(self, configuration: Configuration, links: Mapping[str, KernelLink]) -> None:
         """What there was not to say the last time."""
