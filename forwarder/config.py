@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from forwarder import rules
 from forwarder.process import group, user
 from forwarder.rules import Problem, quote
-from forwarder.state.settings import InterfaceSettings, ProfileName, Role, Settings, interface_from_json
+from forwarder.state.settings import InterfaceSettings, ProfileName, Role, Settings, interface_holding
 
 COMMAND_LINE = "command line"
 SIZE = re.compile(r"(\d+)\s*(B|kB|MB|GB|KiB|MiB|GiB|K|M|G)?")
@@ -121,7 +121,7 @@ def _from_file(path: Path) -> Settings:
 def _only(entry: InterfaceSettings, keys: Iterable[str]) -> InterfaceSettings:
     """An entry that holds nothing but what was said."""
     held = vars(entry)
-    return interface_from_json({key: held[key] for key in keys})
+    return interface_holding({key: held[key] for key in keys})
 
 
 def _read(path: Path) -> dict[str, Any]:

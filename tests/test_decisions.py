@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -192,6 +193,19 @@ def test_what_a_batch_cannot_decide_waits_and_is_never_sent_by_its_former_decisi
         assert [each.count(Reason.FLOW_LIMIT) for each in seen] == [5, 1, 0]
         counted = [int(plane.columns.packets[row]) for row in range(9)]
         assert sorted(counted) == [2] + [3] * 4 + [4] * 4, "a frame that was not decided is not the flow's"
+
+
+def test_that_wanted_flows_found_no_room_is_told_once_a_minute(caplog):
+    with world(*PORTS, capacity=2) as plane:
+        plane.join(G, D1)
+        plane.refresh()
+        for now in (*range(1, 70), 500):
+            plane.frames(UP, [(S + at, G) for at in range(4)], float(now))
+            plane.decisions.tidy(float(now))
+    first, *later = caplog.messages
+    assert re.fullmatch(r"port\d: no room for 239.1.1.1 of 10.99.0.4 among 2 flows "
+                        r"\(2 times such a flow was dropped lately\): raise max_flows", first)
+    assert len(later) == 2
 
 
 def test_a_frame_in_hand_keeps_its_flows_row():

@@ -6,6 +6,7 @@ could be forwarded from more than one is given to one of them (`standby`); the o
 standby_duplicate.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -41,6 +42,8 @@ MOST_ROUTES = 1024
 MOST_PORTS = 64
 """Ingresses whose flows are decided again at once: only where no batch brings them, which has one ingress."""
 
+TELL_HOMELESS = 60.0    # seconds between two lines of the log: a table that is full stays so for a while
+
 FORWARDABLE = (Reason.FORWARD, Reason.NO_MEMBERS, Reason.NOT_QUERIER)
 """What is decided of flows that come in where they may."""
 
@@ -59,6 +62,9 @@ class Decisions:
         self._anyway = 0    # ports where it does not matter who is querier
         self._queriers = self._roles = -1
         self._unwanted = 0
+        self._homeless = 0                      # flows that found no room since it was told
+        self._lately_homeless = (0, 0)          # ingress and flow of the last one
+        self._tell_homeless_at = -math.inf
 
     # what the others say
 
@@ -236,7 +242,11 @@ class Decisions:
         self, ingress: int, pairs: Pairs, decided: Decided, held: Positions, now: float
     ) -> tuple[Positions, Reasons]:
         rows, reasons = self.flows.insert_all(ingress, pairs, decided, now, held), decided.reasons
-        reasons[(rows < 0) & (reasons == Reason.FORWARD)] = Reason.FLOW_TABLE_FULL
+        (homeless,) = ((rows < 0) & (reasons == Reason.FORWARD)).nonzero()
+        if homeless.size:
+            reasons[homeless] = Reason.FLOW_TABLE_FULL
+            self._homeless += len(homeless)
+            self._lately_homeless = ingress, int(pairs[homeless[-1]])
         if self._standby.several:
             (at,) = (rows >= 0).nonzero()
             self._standby.forget_all(rows[at])
@@ -253,6 +263,10 @@ class Decisions:
         self._look_for_returned(ended.size > 0)
         self._decide_again(self.flows.all_stale()[: self._limit], now)
         self._unwanted = self.flows.count_unwanted()
+        if self._homeless and now >= self._tell_homeless_at:
+            self._tell_homeless_at = now + TELL_HOMELESS
+            verdict_log.tell_homeless(self._ports, self._homeless, *self._lately_homeless, self.flows.capacity)
+            self._homeless = 0
 
 
 def _in_order(pairs: Pairs) -> tuple[Pairs, Positions]:

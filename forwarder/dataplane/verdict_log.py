@@ -1,4 +1,7 @@
-"""What was decided of flows, for a log of level DEBUG; to be asked for only where somebody reads that (`wanted`)."""
+"""What was decided of flows, for a log of level DEBUG; to be asked for only where somebody reads that (`wanted`).
+
+That wanted flows found no room is a warning.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -31,3 +34,12 @@ def tell(ports: Sequence[Port], ingress: int, pairs: Pairs, decided: Decided) ->
                   format_address(pair >> 32), reason.name.lower(), where)
     if len(decided.which) > MOST:
         log.debug("%s: %d flows more were decided", names.get(ingress, str(ingress)), len(decided.which) - MOST)
+
+
+def tell_homeless(ports: Sequence[Port], times: int, ingress: int, pair: int, capacity: int) -> None:
+    """Wanted flows were turned away so many times lately; the last one was source << 32 | group, by `ingress`."""
+    name = next((port.name for port in ports if port.index == ingress), str(ingress))
+    log.warning(
+        "%s: no room for %s of %s among %d flows (%d times such a flow was dropped lately): raise max_flows",
+        name, format_address(pair & 0xFFFFFFFF), format_address(pair >> 32), capacity, times,
+    )  # fmt: skip

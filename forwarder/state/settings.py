@@ -230,8 +230,13 @@ def interface_to_json(settings: InterfaceSettings) -> dict[str, Any]:
 
 def interface_from_json(plain: dict[str, Any]) -> InterfaceSettings:
     """One interface's settings of an already validated dictionary; it holds what that says and no more."""
+    return interface_holding(_with_tuples(plain))
+
+
+def interface_holding(said: dict[str, Any]) -> InterfaceSettings:
+    """One interface's settings of what they say, as it is held."""
     settings = object.__new__(InterfaceSettings)
-    vars(settings).update(_with_tuples(plain))
+    vars(settings).update(said)
     return settings
 
 
