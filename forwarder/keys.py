@@ -227,7 +227,8 @@ DATAPLANE = {
         "What is favoured: `latency`, `throughput`, or something of both (docs/performance.md).", '"latency"',
     ),
     "gather_ms": Key(
-        "Time between two batches under load. Unset: the profile's, which is 0, 2 or 5 in the order of its values.",
+        "Time between two batches under load, up to a quarter longer where fewer than 50 frames come in it. "
+        "Unset: the profile's, which is 0, 2 or 5 in the order of its values.",
         "1.0", unit="ms",
     ),
     "busy_poll": Key("Workers never sleep: a core each, for the last microseconds of latency.", "true"),

@@ -1,6 +1,6 @@
 import pytest
 
-from forwarder.dataplane.pace import AIM, FEWEST, LONGEST, MOST, USUAL, WORTH_WAITING, Pace
+from forwarder.dataplane.pace import AIM, ENOUGH, FEWEST, LONGEST, MOST, USUAL, WORTH_WAITING, Pace
 
 
 def paced(gather: float, *breaths: tuple[float, int]) -> Pace:
@@ -15,7 +15,12 @@ def test_few_frames_wait_for_nothing():
 
 
 def test_under_load_batches_are_held_apart():
-    assert paced(0.002, (1.0, 1), (1.001, 20)).wait(1.0015) == pytest.approx(0.0015)
+    assert paced(0.002, (1.0, 1), (1.001, 40)).wait(1.0015) == pytest.approx(0.0015)
+
+
+@pytest.mark.parametrize(("frames", "seconds"), [(20, 0.0025), (22, 0.0020 * ENOUGH / 44), (25, 0.002)])
+def test_for_a_few_more_frames_a_batch_waits_a_little_longer(frames, seconds):
+    assert paced(0.002, (1.0, 1), (1.001, frames)).wait(1.001) == pytest.approx(seconds)
 
 
 def test_a_batch_that_took_longer_sets_its_own_pace():
