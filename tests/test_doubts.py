@@ -91,3 +91,9 @@ def test_the_kernel_s_multicast_routing_on_our_links_is_told(tmp_path):
     assert kernel_routed(tmp_path / "none") == frozenset()
     [words] = said((UP, LAN), link("eth0", 2), link("lan0", 3), routed=kernel_routed(vifs))
     assert words.startswith("the kernel's multicast routing is in use on eth0 too")
+
+
+def test_what_another_instance_serves_too_is_told():
+    there = {each.name: each for each in (link("eth0", 2), link("lan0", 3))}
+    told = [words for _, words in unexpected(configuration(Settings(interface=(UP, LAN)), there), there, {3, 77})]
+    assert told == ["another mcfwd on this machine serves lan0 too: what both forward arrives twice"]

@@ -1,5 +1,6 @@
 """Which ports get sockets when, over links and an opener of the test's: hot plug, refusals, roles, what is lent."""
 
+import itertools
 import os
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from forwarder.state.ring_memory import BLOCK, DOWNSTREAM, LEAST, UPSTREAM
 from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, RouteSettings, Settings
 from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.worker_segment import DEAF, WorkerSegment
+from forwarder.supervisor.claims import Claims
 from forwarder.supervisor.deafness import APART
 from forwarder.supervisor.doubts import Surroundings
 from forwarder.supervisor.equipment import OPENING
@@ -155,6 +157,9 @@ class Watch:
         return dict(self.links)
 
 
+OFFICES = itertools.count()     # each the only one that claims its interfaces
+
+
 class Office:
     def __init__(self, *interfaces: InterfaceSettings, **sizes: int) -> None:
         self.now, self.opener = 100.0, Opener()
@@ -163,7 +168,8 @@ class Office:
         self.sizes = replace(SIZES, **sizes)
         self.shared = segments.shared(self.sizes)
         self.settings = Settings(interface=interfaces or (UP, DOWN), dataplane=self.sizes)
-        around = (lambda: self.now), (lambda: Surroundings(self.default))
+        claims = Claims(f"\0office {os.getpid()} {next(OFFICES)} {{}}")
+        around = (lambda: self.now), (lambda: Surroundings(self.default)), claims
         self.ports = Ports(self.settings, self.shared, self.watch, self.opener, *around)
         self.ports.refresh()
 

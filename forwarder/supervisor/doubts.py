@@ -3,7 +3,7 @@
 Nothing of this keeps an instance from running: `mcfwd check` says it beforehand, `mcfwd run` logs it (`telling`).
 """
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from forwarder.state.contradictions import group_notes, route_note, words_of_route
@@ -36,20 +36,25 @@ class Surroundings(NamedTuple):
 ALONE = Surroundings()
 
 
-def doubts(configuration: Configuration, links: Links, around: Surroundings = ALONE) -> Iterator[Doubt]:
-    """All there is to say."""
+def doubts(
+    configuration: Configuration, links: Links, around: Surroundings = ALONE, shared: Collection[int] = ()
+) -> Iterator[Doubt]:
+    """All there is to say; `shared`: the ifindexes of what another mcfwd serves too (`claims`)."""
     yield from _states(configuration.ports)
-    yield from unexpected(configuration, links)
+    yield from unexpected(configuration, links, shared)
     yield from _memory(configuration.settings, configuration.ports)
     yield from _direction(configuration.ports, around.default)
     yield from _others(configuration.ports, around.kernel_routed)
 
 
-def unexpected(configuration: Configuration, links: Links) -> Iterator[Doubt]:
+def unexpected(configuration: Configuration, links: Links, shared: Collection[int] = ()) -> Iterator[Doubt]:
     """Of `doubts` those that come while we run and that no change of a port's state tells."""
     yield from _masters(configuration.ports, links)
     yield from _room(configuration.settings, configuration.ports, links)
     yield from _static(configuration)
+    if names := [port.name for port in configuration.ports if port.ifindex in shared]:
+        served = f"another mcfwd on this machine serves {listed(names)} too: what both forward arrives twice"
+        yield Doubt(f"shared {names}", served)
 
 
 def ring_octets(settings: Settings, ports: Sequence[Port]) -> dict[int, int]:

@@ -19,6 +19,7 @@ from forwarder.state.settings import Settings
 from forwarder.state.snapshot import SnapshotWriter
 from forwarder.state.standing import Standing
 from forwarder.supervisor.assignment import Assignment, Entries
+from forwarder.supervisor.claims import Claims
 from forwarder.supervisor.deafness import DeafRings
 from forwarder.supervisor.doubts import Surroundings
 from forwarder.supervisor.equipment import Equipment, MakeOpener
@@ -42,8 +43,9 @@ class Ports:
     def __init__(
         self, settings: Settings, shared: Shared, watch: LinkWatch, opener: MakeOpener = PortOpener,
         clock: Callable[[], float] = time.monotonic, around: Callable[[], Surroundings] = surroundings,
+        claims: Claims | None = None,
     ) -> None:
-        """`around`: asked for what there is beside the links."""
+        """`around`: asked for what there is beside the links; `claims`: for what another instance serves too."""
         self.settings, self.added = settings, Added()
         self._shared, self._watch = shared, watch
         self._snapshot = SnapshotWriter(shared.configuration)
@@ -58,7 +60,7 @@ class Ports:
         self.ports: tuple[Port, ...] = ()
         self._enslaved: dict[str, str] = {}     # by name: why a port hears nothing
         self._news = 0
-        self._telling = Telling(around)
+        self._telling, self._claims = Telling(around), claims or Claims()
 
     def fileno(self) -> int:
         """The bell's number."""
@@ -117,7 +119,8 @@ class Ports:
 
     def _tell_doubts(self, everything: bool) -> None:
         configuration = Configuration(self._snapshot.sequence, self.settings, self.ports, self.added)
-        (self._telling.tell_all if everything else self._telling.tell_news)(configuration, self.links)
+        shared = self._claims.hold({port.ifindex for port in self.ports if port.ifindex})
+        (self._telling.tell_all if everything else self._telling.tell_news)(configuration, self.links, shared)
 
     def _note_enslaved(self) -> None:
         """Note which ports hear nothing since another interface takes what comes in; say when that is over."""
@@ -233,6 +236,7 @@ class Ports:
     def close(self) -> None:
         """Close all sockets; waits for what is being opened."""
         self._equipment.close()
+        self._claims.close()
 
     def _is_bridge(self, port: Port) -> bool:
         """Whether a port has to ask for everything to get all multicast."""

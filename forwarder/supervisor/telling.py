@@ -1,7 +1,7 @@
 """Doubts in the log: all at the start and after a reload, and those that come while we run, once each."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from forwarder.state.ports import Configuration
 from forwarder.supervisor.doubts import Surroundings, doubts, unexpected
@@ -19,15 +19,19 @@ class Telling:
         self._around = around
         self._told: frozenset[str] = frozenset()
 
-    def tell_all(self, configuration: Configuration, links: Mapping[str, KernelLink]) -> None:
+    def tell_all(
+        self, configuration: Configuration, links: Mapping[str, KernelLink], shared: Collection[int] = ()
+    ) -> None:
         """Whatever there is to say."""
-        found = list(doubts(configuration, links, self._around()))
+        found = list(doubts(configuration, links, self._around(), shared))
         self._told = frozenset(doubt.about for doubt in found)
         _log([doubt.words for doubt in found])
 
-    def tell_news(self, configuration: Configuration, links: Mapping[str, KernelLink]) -> None:
+    def tell_news(
+        self, configuration: Configuration, links: Mapping[str, KernelLink], shared: Collection[int] = ()
+    ) -> None:
         """What there was not to say the last time."""
-        found = list(unexpected(configuration, links))
+        found = list(unexpected(configuration, links, shared))
         news = [doubt.words for doubt in found if doubt.about not in self._told]
         self._told = frozenset(doubt.about for doubt in found)
         _log(news)
