@@ -8,8 +8,9 @@ from batches import address, ip_packet
 from test_pipeline import D1, D2, KEY, UP, UP2, G, Plane, S, port
 
 from forwarder.dataplane.admission import PortPolicy
-from forwarder.dataplane.decisions import UNWANTED_SHARE, Decisions, policy_of
+from forwarder.dataplane.decisions import UNWANTED_SHARE, Decisions
 from forwarder.dataplane.flows import FlowTable
+from forwarder.dataplane.policies import policy_of
 from forwarder.dataplane.room import IDLE, UNWANTED_IDLE
 from forwarder.packet.tpacket import ARPHRD_NONE
 from forwarder.state.flow_columns import FlowColumns

@@ -8,26 +8,24 @@ standby_duplicate.
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
 from forwarder.dataplane import verdict_log
-from forwarder.dataplane.admission import PortPolicy, Prefix, Reasons, bitmap_of
+from forwarder.dataplane.admission import PortPolicy, Reasons, bitmap_of
 from forwarder.dataplane.fib import Decided, Decision, Fib
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.frame import NONE, Columns, Positions
 from forwarder.dataplane.loops import OwnAddresses
 from forwarder.dataplane.pair_index import Pairs
+from forwarder.dataplane.policies import ethernet_addresses, policy_of
 from forwarder.dataplane.standby import Standby
-from forwarder.packet.tpacket import ARPHRD_ETHER
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import Reason
 from forwarder.state.route_reader import RouteReader
 from forwarder.state.routes import RouteKey, RouteRow
 from forwarder.state.settings import igmp_of
-from igmp.access import AccessList, Entry
 from igmp.link import Network
 
 UNWANTED_SHARE = 8
@@ -79,7 +77,7 @@ class Decisions:
         policies = [policy_of(port) for port in configuration.ports]
         self._fib.set_ports(policies)
         self._fib.set_on_request([] if settings.igmp.ssm_upstream else map(Network.parse, settings.igmp.ssm_range))
-        self.own = OwnAddresses(_addresses(configuration.ports))
+        self.own = OwnAddresses(ethernet_addresses(configuration.ports))
         self._set_upstreams(policies, settings.dataplane.failover_time, first)
         self.flows.mark_all()
         self._roles = -1
@@ -276,39 +274,3 @@ def _in_order(pairs: Pairs) -> tuple[Pairs, Positions]:
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     return different[order], place[which]
-
-
-def policy_of(port: Port) -> PortPolicy:
-    """What the data plane must know of a port."""
-    peers: Sequence[Prefix] = tuple((peer, 32) for peer in port.peers)
-    settings, altnets = port.settings, None
-    if settings.altnets is not None:
-        altnets = tuple((network.address, network.prefix) for network in map(Network.parse, settings.altnets))
-    return PortPolicy(
-        index=port.index,
-        role="upstream" if port.role == "upstream" else "downstream",
-        up=port.up,
-        networks=(*port.addresses, *peers),
-        altnets=altnets,
-        addresses=tuple(address for address, _ in port.addresses),
-        access=_access(settings.allow, settings.deny, settings.boundary),
-        priority=settings.priority,
-        link_local_sources=settings.link_local_sources,
-        assigned=port.assigned,
-    )
-
-
-@lru_cache(maxsize=4096)
-def _access(allow: tuple[str, ...], deny: tuple[str, ...], boundary: tuple[str, ...]) -> AccessList:
-    """The list that these texts say; one for all the ports of a wildcard."""
-    return AccessList(
-        allow=tuple(map(Entry.parse, allow)),
-        deny=tuple(map(Entry.parse, deny)),
-        boundary=tuple(map(Network.parse, boundary)),
-    )
-
-
-def _addresses(ports: Sequence[Port]) -> dict[int, bytes]:
-    """Hardware addresses of the Ethernet ports that exist."""
-    ethernet = (port for port in ports if port.ifindex and port.link_type == ARPHRD_ETHER)
-    return {port.index: bytes.fromhex(port.mac.replace(":", "")) for port in ethernet}
