@@ -35,6 +35,7 @@ from netns.scenarios import (
     wait_no_group,
 )
 from netns.site import Site, sealed
+from netns.states import EXCLUDE, INCLUDE, State, admitted, exclude, include, sources
 
 LAST_MEMBER_INTERVAL = 0.75
 LAST_MEMBER_QUERY_TIME = 2 * LAST_MEMBER_INTERVAL
@@ -47,10 +48,7 @@ last_member_query_interval = {LAST_MEMBER_INTERVAL}
 startup_query_interval = 0.3
 """
 MARK = "239.1.1.250"                # a group that both links take from anybody
-INCLUDE, EXCLUDE = "include", "exclude"
 CHANNEL = "232.1.1.1"
-
-State = tuple[str, set[str], set[str]]
 
 
 @pytest.fixture(scope="module")
@@ -73,29 +71,6 @@ def host(tables: Site, stack: ExitStack) -> Neighbour:
 def link(tables: Site, stack: ExitStack) -> Capture:
     """The UDP of the downstream link."""
     return udp_capture(tables, stack, 0)
-
-
-def sources(*numbers: int) -> list[str]:
-    """S1 … S4."""
-    return [TRAFFIC_SOURCES[number - 1] for number in numbers]
-
-
-def include(*wanted: int) -> State:
-    """INCLUDE(A)."""
-    return INCLUDE, set(sources(*wanted)), set()
-
-
-def exclude(wanted: tuple[int, ...], blocked: tuple[int, ...]) -> State:
-    """EXCLUDE(X, Y)."""
-    return EXCLUDE, set(sources(*wanted)), set(sources(*blocked))
-
-
-def admitted(state: State | None) -> set[str]:
-    """Which of the four sources a state lets through."""
-    if state is None:
-        return set()
-    mode, wanted, blocked = state
-    return wanted if mode == INCLUDE else set(TRAFFIC_SOURCES) - blocked
 
 
 @dataclass(frozen=True)
