@@ -307,7 +307,7 @@ def _socket_path(option: str | None) -> str | None:
 
 def _configured(load: Callable[[], "Settings"]) -> "Settings":
     """The settings, or the end of the program with what is wrong with them."""
-    from forwarder.config import ConfigurationError
+    from forwarder.placing import ConfigurationError
 
     with _plain_errors():
         try:

@@ -2,7 +2,7 @@
 
 Shapes and ranges are checked by pydantic over the dataclasses of `forwarder.state.settings`, in strict mode: TOML has
 types, so "yes" is not a boolean. What a shape cannot say is in `forwarder.rules`. All problems of a kind are reported
-at once, one line each: where, key, what is wrong.
+at once, one line each: file and line, key, what is wrong.
 """
 
 import difflib
@@ -21,17 +21,17 @@ import rtoml
 from pydantic import TypeAdapter, ValidationError
 
 from forwarder import rules
+from forwarder.placing import COMMAND_LINE, ConfigurationError, Place, Source, key_of, location_of
 from forwarder.process import group, user
-from forwarder.rules import Problem, quote
+from forwarder.rules import quote
 from forwarder.state.settings import InterfaceSettings, ProfileName, Role, Settings, interface_holding
 
-COMMAND_LINE = "command line"
-SIZE = re.compile(r"(\d+)\s*(B|kB|MB|GB|KiB|MiB|GiB|K|M|G)?")
+SIZE = re.compile(r"(\d{1,18})\s*(B|kB|MB|GB|KiB|MiB|GiB|K|M|G)?")
 UNITS = {
     None: 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9,
     "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30,
 }  # fmt: skip
-RATE = re.compile(r"(\d+)\s*(bit|kbit|Mbit|Gbit)?(/s)?", re.IGNORECASE)
+RATE = re.compile(r"(\d{1,18})\s*(bit|kbit|Mbit|Gbit)?(/s)?", re.IGNORECASE)
 RATES = ("rate_limit", "flow_rate_limit")   # keys of an interface
 BITS = {"": 1, "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 
@@ -40,11 +40,9 @@ MOST_OCTETS = 16 << 20  # several times what a snapshot holds
 CHUNK = 1 << 20
 
 SETTINGS: TypeAdapter[Settings] = TypeAdapter(Settings)
-Entry = tuple[str, InterfaceSettings]   # where it was said, what was said
-
-
-class ConfigurationError(Exception):
-    """A configuration that cannot run; its text has one line a problem."""
+PARSER_PLACE = re.compile(r"(.*) at line (\d+) column (\d+)", re.DOTALL)
+Entry = tuple[Place, InterfaceSettings]     # where it was said, what was said
+Problem = tuple[Place, str]                 # where, what is wrong
 
 
 def load(
@@ -55,24 +53,23 @@ def load(
 
     Raises ConfigurationError.
     """
-    settings = Settings() if path is None else _from_file(path)
+    settings, source = (Settings(), Source()) if path is None else _from_file(path)
     sizes = settings.dataplane
     sizes = replace(sizes, profile=profile or sizes.profile, workers=workers or sizes.workers)
-    where = COMMAND_LINE if path is None else str(path)
-    entries = [(f"{where}: interface[{at}]", each) for at, each in enumerate(settings.interface)]
-    entries, ambiguous = _merge(entries, _command_line(upstream, downstream))
-    problems = list(ambiguous)
+    entries: list[Entry] = [(("interface", at), each) for at, each in enumerate(settings.interface)]
+    entries, problems = _merge(entries, _command_line(upstream, downstream))
+    ambiguous = bool(problems)
     control = settings.control if socket is None else replace(settings.control, socket=socket)
     settings = replace(settings, interface=tuple(each for _, each in entries), dataplane=sizes, control=control)
     for place, interface in entries:
         problems += [(_within(place, key), text) for key, text in rules.of_interface(interface)]
     if not ambiguous:
-        problems += [(f"{where}: {key}", text) for key, text in rules.of_settings(settings)]
+        problems += [(location_of(key), text) for key, text in rules.of_settings(settings)]
     if text := user.problem(settings.process.user):
-        problems.append((f"{where}: process.user", f"{quote(settings.process.user)} {text}"))
+        problems.append((("process", "user"), f"{quote(settings.process.user)} {text}"))
     if text := group.problem(settings.control.socket_group):
-        problems.append((f"{where}: control.socket_group", f"{quote(settings.control.socket_group)} {text}"))
-    _raise(problems)
+        problems.append((("control", "socket_group"), f"{quote(settings.control.socket_group)} {text}"))
+    source.refuse(problems)
     return settings
 
 
@@ -92,30 +89,26 @@ def parse_rate(text: str) -> int:
     return int(match[1]) * BITS[(match[2] or "").lower()]
 
 
-def _raise(problems: Iterable[Problem]) -> None:
-    lines = [f"{where}: {text}" for where, text in problems]
-    if lines:
-        raise ConfigurationError("\n".join(lines))
-
-
-def _within(place: str, key: str) -> str:
-    return place if place.startswith(COMMAND_LINE) else f"{place}.{key}"
+def _within(place: Place, key: str) -> Place:
+    return place if isinstance(place, str) else (*place, *location_of(key))
 
 
 # --- the file and its shape ---
 
 
-def _from_file(path: Path) -> Settings:
-    plain = _read(path)
-    problems = [(f"{path}: {key}", text) for key, text in _convert_texts(plain)]
+def _from_file(path: Path) -> tuple[Settings, Source]:
+    text = _text(path)
+    plain = _parsed(text, path)
+    source = Source(path, text)
+    problems: list[Problem] = [(location_of(key), words) for key, words in _convert_texts(plain)]
     try:
         settings = SETTINGS.validate_json(json.dumps(plain, default=str), strict=True)
     except ValidationError as error:
         found = sorted(error.errors(include_url=False), key=lambda each: _sortable(each["loc"]))
-        problems += [(f"{path}: {_key(each['loc'])}", _explain(each) + _whose(plain, each["loc"])) for each in found]
-    _raise(problems)
+        problems += [(each["loc"], _explain(each) + _whose(plain, each["loc"])) for each in found]
+    source.refuse(problems)
     said = zip(settings.interface, plain.get("interface", ()), strict=True)
-    return replace(settings, interface=tuple(_only(entry, keys) for entry, keys in said))
+    return replace(settings, interface=tuple(_only(entry, keys) for entry, keys in said)), source
 
 
 def _only(entry: InterfaceSettings, keys: Iterable[str]) -> InterfaceSettings:
@@ -124,19 +117,29 @@ def _only(entry: InterfaceSettings, keys: Iterable[str]) -> InterfaceSettings:
     return interface_holding({key: held[key] for key in keys})
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _text(path: Path) -> str:
+    octets = b""
+    try:
+        octets = _octets(path)
+        return octets.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = octets.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(f"{path}:{line}: is not UTF-8 text (octet {error.start})") from error
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
     """What the file says. rtoml takes 2 of the 60 ms of a reload of 2,000 interfaces; tomllib took 30.
 
     Compiled code recurses on the C stack, so it must be one that bounds how deep a file may be, as it does.
     """
     try:
-        return rtoml.loads(_octets(path).decode("utf-8-sig"))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+        return rtoml.loads(text)
     except ValueError as error:
-        raise ConfigurationError(f"{path}: is not TOML: {error}") from error
+        place = PARSER_PLACE.fullmatch(str(error))
+        words, where = (place[1], f"{path}:{place[2]}:{place[3]}") if place else (str(error), str(path))
+        raise ConfigurationError(f"{where}: is not TOML: {words}") from error
 
 
 def _octets(path: Path, patience: float = PATIENCE) -> bytes:
@@ -156,7 +159,7 @@ def _octets(path: Path, patience: float = PATIENCE) -> bytes:
     raise OSError(errno.ETIMEDOUT, f"nobody has written it to its end within {patience:g} s")
 
 
-def _convert_texts(plain: dict[str, Any]) -> Iterator[Problem]:
+def _convert_texts(plain: dict[str, Any]) -> Iterator[rules.Problem]:
     """Sizes and rates may be written with their units, a list of one range as text; the rest is left to the shape."""
     yield from _convert(plain.get("dataplane"), "dataplane", ("ring_memory",), parse_size)
     igmp = plain.get("igmp")
@@ -168,7 +171,7 @@ def _convert_texts(plain: dict[str, Any]) -> Iterator[Problem]:
             yield from _convert(table, f"interface[{at}]", RATES, parse_rate)
 
 
-def _convert(table: Any, where: str, keys: Iterable[str], parse: Callable[[str], int]) -> Iterator[Problem]:
+def _convert(table: Any, where: str, keys: Iterable[str], parse: Callable[[str], int]) -> Iterator[rules.Problem]:
     for key in keys:
         text = table.get(key) if isinstance(table, dict) else None
         if not isinstance(text, str):
@@ -182,12 +185,6 @@ def _convert(table: Any, where: str, keys: Iterable[str], parse: Callable[[str],
 
 def _sortable(location: tuple[int | str, ...]) -> list[tuple[int, str]]:
     return [(part, "") if isinstance(part, int) else (-1, part) for part in location]
-
-
-def _key(location: tuple[int | str, ...]) -> str:
-    """`interface[1].threshold` of ("interface", 1, "threshold")."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return "".join(parts).lstrip(".")
 
 
 def _whose(plain: dict[str, Any], location: tuple[int | str, ...]) -> str:
@@ -273,9 +270,10 @@ def _merge(said: list[Entry], options: list[Entry]) -> tuple[list[Entry], list[P
     for entry, is_option in [*((each, False) for each in said), *((each, True) for each in options)]:
         where, interface = entry
         earlier_where, earlier = first.setdefault(interface.name, entry)
+        by = earlier_where if isinstance(earlier_where, str) else key_of(earlier_where)
         if earlier.role != interface.role:
-            roles = f"{earlier.role} by {earlier_where}, {interface.role} here"
-            problems.append((where, f"{interface.name} has two roles: {roles}"))
+            roles = f"{earlier.role} by {by}, {interface.role} here"
+            problems.append((where, f"{quote(interface.name)} has two roles: {roles}"))
         elif earlier is not interface and not is_option:
-            problems.append((where, f"{interface.name} is named twice, first by {earlier_where}"))
+            problems.append((where, f"{quote(interface.name)} is named twice, first by {by}"))
     return list(first.values()), problems

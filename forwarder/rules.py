@@ -204,8 +204,11 @@ def _size(settings: Settings) -> Iterator[Problem]:
     taken = len(json.dumps(settings.to_json()))
     if taken <= LARGEST_SETTINGS:
         return
-    lists = [(len(json.dumps(value)), f"interface {quote(entry.name)}: {key}")
-             for entry in settings.interface for key, value in interface_to_json(entry).items()]  # fmt: skip
+    lists = [
+        (len(json.dumps(value)), f"interface[{at}].{key}")
+        for at, entry in enumerate(settings.interface)
+        for key, value in interface_to_json(entry).items()
+    ]
     longest = max(lists, default=(0, "route"))[1]
     yield longest, f"is too long: all settings together take {taken} bytes, of which {LARGEST_SETTINGS} have room"
 

@@ -138,7 +138,7 @@ def test_version():
     ("arguments", "words"),
     [
         (["run"], "none is named"),
-        (["run", "-u", "eth0", "-d", "eth0"], "eth0 has two roles"),
+        (["run", "-u", "eth0", "-d", "eth0"], '"eth0" has two roles'),
         (["run", "-u", "eth0"], 'none has role = "downstream"'),
         (["run", "-c", "/nonexistent.toml"], "/nonexistent.toml: No such file or directory"),
         (["run", "-u", "a", "-d", "b", "--socket", "/" * 200], "a socket path has 1 to 107 bytes"),
@@ -554,7 +554,7 @@ def test_check_refuses_less_memory_than_rings_need(tmp_path):
     done = mcfwd("check", str(file))
     words = "1 MiB is less than the 2 MiB that receive rings of 2 interfaces for 2 workers need"
     assert (done.returncode, done.stdout) == (78, "")
-    assert done.stderr == f"mcfwd: {file}: dataplane.ring_memory: {words}\n"
+    assert done.stderr == f"mcfwd: {file}:7: dataplane.ring_memory: {words}\n"
 
 
 def test_check_says_what_a_wildcard_matches():

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.config import ConfigurationError, _octets, load, parse_rate, parse_size
+from forwarder.config import _octets, load, parse_rate, parse_size
+from forwarder.placing import ConfigurationError
 from forwarder.state.settings import Settings
 
 ROLES = '[[interface]]\nname = "eth0"\nrole = "upstream"\n[[interface]]\nname = "eth1"\n'
@@ -22,7 +24,12 @@ def written(folder: Path, text: str) -> Path:
 
 
 def problems(folder: Path, text: str, upstream: tuple[str, ...] = (), downstream: tuple[str, ...] = ()) -> list[str]:
-    """What is wrong with a file, without the name of its folder."""
+    """What is wrong with a file, without the name of its folder and the lines."""
+    told = problems_with_lines(folder, text, upstream, downstream)
+    return [re.sub(r"^mcfwd\.toml:[\d:]+ ", "mcfwd.toml: ", line) for line in told]
+
+
+def problems_with_lines(folder: Path, text: str, upstream: tuple[str, ...] = (), downstream: tuple[str, ...] = ()):
     with pytest.raises(ConfigurationError) as caught:
         load(written(folder, text), list(upstream), list(downstream), None)
     return str(caught.value).replace(f"{folder}/", "").splitlines()
@@ -100,9 +107,39 @@ def test_the_socket_option_wins_over_the_file(tmp_path):
 
 
 def test_a_problem_names_file_key_and_what_is_wrong(tmp_path):
-    assert problems(tmp_path, ROLES + "threshold = 300\n") == [
-        "mcfwd.toml: interface[1].threshold: should be at most 256, not 300 (eth1)"
+    assert problems_with_lines(tmp_path, ROLES + "threshold = 300\n") == [
+        "mcfwd.toml:6: interface[1].threshold: should be at most 256, not 300 (eth1)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (ROLES + "\n# a remark\n treshold = 2\n", 8),
+        (ROLES + '[[interface]]\n\nrole = "upstream"\n', 6),                       # where the name is missing
+        (ROLES + 'altnets = [\n  "10.0.0.0/8",\n  "net",\n]\n', 8),
+        ("[dataplane]\nring_memory = '?'\n" + ROLES, 2),
+        (ROLES + "[igmp]\n\nquery_interval = 5.0\n", 6),                           # it is not said, its table is
+        (ROLES + '[[route]]\ngroup = "239.1.1.1"\n[[route]]\ngroup = "239.1.1.1"\n', 8),
+        (ROLES + '[process]\nuser = "no-such-user"\n', 7),
+        (ROLES + '\n[[interface]]\nname = "eth1"\n', 7),
+        ("dataplane.burst = 0\n" + ROLES, 1),
+        ("igmp = {robustness = 0}\n" + ROLES, 1),
+    ],
+)  # fmt: skip
+def test_a_problem_names_its_line(tmp_path, text, line):
+    [problem] = problems_with_lines(tmp_path, text)
+    assert problem.startswith(f"mcfwd.toml:{line}: ")
+
+
+def test_what_has_no_line_is_told_without(tmp_path):
+    assert problems_with_lines(tmp_path, "")[0].startswith("mcfwd.toml: interface: none is named")
+
+
+def test_an_odd_key_is_told_as_it_may_be_written(tmp_path):
+    """Nothing in it reaches the terminal as it is, or makes a line of its own."""
+    [problem] = problems_with_lines(tmp_path, ROLES + '"a.b\\u001b[2J\\n" = 1\n')
+    assert problem.startswith('mcfwd.toml:6: interface[1]."a.b\\u001b[2J\\n": unknown key')
 
 
 @pytest.mark.parametrize(
@@ -173,10 +210,10 @@ def test_wrong_shapes(tmp_path, text, expected):
         ),
         (ROLES + "[igmp]\nreport_interval = 0.5\n", "igmp.report_interval: should be 0 (off) or at least 1, not 0.5"),
         (ROLES + "report_interval = 0.5\n", "interface[1].report_interval: should be 0 (off) or at least 1, not 0.5"),
-        (ROLES + '[[interface]]\nname = "eth1"\n', "interface[2]: eth1 is named twice, first by"),
+        (ROLES + '[[interface]]\nname = "eth1"\n', 'interface[2]: "eth1" is named twice, first by interface[1]'),
         (
             ROLES + '[[interface]]\nname = "eth0"\n',
-            "interface[2]: eth0 has two roles: upstream by mcfwd.toml: interface[0], downstream here",
+            'interface[2]: "eth0" has two roles: upstream by interface[0], downstream here',
         ),
         ('[[interface]]\nname = "eth0"\n', 'interface: "eth0" is the only one: nothing could come from elsewhere'),
         (
@@ -210,11 +247,18 @@ def test_all_problems_are_told_at_once(tmp_path):
 
 
 def test_malformed_toml_is_told_with_line_and_column(tmp_path):
-    assert problems(tmp_path, "mode = 'proxy'\n[[interface]\n") == [
-        "mcfwd.toml: is not TOML: unclosed array table, expected `]` at line 2 column 13"
+    assert problems_with_lines(tmp_path, "mode = 'proxy'\n[[interface]\n") == [
+        "mcfwd.toml:2:13: is not TOML: unclosed array table, expected `]`"
     ]
-    [problem] = problems(tmp_path, "mode = 'proxy'\nx = [12,\n")
-    assert problem.endswith("unclosed array, expected `]` at line 2 column 9")
+    [problem] = problems_with_lines(tmp_path, "mode = 'proxy'\nx = [12,\n")
+    assert problem == "mcfwd.toml:2:9: is not TOML: unclosed array, expected `]`"
+
+
+def test_what_is_no_text_is_told_with_its_line(tmp_path):
+    path = tmp_path / "mcfwd.toml"
+    path.write_bytes(b"mode = 'proxy'\n\n# \xe9\n")
+    with pytest.raises(ConfigurationError, match=r"mcfwd\.toml:3: is not UTF-8 text \(octet 18\)"):
+        load(path, [], [], None)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"x = " + b"[" * 5000, b"x = " + b"9" * 5000])
@@ -239,7 +283,7 @@ def test_a_byte_order_mark_is_no_problem(tmp_path):
 
 
 def test_an_interface_cannot_be_both(tmp_path):
-    with pytest.raises(ConfigurationError, match="command line: -d eth0: eth0 has two roles"):
+    with pytest.raises(ConfigurationError, match='command line: -d eth0: "eth0" has two roles'):
         load(None, ["eth0"], ["eth0", "eth1"], None)
     assert "two roles" in problems(tmp_path, ROLES, upstream=("eth1",))[0]
 
@@ -384,7 +428,7 @@ def test_the_command_line_has_the_last_word_on_profile_and_workers_and_memory_mu
     with pytest.raises(ConfigurationError) as caught:
         load(path, [], ["eth2", "tap*"], None, workers=3)
     words = "2 MiB is less than the 4.5 MiB that receive rings of 3 interfaces for 3 workers need"
-    assert str(caught.value) == f"{path}: dataplane.ring_memory: {words}"
+    assert str(caught.value) == f"{path}:7: dataplane.ring_memory: {words}"
 
 
 @pytest.mark.parametrize("text", [

@@ -12,7 +12,7 @@ import typer
 from forwarder import cli, config, reference
 from forwarder.api.application import DONE, Application
 from forwarder.api.supervisor import STATUSES
-from forwarder.config import ConfigurationError
+from forwarder.placing import ConfigurationError
 from forwarder.state.reasons import REASONS
 from forwarder.supervisor import supervisor
 from igmp.counters import COUNTERS

@@ -1,0 +1,60 @@
+"""Problems of a configuration told: file, line and key as they were written there, one line each."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from forwarder.toml_lines import Location, lines
+
+COMMAND_LINE = "command line"
+PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+Place = str | Location                      # words about the command line, or where in the file
+
+
+class ConfigurationError(Exception):
+    """A configuration that cannot run; its text has one line a problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a configuration was read from; None: nothing but the command line."""
+
+    path: Path | None = None
+    text: str = ""
+
+    def refuse(self, problems: Iterable[tuple[Place, str]]) -> None:
+        """Raise ConfigurationError if there are any; only then is the file looked through for lines."""
+        told = list(problems)
+        if not told:
+            return
+        known = lines(self.text, (place for place, _ in told if isinstance(place, tuple)))
+        raise ConfigurationError("\n".join(f"{self._where(place, known)}: {text}" for place, text in told))
+
+    def _where(self, place: Place, known: dict[Location, int]) -> str:
+        if isinstance(place, str):
+            return place
+        if self.path is None:
+            return f"{COMMAND_LINE}: {key_of(place)}"
+        return ":".join((str(self.path), *([str(known[place])] if place in known else []), f" {key_of(place)}"))
+
+
+def key_of(location: Location) -> str:
+    """`interface[1].threshold` of ("interface", 1, "threshold")."""
+    return "".join(_parts(location)).lstrip(".")
+
+
+def location_of(key: str) -> Location:
+    """The reverse of `key_of`, for keys without quotes."""
+    return tuple(name or int(number) for name, number in PART.findall(key))
+
+
+def _parts(location: Location) -> Iterator[str]:
+    for part in location:
+        if isinstance(part, int):
+            yield f"[{part}]"
+        else:       # quoted as in the file, where it may be anything
+            yield f".{part if BARE.fullmatch(part) else json.dumps(part[:40])}"
