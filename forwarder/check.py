@@ -130,7 +130,7 @@ def _control(control: ControlSettings) -> str:
 def _route(route: RouteSettings) -> str:
     source = f" from source {route.source}" if route.source else ""
     ingress = f" by {route.upstream}" if route.upstream else ""
-    goes = f"goes to {listed(route.downstreams)}" if route.downstreams else "is blocked"
+    goes = f"goes to {listed(route.interfaces)}" if route.interfaces else "is blocked"
     return f"{route.group}{source}{ingress} {goes}"
 
 

@@ -78,8 +78,13 @@ Upstream = Annotated[
 ]
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="A group, or of routes a network of groups.")]
 Source = Annotated[str | None, typer.Option("--source", metavar="S", help="Only from this source.")]
-From = Annotated[str | None, typer.Option("--from", metavar="IF", help="Only where it comes in by this interface.")]
-To = Annotated[list[str] | None, typer.Option("--to", metavar="IF", help="Where it goes; nowhere: it is blocked.")]
+Ingress = Annotated[     # as in the file and in JSON; --from and --to are what the two were called before
+    str | None, typer.Option("--upstream", "--from", metavar="IF", help="Only where it comes in by this interface.")
+]
+Egresses = Annotated[
+    list[str] | None,
+    typer.Option("--interfaces", "--to", metavar="IF", help="Where it goes; may be repeated. Without: blocked."),
+]
 Interface = Annotated[str, typer.Argument(metavar="IF", help="An interface, or a wildcard in quotes.")]
 Downstream = Annotated[list[str] | None, typer.Option("-d", "--downstream", metavar="IF", help="Where receivers are.")]
 
@@ -226,7 +231,7 @@ def clear(
 
 @route.command("add")
 def add_route(
-    group: Group, source: Source = None, ingress: From = None, to: To = None, socket: Socket = None
+    group: Group, source: Source = None, ingress: Ingress = None, to: Egresses = None, socket: Socket = None
 ) -> None:
     """Forward a group to interfaces whoever has joined, or to nobody, until it is deleted or the instance ends.
 
@@ -237,7 +242,7 @@ def add_route(
 
 @route.command("replace")
 def replace_route(
-    group: Group, source: Source = None, ingress: From = None, to: To = None, socket: Socket = None
+    group: Group, source: Source = None, ingress: Ingress = None, to: Egresses = None, socket: Socket = None
 ) -> None:
     """Forward a group to these interfaces instead of those before, without a gap for those that stay; or add it."""
     _ask("PUT", "routes", _route(group, source, ingress, to), socket)
@@ -245,7 +250,7 @@ def replace_route(
 
 @route.command("del")
 def delete_route(
-    group: Group, source: Source = None, ingress: From = None, to: To = None, socket: Socket = None
+    group: Group, source: Source = None, ingress: Ingress = None, to: Egresses = None, socket: Socket = None
 ) -> None:
     """Take back what `route add` did."""
     _ask("DELETE", "routes", _route(group, source, ingress, to), socket)

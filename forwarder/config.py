@@ -21,7 +21,7 @@ import rtoml
 from pydantic import TypeAdapter, ValidationError
 
 from forwarder import rules
-from forwarder.placing import COMMAND_LINE, ConfigurationError, Place, Source, key_of, location_of
+from forwarder.placing import COMMAND_LINE, ConfigurationError, Place, Source, key_of, location_of, take_aliases
 from forwarder.process import group, user
 from forwarder.rules import quote
 from forwarder.state.settings import InterfaceSettings, ProfileName, Role, Settings, interface_holding
@@ -99,8 +99,9 @@ def _within(place: Place, key: str) -> Place:
 def _from_file(path: Path) -> tuple[Settings, Source]:
     text = _text(path)
     plain = _parsed(text, path)
-    source = Source(path, text)
-    problems: list[Problem] = [(location_of(key), words) for key, words in _convert_texts(plain)]
+    aliased, problems = take_aliases(plain)
+    source = Source(path, text, aliased)
+    problems += [(location_of(key), words) for key, words in _convert_texts(plain)]
     try:
         settings = SETTINGS.validate_json(json.dumps(plain, default=str), strict=True)
     except ValidationError as error:

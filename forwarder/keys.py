@@ -216,8 +216,8 @@ ROUTE = {
         "Only where it comes in by this interface; elsewhere it is dropped. Unset: any.",
         '"eth0"', values="a name or wildcard",
     ),
-    "downstreams": Key(
-        "Where it goes, whoever has joined. Empty: nowhere, it is blocked.",
+    "interfaces": Key(
+        "Where it goes, whoever has joined. Empty: nowhere, it is blocked. Its former name: `downstreams`.",
         '["eth1", "tap*"]', values="a list of names and wildcards",
     ),
 }  # fmt: skip

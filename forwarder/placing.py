@@ -11,6 +11,7 @@ from forwarder.toml_lines import Location, lines
 COMMAND_LINE = "command line"
 PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 BARE = re.compile(r"[A-Za-z0-9_-]+")
+ALIASES = {"downstreams": "interfaces"}     # of a route: the name it had, and its name now
 
 Place = str | Location                      # words about the command line, or where in the file
 
@@ -21,18 +22,28 @@ class ConfigurationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a configuration was read from; None: nothing but the command line."""
+    """What a configuration was read from; None: nothing but the command line.
+
+    `aliased`: numbers of routes that were written with a name of ALIASES.
+    """
 
     path: Path | None = None
     text: str = ""
+    aliased: frozenset[int] = frozenset()
 
     def refuse(self, problems: Iterable[tuple[Place, str]]) -> None:
         """Raise ConfigurationError if there are any; only then is the file looked through for lines."""
-        told = list(problems)
+        told = [(self._written(place) if isinstance(place, tuple) else place, text) for place, text in problems]
         if not told:
             return
         known = lines(self.text, (place for place, _ in told if isinstance(place, tuple)))
         raise ConfigurationError("\n".join(f"{self._where(place, known)}: {text}" for place, text in told))
+
+    def _written(self, place: Location) -> Location:
+        match place:
+            case ("route", int(at), "interfaces", *rest) if at in self.aliased:
+                return ("route", at, "downstreams", *rest)
+        return place
 
     def _where(self, place: Place, known: dict[Location, int]) -> str:
         if isinstance(place, str):
@@ -40,6 +51,20 @@ class Source:
         if self.path is None:
             return f"{COMMAND_LINE}: {key_of(place)}"
         return ":".join((str(self.path), *([str(known[place])] if place in known else []), f" {key_of(place)}"))
+
+
+def take_aliases(plain: dict[str, object]) -> tuple[frozenset[int], list[tuple[Place, str]]]:
+    """Give what a file says under a former name its name now; the routes that had one, and those that have both."""
+    routes, aliased, problems = plain.get("route"), set(), list[tuple[Place, str]]()
+    for at, table in enumerate(routes if isinstance(routes, list) else []):
+        for former, name in ALIASES.items() if isinstance(table, dict) else ():
+            if former in table and name in table:
+                del table[former]
+                problems.append((("route", at, former), f"is the former name of {name}, which is there too; delete it"))
+            elif former in table:
+                table[name] = table.pop(former)
+                aliased.add(at)
+    return frozenset(aliased), problems
 
 
 def key_of(location: Location) -> str:

@@ -267,17 +267,17 @@ def of_route(route: RouteSettings) -> Iterator[Problem]:
         yield "source", problem
     if route.upstream is not None and (problem := name_problem(route.upstream)):
         yield "upstream", problem
-    yield from _each("downstreams", route.downstreams, name_problem)
-    for at, name in enumerate(route.downstreams):
+    yield from _each("interfaces", route.interfaces, name_problem)
+    for at, name in enumerate(route.interfaces):
         if name == route.upstream:
-            yield f"downstreams[{at}]", f"{quote(name)} is where the group comes from"
-        if name in route.downstreams[:at]:
-            yield f"downstreams[{at}]", f"{quote(name)} is named twice"
+            yield f"interfaces[{at}]", f"{quote(name)} is where the group comes from"
+        if name in route.interfaces[:at]:
+            yield f"interfaces[{at}]", f"{quote(name)} is named twice"
 
 
 def unknown_names(route: RouteSettings, settings: Settings) -> Iterator[Problem]:
     """The names of a route that could never be a port of this configuration."""
-    said = [("upstream", route.upstream), *((f"downstreams[{at}]", each) for at, each in enumerate(route.downstreams))]
+    said = [("upstream", route.upstream), *((f"interfaces[{at}]", each) for at, each in enumerate(route.interfaces))]
     for key, name in said:
         if name is not None and not may_be_port(name, settings):
             yield key, f"no [[interface]] covers {quote(name)}"

@@ -382,7 +382,7 @@ def test_a_successor_knows_which_groups_have_older_hosts():
 
 
 def test_what_the_configuration_says_is_taken_over_while_it_runs():
-    route = RouteSettings(group="239.9.0.0/16", downstreams=("tap2",))
+    route = RouteSettings(group="239.9.0.0/16", interfaces=("tap2",))
     key = RouteKey(parse_address("239.9.0.0"), 16, static=True)
 
     async def use(life: Life) -> None:

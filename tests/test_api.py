@@ -199,8 +199,8 @@ def test_static_routes_are_shown_as_they_were_asked_for_pending_ones_too():
     written = RouteRow(RouteKey(GROUP, 8, SOURCE, 24, 0, static=True), 0b10, "static", 1)
     rows = shown_routes(
         [written],
-        RouteSettings(group="239.0.0.0/8", source="10.0.0.0/24", upstream="eth0", downstreams=("eth1", "absent")),
-        RouteSettings(group="239.1.2.3/32", upstream="tap9", downstreams=("eth*", "tap*")),
+        RouteSettings(group="239.0.0.0/8", source="10.0.0.0/24", upstream="eth0", interfaces=("eth1", "absent")),
+        RouteSettings(group="239.1.2.3/32", upstream="tap9", interfaces=("eth*", "tap*")),
         RouteSettings(group="239.1.2.4"),
     )
     assert rows == [
@@ -533,7 +533,7 @@ UPSTREAM = [{"port": 0, "group": GROUP, "mode": "include", "sources": [SOURCE], 
 
 CONFIGURED = Settings(
     interface=tuple(each.settings for each in PORTS),
-    route=(RouteSettings(group="239.9.0.0/16", downstreams=("eth1",)),),
+    route=(RouteSettings(group="239.9.0.0/16", interfaces=("eth1",)),),
 )
 
 
@@ -829,8 +829,8 @@ def test_a_reload_that_is_refused_says_why(tmp_path):
         ("routes", {}, "group: is missing"),
         ("routes", {"group": 7}, "group: should be text"),
         ("routes", {"group": "10.0.0.0/8"}, 'group: "10.0.0.0/8" is not a range of groups'),
-        ("routes", {**ROUTE, "interfaces": [1]}, "downstreams: should be a list of interface names"),
-        ("routes", {**ROUTE, "interfaces": ["eth7"]}, 'downstreams[0]: no [[interface]] covers "eth7"'),
+        ("routes", {**ROUTE, "interfaces": [1]}, "interfaces: should be a list of interface names"),
+        ("routes", {**ROUTE, "interfaces": ["eth7"]}, 'interfaces[0]: no [[interface]] covers "eth7"'),
         ("routes", {**ROUTE, "kind": "learned"}, 'kind: should be static or block, not "learned"'),
         ("routes", {**ROUTE, "kind": "block"}, "kind: a route that blocks goes to no interfaces"),
         ("routes", {"group": "239.1.1.1", "kind": "static"}, "interfaces: a route to nobody has kind block"),

@@ -187,11 +187,18 @@ def test_check_explains(tmp_path):
     ("arguments", "asked", "status"),
     [
         ("route add 239.1.1.1 --to eth1", "", 0),
-        (
-            "route add 239.1.1.0/24 --source 10.0.0.7 --from eth0 --to eth1 --to tap*",
-            'POST /v1/routes {"group": "239.1.1.0/24", "source": "10.0.0.7", "upstream": "eth0",'
-            ' "interfaces": ["eth1", "tap*"]}',
-            1,
+        *(
+            (
+                f"route add 239.1.1.0/24 --source 10.0.0.7 {options}",
+                'POST /v1/routes {"group": "239.1.1.0/24", "source": "10.0.0.7", "upstream": "eth0",'
+                ' "interfaces": ["eth1", "tap*"]}',
+                1,
+            )
+            for options in (
+                "--upstream eth0 --interfaces eth1 --interfaces tap*",
+                "--from eth0 --to eth1 --to tap*",          # the former names
+                "--upstream eth0 --to eth1 --interfaces tap*",
+            )
         ),
         (
             "route del 239.1.1.2",
@@ -520,7 +527,7 @@ def test_check_explains_lists_limits_and_what_is_static(tmp_path):
         'deny = ["10.0.0.0/8,239.1.0.0/16"]\n'
         'boundary = ["239.255.0.0/16"]\nrate_limit = "1500kbit"\nflow_rate_limit = "64kbit"\n'
         'static_groups = ["10.0.0.7,232.1.1.1"]\n'
-        '[[route]]\ngroup = "239.9.0.0/16"\nsource = "10.0.0.7"\nupstream = "eth0"\ndownstreams = ["eth1"]\n'
+        '[[route]]\ngroup = "239.9.0.0/16"\nsource = "10.0.0.7"\nupstream = "eth0"\ninterfaces = ["eth1"]\n'
         '[[route]]\ngroup = "239.8.8.8"\n'
     )
     told = explained(config.load(file, [], [], "/s"), link("eth0"), link("eth1"))

@@ -315,13 +315,13 @@ def test_lists_limits_and_static_things(tmp_path):
     text = ROLES + (
         'allow = ["239.0.0.0/8", "10.0.0.0/8, 232.0.0.0/8"]\ndeny = ["239.1.1.1"]\nboundary = ["239.255.0.0/16"]\n'
         'rate_limit = "100Mbit"\nflow_rate_limit = 64000\nstatic_groups = ["239.1.2.3", "10.0.0.7,232.1.1.1"]\n'
-        '[[route]]\ngroup = "239.9.0.0/16"\nsource = "10.0.0.0/8"\nupstream = "eth0"\ndownstreams = ["eth*"]\n'
+        '[[route]]\ngroup = "239.9.0.0/16"\nsource = "10.0.0.0/8"\nupstream = "eth0"\ninterfaces = ["eth*"]\n'
         '[[route]]\ngroup = "239.9.0.0/16"\n[[route]]\ngroup = "224.0.0.0/4"\nsource = "10.0.0.7"\n'
     )
     settings = load(written(tmp_path, text), [], [], None)
     eth1 = settings.interface[1]
     assert (eth1.rate_limit, eth1.flow_rate_limit) == (10**8, 64000)
-    assert [route.downstreams for route in settings.route] == [("eth*",), (), ()]
+    assert [route.interfaces for route in settings.route] == [("eth*",), (), ()]
     assert Settings.from_json(settings.to_json()) == settings
 
 
@@ -365,19 +365,19 @@ ROUTE = ROLES + "[[route]]\n"
             'route[0].upstream: no [[interface]] covers "eth7"',
         ),
         (
-            ROUTE + 'group = "239.1.1.1"\ndownstreams = ["tap*"]\n',
-            'route[0].downstreams[0]: no [[interface]] covers "tap*"',
+            ROUTE + 'group = "239.1.1.1"\ninterfaces = ["tap*"]\n',
+            'route[0].interfaces[0]: no [[interface]] covers "tap*"',
         ),
         (
-            ROUTE + 'group = "239.1.1.1"\nupstream = "eth0"\ndownstreams = ["eth0"]\n',
-            'route[0].downstreams[0]: "eth0" is where the group comes from',
+            ROUTE + 'group = "239.1.1.1"\nupstream = "eth0"\ninterfaces = ["eth0"]\n',
+            'route[0].interfaces[0]: "eth0" is where the group comes from',
         ),
         (
-            ROUTE + 'group = "239.1.1.1"\ndownstreams = ["eth1", "eth1"]\n',
-            'route[0].downstreams[1]: "eth1" is named twice',
+            ROUTE + 'group = "239.1.1.1"\ninterfaces = ["eth1", "eth1"]\n',
+            'route[0].interfaces[1]: "eth1" is named twice',
         ),
         (
-            ROUTE + 'group = "239.1.1.1"\n[[route]]\ngroup = "239.1.1.1/32"\ndownstreams = ["eth1"]\n',
+            ROUTE + 'group = "239.1.1.1"\n[[route]]\ngroup = "239.1.1.1/32"\ninterfaces = ["eth1"]\n',
             "route[1]: is the same as route[0]",
         ),
         ('route = 3\n' + ROLES, "route: should be a list of tables: write [[route]]"),
@@ -389,8 +389,26 @@ def test_wrong_lists_limits_and_static_things(tmp_path, text, expected):
 
 
 def test_a_route_may_name_what_a_wildcard_will_bring(tmp_path):
-    text = ROLES + '[[interface]]\nname = "tap*"\n[[route]]\ngroup = "239.1.1.1"\ndownstreams = ["tap7", "*"]\n'
-    assert load(written(tmp_path, text), [], [], None).route[0].downstreams == ("tap7", "*")
+    text = ROLES + '[[interface]]\nname = "tap*"\n[[route]]\ngroup = "239.1.1.1"\ninterfaces = ["tap7", "*"]\n'
+    assert load(written(tmp_path, text), [], [], None).route[0].interfaces == ("tap7", "*")
+
+
+def test_the_former_name_of_interfaces_is_taken(tmp_path):
+    text = ROLES + '[[route]]\ngroup = "239.1.1.1"\ndownstreams = ["eth1"]\n'
+    assert load(written(tmp_path, text), [], [], None).route[0].interfaces == ("eth1",)
+    assert problems_with_lines(tmp_path, text.replace('["eth1"]', '["eth1", "eth7"]')) == [
+        'mcfwd.toml:8: route[0].downstreams[1]: no [[interface]] covers "eth7"'
+    ]
+    assert problems_with_lines(tmp_path, text.replace('["eth1"]', "7")) == [
+        "mcfwd.toml:8: route[0].downstreams: should be a list in brackets"
+    ]
+
+
+def test_one_thing_under_both_of_its_names_is_refused(tmp_path):
+    text = ROLES + '[[route]]\ngroup = "239.1.1.1"\ndownstreams = []\ninterfaces = ["eth1"]\n'
+    assert problems_with_lines(tmp_path, text) == [
+        "mcfwd.toml:8: route[0].downstreams: is the former name of interfaces, which is there too; delete it"
+    ]
 
 
 @given(st.text() | st.text("[]=\"'.,\n{}interfacnm01 \t#"))

@@ -15,7 +15,7 @@ def port(index, name, ifindex=7, up=True, role="downstream", **said):
 PORTS = [port(0, "eth0", role="upstream"), port(1, "lan0"), port(2, "lan1", up=False), port(3, "tap0", ifindex=0)]
 
 
-@pytest.mark.parametrize(("upstream", "downstreams", "note"), [
+@pytest.mark.parametrize(("upstream", "interfaces", "note"), [
     (None, ["lan0"], None),
     ("eth0", ["lan0", "tap0"], None),
     (None, [], None),                   # it blocks
@@ -25,8 +25,8 @@ PORTS = [port(0, "eth0", role="upstream"), port(1, "lan0"), port(2, "lan1", up=F
     (None, ["tap*"], "goes nowhere: tap* is missing"),
     ("tap0", ["lan0"], "nothing comes in: tap0 is missing"),
 ])  # fmt: skip
-def test_a_route_without_a_way_says_so(upstream, downstreams, note):
-    route = RouteSettings(group="239.1.1.1", upstream=upstream, downstreams=tuple(downstreams))
+def test_a_route_without_a_way_says_so(upstream, interfaces, note):
+    route = RouteSettings(group="239.1.1.1", upstream=upstream, interfaces=tuple(interfaces))
     assert route_note(route, PORTS) == note
 
 

@@ -17,7 +17,7 @@ from forwarder.state.settings import (
 from forwarder.supervisor.differences import LONGEST, differences, ignored
 
 LAN, WAN = InterfaceSettings(name="lan2"), InterfaceSettings(name="eth0", role="upstream")
-ROUTE = RouteSettings(group="239.1.1.1", source="10.0.0.1", upstream="eth0", downstreams=("lan2", "lan3"))
+ROUTE = RouteSettings(group="239.1.1.1", source="10.0.0.1", upstream="eth0", interfaces=("lan2", "lan3"))
 SETTINGS = Settings(interface=(WAN, LAN), route=(ROUTE,))
 
 

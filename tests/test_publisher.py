@@ -34,7 +34,7 @@ PORTS = [port(UP, "eth0", "upstream"), port(D1, "tap1"), port(D2, "tap2")]
 
 
 def route(group: str = "239.1.1.1", source: str | None = None, upstream: str | None = None, *to: str) -> RouteSettings:
-    return RouteSettings(group=group, source=source, upstream=upstream, downstreams=to)
+    return RouteSettings(group=group, source=source, upstream=upstream, interfaces=to)
 
 
 def key(group: int = G, plen: int = 32, ingress: int | None = None, **source: int) -> RouteKey:

@@ -41,7 +41,7 @@ def test_defaults():
         (InterfaceSettings(name="eth0"), INTERFACE), (IgmpSettings(), IGMP), (DataplaneSettings(), DATAPLANE),
         (ControlSettings(), {"socket": None, "socket_group": None, "socket_mode": "0660"}),
         (ProcessSettings(), {"user": None}),
-        (RouteSettings(group="239.1.1.1"), {"source": None, "upstream": None, "downstreams": ()}),
+        (RouteSettings(group="239.1.1.1"), {"source": None, "upstream": None, "interfaces": ()}),
     ):  # fmt: skip
         found = asdict(settings)
         assert {name: found[name] for name in expected} == expected
@@ -56,7 +56,7 @@ def test_json_and_back():
     settings = Settings(
         interface=(InterfaceSettings(name="eth0", role="upstream", altnets=("10.0.0.0/8",), max_hosts=7),),
         igmp=IgmpSettings(robustness=3, ssm_range=()),
-        route=(RouteSettings(group="239.1.1.1", downstreams=("eth1", "eth2")),),
+        route=(RouteSettings(group="239.1.1.1", interfaces=("eth1", "eth2")),),
         dataplane=DataplaneSettings(workers=2), control=ControlSettings(socket="/run/s"),
     )  # fmt: skip
     assert Settings.from_json(settings.to_json()) == settings

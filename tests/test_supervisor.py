@@ -24,9 +24,9 @@ UP = InterfaceSettings(name="eth0", role="upstream")
 TAPS = InterfaceSettings(name="tap*", static_groups=("239.5.5.5",))
 SETTINGS = Settings(
     interface=(UP, InterfaceSettings(name="eth1"), TAPS, InterfaceSettings(name="off0", role="disabled")),
-    route=(RouteSettings(group="239.9.9.9", source="10.0.0.0/8", downstreams=("eth1",)),),
+    route=(RouteSettings(group="239.9.9.9", source="10.0.0.0/8", interfaces=("eth1",)),),
 )
-ROUTE = {"group": "239.1.1.1", "source": None, "upstream": "eth0", "downstreams": ["eth1"]}
+ROUTE = {"group": "239.1.1.1", "source": None, "upstream": "eth0", "interfaces": ["eth1"]}
 GROUP = {"interface": "eth1", "group": "239.1.1.1", "source": None}
 
 
@@ -65,13 +65,13 @@ def test_what_was_added_can_be_taken_back(noun, row):
 
 
 def to(*interfaces: str, verb: str = "add", **said: object) -> dict[str, object]:
-    return request(verb, "routes", {**ROUTE, "downstreams": [*interfaces], **said})
+    return request(verb, "routes", {**ROUTE, "interfaces": [*interfaces], **said})
 
 
 def test_a_route_that_was_added_gets_more_ways_out():
     before = {"group": "239.1.1.2"}
     added = after(to("eth1"), to("tap*", **before), to("tap0", "eth1"), to("tap1"))
-    assert [route.downstreams for route in added.routes] == [("eth1", "tap0", "tap1"), ("tap*",)]
+    assert [route.interfaces for route in added.routes] == [("eth1", "tap0", "tap1"), ("tap*",)]
     assert refusal(to("tap1", "eth1"), added)[0] == Cause.EXISTS
     assert refusal(to("eth0"), added)[0] == Cause.INVALID       # where it comes from
     assert refusal(to("nowhere"), added)[0] == Cause.INVALID
@@ -88,8 +88,8 @@ def test_a_route_that_blocks_gets_no_ways_out_but_another_in_its_place():
 def test_a_route_takes_the_place_of_another_and_keeps_it():
     added = after(to("eth1"), to("tap*", group="239.1.1.2"))
     changed = apply(to("tap1", "tap2", verb="replace"), added, SETTINGS)
-    assert [route.downstreams for route in changed.routes] == [("tap1", "tap2"), ("tap*",)]
-    assert apply(to(verb="replace"), changed, SETTINGS).routes[0].downstreams == ()
+    assert [route.interfaces for route in changed.routes] == [("tap1", "tap2"), ("tap*",)]
+    assert apply(to(verb="replace"), changed, SETTINGS).routes[0].interfaces == ()
     assert apply(to("eth1", verb="replace"), Added(), SETTINGS) == after(to("eth1"))
     assert describe(to("tap1", verb="replace")).startswith("replaced static route: ")
 
@@ -116,7 +116,7 @@ def test_one_of_several_is_taken_back():
 @pytest.mark.parametrize(
     ("asked", "reason", "words"),
     [
-        (add("routes", {**ROUTE, "group": "239.1.1.1/32", "downstreams": []}), Cause.EXISTS, "exists already"),
+        (add("routes", {**ROUTE, "group": "239.1.1.1/32", "interfaces": []}), Cause.EXISTS, "exists already"),
         (add("groups", GROUP), Cause.EXISTS, "static group 239.1.1.1 on eth1 exists already"),
         (
             add("routes", {"group": "239.9.9.9", "source": "10.0.0.0/8"}),
@@ -127,7 +127,7 @@ def test_one_of_several_is_taken_back():
         (delete("routes", {"group": "239.7.7.7"}), Cause.UNKNOWN, "there is no static route 239.7.7.7"),
         (delete("routes", {**ROUTE, "upstream": None}), Cause.UNKNOWN, "there is no static route 239.1.1.1"),
         (
-            delete("routes", {**ROUTE, "downstreams": ["tap1"]}),
+            delete("routes", {**ROUTE, "interfaces": ["tap1"]}),
             Cause.UNKNOWN,
             "route 239.1.1.1 from eth0 goes to eth1, not to tap1",
         ),
@@ -146,9 +146,9 @@ def test_one_of_several_is_taken_back():
         (add("groups", {**GROUP, "group": "10.0.0.1"}), Cause.INVALID, "group: "),
         (add("groups", {**GROUP, "source": "239.0.0.1"}), Cause.INVALID, "source and group: "),
         (add("groups", {**GROUP, "group": "232.1.1.1"}), Cause.INVALID, "group: "),
-        (add("routes", {**ROUTE, "downstreams": "eth1"}), Cause.INVALID, "downstreams: should be a list"),
-        (add("routes", {**ROUTE, "downstreams": ["eth1", 7]}), Cause.INVALID, "downstreams: should be a list"),
-        (add("routes", {**ROUTE, "downstreams": ["eth7"]}), Cause.INVALID, 'no [[interface]] covers "eth7"'),
+        (add("routes", {**ROUTE, "interfaces": "eth1"}), Cause.INVALID, "interfaces: should be a list"),
+        (add("routes", {**ROUTE, "interfaces": ["eth1", 7]}), Cause.INVALID, "interfaces: should be a list"),
+        (add("routes", {**ROUTE, "interfaces": ["eth7"]}), Cause.INVALID, 'no [[interface]] covers "eth7"'),
         (delete("routes", {**ROUTE, "group": "10.0.0.1"}), Cause.INVALID, "group: "),
         (add("flows", {}), Cause.INVALID, "not a request that can be carried out"),
         (add("routes", 7), Cause.INVALID, "not a request that can be carried out"),
@@ -170,15 +170,15 @@ def test_what_can_be_added_is_bounded():
 def test_the_octets_of_what_is_added_are_bounded_too():
     """Every change is published whole, beside ports that may get addresses later."""
     names = tuple(f"interface-{at:04}" for at in range(1000))
-    many = Added(routes=tuple(RouteSettings(group=f"239.2.0.{at}", downstreams=names) for at in range(64)))
+    many = Added(routes=tuple(RouteSettings(group=f"239.2.0.{at}", interfaces=names) for at in range(64)))
     assert refusal(add("routes", ROUTE), many)[0] is Cause.FULL
-    route = {"group": "239.2.0.7", "source": None, "upstream": None, "downstreams": []}
+    route = {"group": "239.2.0.7", "source": None, "upstream": None, "interfaces": []}
     assert len(apply(delete("routes", route), many, SETTINGS).routes) == 63
 
 
 def test_what_goes_to_nobody_is_said_so():
     blocked = after(add("routes", {"group": "239.1.1.1"}))
-    asked = delete("routes", {"group": "239.1.1.1", "downstreams": ["eth1", "tap1"]})
+    asked = delete("routes", {"group": "239.1.1.1", "interfaces": ["eth1", "tap1"]})
     assert refusal(asked, blocked) == (Cause.UNKNOWN, "route 239.1.1.1 goes to nobody, not to eth1, tap1")
 
 
@@ -194,7 +194,7 @@ def test_the_last_that_fits_is_added():
 
 def test_what_is_added_may_take_so_many_octets_and_no_more():
     def beside(name: str) -> Added:
-        other = RouteSettings(group="239.2.2.2", downstreams=(name,))
+        other = RouteSettings(group="239.2.2.2", interfaces=(name,))
         return apply(add("routes", ROUTE), Added(routes=(other,)), SETTINGS)
 
     room = MOST_OCTETS - len(json.dumps(asdict(beside(""))))
@@ -229,7 +229,7 @@ def test_a_name_has_the_static_groups_of_the_entry_it_is_configured_by():
 def test_what_a_new_file_says_itself_is_no_longer_an_addition():
     elsewhere = {**GROUP, "interface": "tap3"}
     added = after(add("routes", ROUTE), add("groups", GROUP), add("groups", elsewhere))
-    route = RouteSettings(group="239.1.1.1", upstream="eth0", downstreams=("tap*",))
+    route = RouteSettings(group="239.1.1.1", upstream="eth0", interfaces=("tap*",))
     file = Settings(interface=(UP, InterfaceSettings(name="eth1", static_groups=("239.1.1.1",)), TAPS), route=(route,))
     assert still_added(added, SETTINGS) == added
     assert still_added(added, file) == Added(groups=(("tap3", "239.1.1.1"),))
@@ -244,7 +244,7 @@ def test_what_was_added_ends_where_its_group_takes_a_source_now():
 
 
 def test_a_change_is_logged_in_words():
-    assert describe(add("routes", ROUTE)) == "added static route: group 239.1.1.1, upstream eth0, downstreams eth1"
+    assert describe(add("routes", ROUTE)) == "added static route: group 239.1.1.1, upstream eth0, interfaces eth1"
     assert describe(delete("groups", GROUP)) == "deleted static group: interface eth1, group 239.1.1.1"
 
 

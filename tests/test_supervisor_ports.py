@@ -628,7 +628,7 @@ def test_a_configuration_that_is_too_much_changes_nothing():
     office = Office()
     office.opened()
     names = tuple(f"interface-{at:04}" for at in range(1000))
-    routes = tuple(RouteSettings(group=f"239.2.{at >> 8}.{at & 255}", downstreams=names) for at in range(300))
+    routes = tuple(RouteSettings(group=f"239.2.{at >> 8}.{at & 255}", interfaces=names) for at in range(300))
     before = office.published(), office.ports.ports, office.ports.settings, office.ports.added
     with pytest.raises(ValueError, match="does not fit"):
         office.ports.configure(replace(office.settings, interface=(UP,)), Added(routes=routes))

@@ -40,7 +40,7 @@ SETTINGS = Settings(
     interface=(InterfaceSettings(name="eth0", role="upstream"), InterfaceSettings(name="eth1")),
     dataplane=DataplaneSettings(max_ports=4, max_flows=64, max_routes=64),
 )
-ROUTE = {"group": "239.1.1.1", "source": None, "upstream": "eth0", "downstreams": ["eth1"]}
+ROUTE = {"group": "239.1.1.1", "source": None, "upstream": "eth0", "interfaces": ["eth1"]}
 
 
 class AtOnce(Opener):

@@ -1,6 +1,6 @@
 """Static routes and groups: configured names in, rows of the routes segment and memberships out. Pure.
 
-A route whose `upstream` is no port yet has no row; names among its `downstreams` that are no port yet have no bit. So
+A route whose `upstream` is no port yet has no row; names among its `interfaces` that are no port yet have no bit. So
 a route becomes what it says as its interfaces appear, and without any it already keeps its group from being learned.
 """
 
@@ -24,7 +24,7 @@ def static_rows(routes: Iterable[RouteSettings], ports: Sequence[Port]) -> dict[
     """The rows of all routes; where two name the same ingress, the one that does so without a wildcard counts."""
     rows: dict[RouteKey, StaticRow] = {}
     for route in sorted(routes, key=lambda route: not is_wildcard(route.upstream or "")):
-        bitmap, kind = _bitmap(route, ports), "static" if route.downstreams else "block"
+        bitmap, kind = _bitmap(route, ports), "static" if route.interfaces else "block"
         for key in _keys(route, ports):
             rows[key] = StaticRow(bitmap if key.ingress is None else bitmap & ~(1 << key.ingress), kind)
     return rows
@@ -59,7 +59,7 @@ def _bitmap(route: RouteSettings, ports: Iterable[Port]) -> int:
 def _goes_to(route: RouteSettings, port: Port) -> bool:
     """A wildcard means ports downstream only; another upstream gets what it is named for."""
     return any(
-        each == port.name or (port.role == "downstream" and covers(each, port.name)) for each in route.downstreams
+        each == port.name or (port.role == "downstream" and covers(each, port.name)) for each in route.interfaces
     )
 
 

@@ -54,7 +54,7 @@ def route_row(body: Mapping[str, Any]) -> dict[str, Any]:
         raise RefusedError(400, "interfaces: a route to nobody has kind block")
     names = [interfaces] if isinstance(interfaces, str) else interfaces
     row = {"group": body.get("group"), "source": body.get("source"), "upstream": body.get("upstream")}
-    return {**row, "downstreams": names}
+    return {**row, "interfaces": names}
 
 
 def group_row(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -255,13 +255,13 @@ def routes(rows: Iterable[RouteRow], configuration: Configuration) -> list[Row]:
 def _static_route(route: RouteSettings, ports: Sequence[Port]) -> Row:
     """A static route; its wildcards are the names they cover now, or themselves where they cover none."""
     names = [port.name for port in ports if port.role == "downstream" and port.name != route.upstream]
-    interfaces = [name for each in route.downstreams for name in _covered(each, names)]
+    interfaces = [name for each in route.interfaces for name in _covered(each, names)]
     return {
         "group": _plain(route.group),
         "source": None if route.source is None else _plain(route.source),
         "upstream": route.upstream,
         "interfaces": list(dict.fromkeys(interfaces)),
-        "kind": "static" if route.downstreams else "block",
+        "kind": "static" if route.interfaces else "block",
         "note": route_note(route, ports),
     }
 

@@ -12,12 +12,12 @@ Key = tuple[int, int]   # of groups: prefix length, network
 
 def route_note(route: RouteSettings, ports: Sequence[Port]) -> str | None:
     """Why a static route forwards nothing as things are, in words; None where it can, or is to block."""
-    if not route.downstreams:
+    if not route.interfaces:
         return None
     if route.upstream is not None and (state := _state([route.upstream], ports)):
         return f"nothing comes in: {route.upstream} {state}"
-    if state := _state(route.downstreams, ports):
-        return f"goes nowhere: {', '.join(route.downstreams)} {state}"
+    if state := _state(route.interfaces, ports):
+        return f"goes nowhere: {', '.join(route.interfaces)} {state}"
     return None
 
 

@@ -142,12 +142,12 @@ def igmp_of(igmp: IgmpSettings, interface: InterfaceSettings) -> IgmpSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteSettings(Table):
-    """One `[[route]]`: static, wins over what is learned for its group; no downstreams: blocked."""
+    """One `[[route]]`: static, wins over what is learned for its group; no interfaces: blocked."""
 
     group: str
     source: str | None = None
     upstream: str | None = None
-    downstreams: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from forwarder.state.settings import RouteSettings, Settings, covers
 MOST_ROUTES = 1024      # added at run time: every change is published whole and read whole
 MOST_GROUPS = 4096
 MOST_OCTETS = 1 << 20   # of JSON: a quarter of a snapshot, half of which is for ports, whatever addresses they get
-KEYS = ("interface", "group", "source", "upstream", "downstreams")
+KEYS = ("interface", "group", "source", "upstream", "interfaces")
 
 
 class Cause(Enum):
@@ -89,10 +89,10 @@ def _add_route(row: dict[str, Any], added: Added, settings: Settings) -> Added:
     former = _added_before(route, added)
     if former is None:
         return _with_route(route, added)
-    more = tuple(name for name in route.downstreams if name not in former.downstreams)
-    if not more or not former.downstreams:
+    more = tuple(name for name in route.interfaces if name not in former.interfaces)
+    if not more or not former.interfaces:
         raise ChangeError(Cause.EXISTS, f"{_words(route)} exists already; `route replace` changes it")
-    wider = replace(route, downstreams=(*former.downstreams, *more))
+    wider = replace(route, interfaces=(*former.interfaces, *more))
     _refuse_invalid(rules.of_route(wider))
     return _with_route(wider, added)
 
@@ -136,21 +136,21 @@ def _delete_route(row: dict[str, Any], added: Added, settings: Settings) -> Adde
             raise ChangeError(Cause.CONFIGURED, f"{_words(route)} is in the configuration file; change it there")
         raise ChangeError(Cause.UNKNOWN, f"there is no static {_words(route)}")
     [former] = set(added.routes) - set(kept)
-    if route.downstreams and set(route.downstreams) != set(former.downstreams):
-        goes = ", ".join(former.downstreams) or "nobody"
-        raise ChangeError(Cause.UNKNOWN, f"{_words(route)} goes to {goes}, not to {', '.join(route.downstreams)}")
+    if route.interfaces and set(route.interfaces) != set(former.interfaces):
+        goes = ", ".join(former.interfaces) or "nobody"
+        raise ChangeError(Cause.UNKNOWN, f"{_words(route)} goes to {goes}, not to {', '.join(route.interfaces)}")
     return replace(added, routes=kept)
 
 
 def _route(row: dict[str, Any]) -> RouteSettings:
-    downstreams = row.get("downstreams") or []
-    if not isinstance(downstreams, list) or not all(isinstance(each, str) for each in downstreams):
-        raise ChangeError(Cause.INVALID, "downstreams: should be a list of interface names")
+    interfaces = row.get("interfaces") or []
+    if not isinstance(interfaces, list) or not all(isinstance(each, str) for each in interfaces):
+        raise ChangeError(Cause.INVALID, "interfaces: should be a list of interface names")
     return RouteSettings(
         group=_text(row, "group"),
         source=_optional_text(row, "source"),
         upstream=_optional_text(row, "upstream"),
-        downstreams=tuple(downstreams),
+        interfaces=tuple(interfaces),
     )
 
 

@@ -91,4 +91,4 @@ def _without(routes: Iterable[RouteSettings], others: Iterable[RouteSettings]) -
 def _route(route: RouteSettings) -> str:
     source = f" source {route.source}" if route.source else ""
     way = f" from {route.upstream}" if route.upstream else ""
-    return f"route {route.group}{source}{way} to {', '.join(route.downstreams) or 'nobody'}"
+    return f"route {route.group}{source}{way} to {', '.join(route.interfaces) or 'nobody'}"

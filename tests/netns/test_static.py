@@ -45,16 +45,16 @@ name = "late*"
 ROUTES = """
 [[route]]
 group = "239.255.255.1"
-downstreams = ["down0", "down1", "down2"]
+interfaces = ["down0", "down1", "down2"]
 [[route]]
 group = "239.20.0.0/16"
 source = "10.0.0.1"
-downstreams = ["down1"]
+interfaces = ["down1"]
 [[route]]
 group = "239.20.30.0/24"
 source = "10.0.0.0/24"
 upstream = "up0"
-downstreams = ["down*"]
+interfaces = ["down*"]
 [[route]]
 group = "239.21.0.0/16"
 """
@@ -160,7 +160,7 @@ def test_routes_are_shown_as_they_were_written(plant):
 
 def test_a_route_comes_and_goes(plant, reaches, group):
     assert reaches(group) == []
-    with route(plant, group, "--to", "down0", "--to", "down2"):
+    with route(plant, group, "--interfaces", "down0", "--interfaces", "down2"):
         assert shown(plant, group) == [rows_of(group, "down0", "down2")]
         assert reaches(group) == ["down0", "down2"]
     assert shown(plant, group) == []
@@ -213,7 +213,7 @@ def test_a_blocked_group_is_no_longer_blocked_when_the_route_is_gone(plant, reac
 
 def test_a_route_by_another_interface_keeps_the_group_from_coming_by_this_one(plant, reaches, group, stack):
     plant.join(stack, 0, group)
-    with route(plant, group, "--from", "down2", "--to", "down1"):
+    with route(plant, group, "--upstream", "down2", "--interfaces", "down1"):
         assert reaches(group) == []
         assert plant.flow(group)["verdict"] == "wrong_interface"
         with Injector(plant.lab.receivers[2]) as injector, Capture(plant.lab.receivers[1], protocol=UDP) as link:
@@ -345,7 +345,7 @@ def test_a_group_is_joined_upstream_for_nobody(plant, reaches, group, stack):
 def test_routes_come_and_go_by_reload_while_others_lose_nothing(tmp_path, stack, make_lab):
     lab: Lab = make_lab(3)
     steady, changing = "239.1.1.1", "239.1.1.2"
-    table = '[[route]]\ngroup = "{}"\ndownstreams = ["{}"]\n'.format
+    table = '[[route]]\ngroup = "{}"\ninterfaces = ["{}"]\n'.format
     with plant_of(lab, tmp_path, INTERFACES + table(steady, "down0")) as plant:
         done(plant, "route", "add", changing, "--to", "down2")
         receiver = stack.enter_context(Receiver(lab.receivers[0], steady))
@@ -367,7 +367,7 @@ def test_routes_come_and_go_by_reload_while_others_lose_nothing(tmp_path, stack,
         write(tmp_path, INTERFACES + table(steady, "nowhere"))
         code, output = command(plant, "reload")
         assert code == 78
-        assert 'route[0].downstreams[0]: no [[interface]] covers "nowhere"' in output
+        assert 'route[0].interfaces[0]: no [[interface]] covers "nowhere"' in output
         assert static(plant) == [rows_of(steady, "down0")]
 
 
@@ -406,7 +406,7 @@ def test_what_is_static_and_has_no_effect_says_so(make_lab, stack, tmp_path):
     file.write_text(
         '[[interface]]\nname = "up0"\nrole = "upstream"\n[[interface]]\nname = "late0"\n'
         '[[interface]]\nname = "down0"\nstatic_groups = ["239.1.1.1"]\ndeny = ["239.1.1.1"]\n'
-        '[[route]]\ngroup = "239.1.1.2"\ndownstreams = ["late0"]\n'
+        '[[route]]\ngroup = "239.1.1.2"\ninterfaces = ["late0"]\n'
     )
     said = [
         "static route 239.1.1.2 goes nowhere: late0 is missing",
