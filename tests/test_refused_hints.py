@@ -39,7 +39,7 @@ def refusal(**others: Any) -> dict[str, Any]:
 def flow(**others: Any) -> dict[str, Any]:
     """What of a row of `show flows` matters here."""
     row = {"group": "239.1.2.3", "source": "10.0.0.7", "upstream": "up", "verdict": "no_members"}
-    return {**row, "hint": "nobody has joined", **others}
+    return {**row, "downstreams": [], "hint": "nobody has joined", **others}
 
 
 SAID = "192.168.2.10 asked for it on lan2, refused by deny 239.1.0.0/16"
@@ -63,6 +63,20 @@ S, OTHER = parse_address("10.0.0.7"), parse_address("10.0.0.8")
 ])  # fmt: skip
 def test_the_hint_names_who_asked_where_and_what_refused(rows, words):
     assert hint(flow(), rows, NAMES, 0.0) == words
+
+
+@pytest.mark.parametrize(("rows", "downstreams", "words"), [
+    ([refusal()], ["lan1"], SAID),
+    ([refusal()], ["lan1", "lan2"], None),                              # another host there has it, so all have
+    ([refusal(port=1)], ["lan1"], None),
+    ([refusal(port=1, last=1.0), refusal()], ["lan1"], SAID),
+    ([refusal(last=RECENT)], ["lan1"], SAID),
+    ([refusal(last=RECENT + 1)], ["lan1"], None),                       # it asks no more
+    ([refusal(sources=[S])], ["lan1"], None),
+    ([], ["lan1"], None),
+])  # fmt: skip
+def test_a_flow_that_others_get_has_a_hint_at_whom_it_does_not_reach(rows, downstreams, words):
+    assert hint(flow(verdict="forward", hint=None, downstreams=downstreams), rows, NAMES, 0.0) == words
 
 
 @pytest.mark.parametrize(("reason", "rule", "words"), [
@@ -125,7 +139,7 @@ async def hints(asking: RefusedHints, *flows: dict[str, Any]) -> list[str]:
     return [row["hint"] for row in await asking.amend(list(flows), PORTS)]
 
 
-def test_only_flows_that_nobody_gets_are_asked_about():
+def test_only_flows_that_somebody_may_miss_unexplained_are_asked_about():
     async def use(agent: Agent, asking: RefusedHints, _: list[float]) -> None:
         quiet = [flow(verdict=verdict, hint="as it is") for verdict in ("forward", "ttl_expired", "not_querier")]
         assert await hints(asking, *quiet) == ["as it is"] * 3
@@ -134,6 +148,8 @@ def test_only_flows_that_nobody_gets_are_asked_about():
             SAID, SAID, "nobody has joined"
         ]  # fmt: skip
         assert agent.asked == 1
+        forwarded = flow(verdict="forward", hint=None, downstreams=["lan1"])
+        assert await hints(asking, forwarded, {**forwarded, "group": "239.9.9.9"}) == [SAID, None]
 
     live(use, refusal())
 

@@ -1,5 +1,6 @@
-"""Hints of flows that nobody is a member of although somebody asked for them: who, and which rule refused it.
+"""Hints of flows that somebody asked for and does not get: who, where, and which rule refused it.
 
+That is told of flows that go nowhere, and of those that go to other interfaces and lose nothing that would be told.
 Only the agent knows. It is asked every FRESH seconds at most, and a client waits for its answer for PATIENCE at most;
 until there is one, what was said last is what is known.
 """
@@ -8,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from heapq import nsmallest
+from math import inf
 from operator import itemgetter
 
 from forwarder.api.agent import AgentClient
@@ -45,13 +47,13 @@ class RefusedHints:
 
     async def amend(self, flows: list[Row], ports: Iterable[Port]) -> list[Row]:
         """`flows`, the hints of those that somebody asked for in vain in its words."""
-        unwanted = [flow for flow in flows if flow["verdict"] in UNWANTED]
-        if unwanted:
+        perhaps = [flow for flow in flows if flow["verdict"] in UNWANTED or _flows_well(flow)]
+        if perhaps:
             await self._ask()
             names = {port.index: port.name for port in ports}
-            for flow in unwanted:
-                rows = self._rows.get(flow["group"], ())
-                flow["hint"] = hint(flow, rows, names, self._clock() - self._answered) or flow["hint"]
+            for flow in perhaps:
+                if rows := self._rows.get(flow["group"]):
+                    flow["hint"] = hint(flow, rows, names, self._clock() - self._answered) or flow["hint"]
         return flows
 
     async def _ask(self) -> None:
@@ -78,11 +80,15 @@ class RefusedHints:
 def hint(flow: Row, rows: Iterable[Row], names: Mapping[int, str], age: float) -> str | None:
     """Who asked last for a flow and was refused, by `rows` of its group, the last first, of `age` seconds ago.
 
-    None: nobody did.
+    None: nobody did. Of a flow that others get, who stopped asking is not told: it was right for them.
     """
-    elsewhere = {port: name for port, name in names.items() if name != flow["upstream"]}   # its own link has it anyway
-    source = parse_address(flow["source"])
-    asked = (row for row in rows if row["port"] in elsewhere and _lets_in(row, source))
+    served = {flow["upstream"], *flow["downstreams"]}       # its own link has it anyway
+    elsewhere = {port: name for port, name in names.items() if name not in served}
+    source, longest = parse_address(flow["source"]), RECENT if _flows_well(flow) else inf
+    asked = (
+        row for row in rows
+        if row["port"] in elsewhere and _lets_in(row, source) and row["last"] + age <= longest
+    )  # fmt: skip
     last, another = next(asked, None), next(asked, None)
     if last is None:
         return None
@@ -91,6 +97,10 @@ def hint(flow: Row, rows: Iterable[Row], names: Mapping[int, str], age: float) -
     more = "; and others (mcfwd show refusals)" if another else ""
     why = WORDS.get(last["reason"], "by {rule}").format(rule=last["rule"])
     return f"{_who(last)} asked for it on {elsewhere[last['port']]}{when}, refused {why}{more}"
+
+
+def _flows_well(flow: Row) -> bool:
+    return flow["verdict"] == "forward" and flow["hint"] is None
 
 
 def _who(row: Row) -> str:

@@ -67,7 +67,7 @@ def send(plant: Plant, *groups: str) -> None:
         injector.send(*(udp(SOURCE, group, b"datagram") for group in groups))
 
 
-def wait_hint(plant: Plant, group: str, words: str, verdict: str = "no_members") -> None:
+def wait_hint(plant: Plant, group: str, words: str | None, verdict: str = "no_members") -> None:
     """Returns when a flow's hint is just that; datagrams go on coming meanwhile."""
 
     def said(_: object) -> bool:
@@ -106,6 +106,17 @@ def test_a_host_that_joins_a_denied_group_is_named_until_the_list_lets_it(plant,
     wait_admitted(plant, DENIED)
     send(plant, DENIED)
     assert member.receive(1)
+
+
+def test_who_is_refused_what_another_interface_gets_is_named(plant, stack):
+    """Until it is refused no more the flow that is forwarded says so; then it has no hint."""
+    served = plant.join(stack, 0, DENIED)
+    with Member(plant.lab.receivers[1], DENIED):
+        words = f"{plant.lab.address(1)} asked for it on down1, refused by deny 239.30.0.0/16"
+        wait_hint(plant, DENIED, words, "forward")
+    wait_hint(plant, DENIED, None, "forward")
+    send(plant, DENIED)
+    assert served.receive(1)
 
 
 def test_who_leaves_is_refused_no_more(plant):
