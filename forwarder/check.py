@@ -115,7 +115,8 @@ def _lists(own: InterfaceSettings) -> Iterator[str]:
 
 def _sources(port: Port) -> str:
     if port.settings.altnets is None:
-        return "any that is in no other interface's subnet" if port.role == "upstream" else "own subnets"
+        whole = port.role == "upstream" or (port.ifindex and not port.addresses)    # as dataplane/admission has it
+        return "any that is in no other interface's subnet" if whole else "own subnets"
     return listed(["own subnets", *port.settings.altnets])
 
 

@@ -492,6 +492,13 @@ def test_check_warns_of_interfaces(present, words):
     assert words in explained(configured("eth1"), link("eth0"), *present)
 
 
+def test_check_tells_which_sources_a_downstream_interface_takes():
+    subnets, rest = "sources: own subnets", "sources: any that is in no other interface's subnet"
+    for present, words in (([link("eth1")], subnets), ([link("eth1", addresses=())], rest), ([], subnets)):
+        line = next(each for each in explained(configured("eth1"), *present).splitlines() if "downstream" in each)
+        assert line.endswith(words)
+
+
 def test_check_warns_of_missing_capability():
     assert "CAP_NET_RAW" in explained(configured("eth1"), link("eth0"), link("eth1"), privileged=False)
 

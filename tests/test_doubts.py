@@ -7,7 +7,7 @@ from test_assignment import link
 from forwarder.state.ports import Configuration
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
 from forwarder.supervisor.assignment import Assignment
-from forwarder.supervisor.doubts import NAMELESS, Surroundings, doubts, unexpected
+from forwarder.supervisor.doubts import HOMELESS, NAMELESS, Surroundings, doubts, unexpected
 from forwarder.supervisor.links import Master
 from forwarder.supervisor.surroundings import kernel_routed
 
@@ -39,7 +39,7 @@ def test_states_of_many_ports_are_a_line():
         "tap000, tap001, tap002, tap003, tap004, tap005, tap006, tap007 +32 are down",
     ]
     assert said((UP, LAN), link("eth0", 2, addresses=()), link("lan0", 3, addresses=())) == [
-        "eth0 has no IPv4 address", f"lan0 {NAMELESS}",
+        f"eth0 {HOMELESS}", f"lan0 {NAMELESS}",
     ]
 
 
@@ -68,6 +68,11 @@ def test_each_port_of_a_bridge_is_told_and_a_default_route_downstream():
         "lan0 is a port of the bridge br0, which takes what comes in: name br0 instead",
         "lan0 has the default route and is downstream: remote sources usually come from there",
     ]
+
+
+def test_a_port_of_a_bridge_needs_no_address():
+    found = said((UP, LAN), link("eth0", 2), link("lan0", 3, addresses=(), master=BRIDGE))
+    assert found == ["lan0 is a port of the bridge br0, which takes what comes in: name br0 instead"]
 
 
 def test_what_is_static_and_has_no_effect_is_told():

@@ -17,6 +17,7 @@ from forwarder.units import listed, size
 
 Links = Mapping[str, KernelLink]
 NAMELESS = "has no IPv4 address: we ask there from 0.0.0.0, and any other querier wins; better set querier_address"
+HOMELESS = "has no IPv4 address: we report there from 0.0.0.0, which some routers ignore; better give it one"
 
 
 class Doubt(NamedTuple):
@@ -40,7 +41,7 @@ def doubts(
     configuration: Configuration, links: Links, around: Surroundings = ALONE, shared: Collection[int] = ()
 ) -> Iterator[Doubt]:
     """All there is to say; `shared`: the ifindexes of what another mcfwd serves too (`claims`)."""
-    yield from _states(configuration.ports)
+    yield from _states(configuration.ports, links)
     yield from unexpected(configuration, links, shared)
     yield from _memory(configuration.settings, configuration.ports)
     yield from _direction(configuration.ports, around.default)
@@ -65,12 +66,13 @@ def ring_octets(settings: Settings, ports: Sequence[Port]) -> dict[int, int]:
     return {index: octets(blocks * sizes.workers) for index, blocks in parts.items()}
 
 
-def _states(ports: Sequence[Port]) -> Iterator[Doubt]:
+def _states(ports: Sequence[Port], links: Links) -> Iterator[Doubt]:
+    bare = _bare([port for port in ports if not (port.ifindex and enslaved(links[port.name]))])
     found = {
         "does not exist yet and will be waited for": [port.name for port in ports if port.state == "missing"],
         "is down": [port.name for port in ports if port.state == "down"],
-        "has no IPv4 address": [port.name for port in _bare(ports) if port.role == "upstream"],
-        NAMELESS: [port.name for port in _bare(ports) if port.role == "downstream"],
+        HOMELESS: [port.name for port in bare if port.role == "upstream"],
+        NAMELESS: [port.name for port in bare if port.role == "downstream"],
     }
     for words, names in found.items():
         if names:
