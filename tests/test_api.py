@@ -314,7 +314,19 @@ def test_a_flow_that_expires_now_and_then_is_forwarded_and_gets_the_hint():
 
 
 def test_a_refused_source_gets_a_hint_about_altnets():
-    assert "altnets" in one_flow(Reason.SOURCE_NOT_ALLOWED)["hint"]
+    assert one_flow(Reason.SOURCE_NOT_ALLOWED)["hint"].endswith("add its network to altnets there")
+
+
+def test_a_refused_source_downstream_may_mean_that_roles_are_swapped():
+    assert "or make eth1 upstream" in one_flow(Reason.SOURCE_NOT_ALLOWED, ingress=1)["hint"]
+
+
+def test_a_flow_that_a_static_route_keeps_from_members_says_so():
+    table = FlowColumns.allocate(4, 1)
+    flow(table, 0, Reason.NO_MEMBERS)
+    situation = Situation(routes=(RouteSettings(group="239.0.0.0/8", downstreams=("eth2",)),))
+    [row] = flows.page([flows.WorkerFlows(table)], PORTS, flows.Page(), SECOND, situation)
+    assert row["hint"].startswith("the static route 239.0.0.0/8 goes nowhere: eth2 is missing")
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forwarder.api.losses import Flow, Situation, by_flow, dropped, hint
+from forwarder.api.unwanted import Unwanted
 from forwarder.api.views import Row, port_names
 from forwarder.state import fence
 from forwarder.state.egress_drops import FlowDrop
@@ -69,12 +70,13 @@ def page(
     by_index = {port.index: port for port in ports}
     names = {port.index: port.name for port in ports}
     names_of = cache(lambda bitmap: port_names(bitmap, names))
+    unwanted = Unwanted(ports, situation.routes, situation.degraded)
     for worker, wanted in _chosen(columns, asked):
         table = tables[worker]
         copies = list(_copies(table.columns, wanted))
         wrong = [_pair(flow) for flow in copies if flow["reason"] == Reason.WRONG_INTERFACE]
         served, losses = _served(columns, wrong), by_flow(table.drops)
-        view = _View(by_index, names, names_of, losses, situation, table.stopped, now_ns, served)
+        view = _View(by_index, names, names_of, losses, situation, unwanted, table.stopped, now_ns, served)
         rows += [view.row(flow) for flow in copies]
     return rows
 
@@ -177,6 +179,7 @@ class _View:
     names_of: Callable[[int], list[str]]  # of the ports of a bitmap
     losses: Mapping[Flow, Sequence[FlowDrop]]
     situation: Situation
+    unwanted: Unwanted
     stopped: bool
     now_ns: int
     served: Mapping[int, int]  # to which ports what came by the wrong interface is forwarded
@@ -211,6 +214,8 @@ class _View:
             return NOT_UP[state], f"{name} is {state}: nothing comes in there"
         if reason is Reason.WRONG_INTERFACE and self.served.get(_pair(flow), 0) >> ingress.index & 1:
             return reason.name.lower(), TWICE.format(ingress.name)
+        if reason is Reason.NO_MEMBERS and not flow["ttl_expired"]:
+            return reason.name.lower(), self.unwanted.hint(flow["source"], flow["group"])
         lost = hint(drops, self.ports, self.situation, flow["last_seen"])
         where_it_leaves = reason in (Reason.FORWARD, Reason.NOT_QUERIER, Reason.BOUNDARY)
         return reason.name.lower(), (lost if lost and where_it_leaves else _hint(reason, flow, ingress))
@@ -231,7 +236,9 @@ def _hint(verdict: Reason, flow: Mapping[str, Any], ingress: Port | None) -> str
     where = ingress.name if ingress else "the interface"
     match verdict:
         case Reason.SOURCE_NOT_ALLOWED:
-            return f"source is in no subnet of {where}; add its network to altnets there"
+            words = f"source is in no subnet of {where}; add its network to altnets there"
+            downstream = ingress is not None and ingress.role == "downstream"
+            return f"{words}, or make {where} upstream if it leads to the sources" if downstream else words
         case Reason.WRONG_INTERFACE:
             return f"the source's subnet, or a static route, says that it comes by another interface than {where}"
         case Reason.BOUNDARY:
@@ -240,8 +247,6 @@ def _hint(verdict: Reason, flow: Mapping[str, Any], ingress: Port | None) -> str
             return "the flow is taken from another upstream"
         case Reason.TTL_THRESHOLD:
             return f"TTL is below the threshold of {where}; raise it at the sender (IP_MULTICAST_TTL)"
-        case Reason.NO_MEMBERS:
-            return "nobody has joined"
         case Reason.NOT_QUERIER:
             return "another router is the querier where it is wanted, so we do not forward (forward_when_not_querier)"
         case Reason.RESERVED:

@@ -1,12 +1,13 @@
 """What flows lose at single egresses, and what to do about it, in words. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from forwarder.state.egress_drops import FlowDrop
 from forwarder.state.membership import PortMembership
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
+from forwarder.state.settings import RouteSettings
 from igmp.link import format_address
 
 CURRENT = 2_000_000_000
@@ -20,10 +21,11 @@ Flow = tuple[int, int]  # ingress, source << 32 | group
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What else is known when somebody asks why: by port index, who asks there, and why it is not served."""
+    """What else is known when somebody asks why: who queries and why it is not served, by port index; static routes."""
 
     memberships: Mapping[int, PortMembership] = field(default_factory=dict)
     degraded: Mapping[int, str] = field(default_factory=dict)
+    routes: Sequence[RouteSettings] = ()
 
 
 def by_flow(drops: Iterable[FlowDrop]) -> dict[Flow, list[FlowDrop]]:

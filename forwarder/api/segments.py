@@ -67,7 +67,8 @@ class Segments:
 
     def flows(self, page: flows.Page) -> list[Row]:
         """One page of flows."""
-        ports, now = self.configuration.ports, self._clock()
+        configuration, now = self.configuration, self._clock()
+        ports = configuration.ports
         alive = now / 1e9 - STOPPED
         tables = [
             flows.WorkerFlows(each.flows, list(egress_drops.read(each.drops)), 0 < each.heartbeat < alive)
@@ -75,7 +76,7 @@ class Segments:
         ]
         degraded = {index: each.degraded for index, each in self._standings().items() if each.degraded}
         memberships = {port.index: self._membership.port(port.index) for port in ports}
-        return flows.page(tables, ports, page, now, Situation(memberships, degraded))
+        return flows.page(tables, ports, page, now, Situation(memberships, degraded, configuration.routes))
 
     def flow_count(self, groups: Network | None) -> int:
         """How many flows there are of `groups` (None: all)."""

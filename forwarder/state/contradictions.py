@@ -62,13 +62,25 @@ class Overruling:
     def note(self, source: int | None, group: int) -> str | None:
         """What of a learned route is overruled, in words; None for nothing."""
         partly = None
-        for prefix in self._lengths:
-            for route in self._routes.get((prefix, group >> 32 - prefix << 32 - prefix), ()):
-                if route.source is None or (source is not None and Network.parse(route.source).contains(source)):
-                    return f"overruled by the static route {words_of_route(route)}"
-                if source is None:
-                    partly = f"overruled for its sources by the static route {words_of_route(route)}"
+        for route in self._of(group):
+            if _speaks_of(route, source):
+                return f"overruled by the static route {words_of_route(route)}"
+            if source is None:
+                partly = f"overruled for its sources by the static route {words_of_route(route)}"
         return partly
+
+    def route(self, source: int, group: int) -> RouteSettings | None:
+        """The static route that decides about a flow; None where what is learned does."""
+        return next((route for route in self._of(group) if _speaks_of(route, source)), None)
+
+    def _of(self, group: int) -> Iterator[RouteSettings]:
+        """Those that hold the group, the longest prefix first."""
+        for prefix in self._lengths:
+            yield from self._routes.get((prefix, group >> 32 - prefix << 32 - prefix), ())
+
+
+def _speaks_of(route: RouteSettings, source: int | None) -> bool:
+    return route.source is None or (source is not None and Network.parse(route.source).contains(source))
 
 
 def words_of_route(route: RouteSettings) -> str:

@@ -1,0 +1,51 @@
+"""Why a flow goes to nobody, in words: what static routes say of it, or interfaces on which nobody could join. Pure."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from forwarder.state.contradictions import Overruling, route_note, words_of_route
+from forwarder.state.ports import Port
+from forwarder.state.settings import RouteSettings
+
+NOBODY = "nobody has joined"
+NAMED = 8               # interfaces in a hint; `show interfaces` has them all
+
+
+class Unwanted:
+    """Asked for each flow of an answer; what all of them need is made once, and only if there is such a flow."""
+
+    def __init__(self, ports: Sequence[Port], routes: Sequence[RouteSettings], degraded: Mapping[int, str]) -> None:
+        """`degraded`: why ports are not served, by index."""
+        self._ports, self._routes, self._degraded = ports, routes, degraded
+
+    def hint(self, source: int, group: int) -> str:
+        """Why the flow of `source` and `group` goes nowhere."""
+        route = self._ruling.route(source, group)
+        return f"{NOBODY}{self._deaf}" if route is None else self._ruled(route)
+
+    def _ruled(self, route: RouteSettings) -> str:
+        """A static route is there instead of members: it blocks, cannot, or knows only where the flow comes from."""
+        words = words_of_route(route)
+        if not route.downstreams:
+            return f"blocked by the static route {words}, which has no downstreams"
+        note = route_note(route, self._ports) or f"leads to {_listed(route.downstreams)} alone"
+        return f"the static route {words} {note}; it counts instead of who has joined"
+
+    @cached_property
+    def _ruling(self) -> Overruling:
+        return Overruling(self._routes, self._ports)
+
+    @cached_property
+    def _deaf(self) -> str:
+        """Where joins are not heard; a missing interface of a wildcard is none of the ports."""
+        states = {port.name: self._state(port) for port in self._ports if port.role == "downstream"}
+        deaf = [f"{name} ({state})" for name, state in states.items() if state != "up"]
+        return f"; no join is heard on {_listed(deaf)}: see mcfwd show interfaces" if deaf else ""
+
+    def _state(self, port: Port) -> str:
+        return "degraded" if port.state == "up" and port.index in self._degraded else port.state
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
