@@ -70,6 +70,10 @@ INTERFACE = {
     ),
     "max_groups": Key("Most groups that are kept for this interface.", "500", unit="groups"),
     "max_sources": Key("Most sources that are kept for one group of this interface.", "64", unit="sources"),
+    "max_port_sources": Key(
+        "Most sources that are kept for all groups of this interface together, excluded ones too.",
+        "262144", unit="sources",
+    ),
     "max_hosts": Key(
         "Most hosts that are told apart in one group of this interface; more are served, but not tracked.",
         "100", unit="hosts",

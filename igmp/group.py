@@ -23,7 +23,9 @@ class Group:
     `filter` holds A or Y, `timers` the deadline of each source of A or X, `timer` the group timer (EXCLUDE only).
     """
 
-    __slots__ = ("checking", "filter", "group", "hosts", "reporter", "since", "timer", "timers", "v1_until", "v2_until")
+    __slots__ = (
+        "checking", "counted", "filter", "group", "hosts", "reporter", "since", "timer", "timers", "v1_until", "v2_until",
+    )  # fmt: skip
 
     def __init__(self, group: int, now: float) -> None:
         self.group = group
@@ -33,8 +35,14 @@ class Group:
         self.v1_until = self.v2_until = -math.inf       # a host of that version is present before then
         self.checking: Checking | None = None
         self.hosts = Hosts()
+        self.counted = 0                                # sources that its port counted when it last looked
         self.since = now
         self.reporter = 0
+
+    @property
+    def size(self) -> int:
+        """How many sources it lists: A of INCLUDE(A), X and Y of EXCLUDE(X,Y)."""
+        return len(self.timers) + (len(self.filter.sources) if self.filter.mode is EXCLUDE else 0)
 
     @property
     def deadline(self) -> float:

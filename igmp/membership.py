@@ -24,6 +24,7 @@ from igmp.tracking import Room, key_of
 # Timers of a downstream port, with the group in the low bits; at the same instant the lower goes first.
 PURGE, GENERAL_QUERY, RETRANSMISSION, DEFERRED, OTHER_QUERIER, GROUP = (kind << 32 for kind in range(6))
 KIND = ~0xFFFFFFFF
+SOURCE_LIMITS = ("max_sources", "max_port_sources")
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class Memberships:
         self._groups: dict[int, Group] = {}
         self._purged: dict[int, Group] = {}             # ended with the port, still to be told
         self._room = Room(options.max_hosts, options.max_groups)
+        self._sources = 0                               # of all groups
         self.refusals = RefusedJoins()
         self.aged = Aged()
 
@@ -120,6 +122,7 @@ class Memberships:
                 group.timer = until
             else:
                 group.timers = dict.fromkeys(wanted.sources, until)
+            self._count(group, group.size)
             self._timers.set(GROUP | number, until)
 
     def clear(self, limit: int) -> list[Changed]:
@@ -128,7 +131,7 @@ class Memberships:
         self._purged |= self._groups
         for group in self._groups.values():
             self._note_aged(group)
-        self._groups = {}
+        self._groups, self._sources = {}, 0
         self._room = Room(self.options.max_hosts, self.options.max_groups)
         return self.purge(limit)
 
@@ -137,6 +140,7 @@ class Memberships:
         for number in numbers:
             group = self._purged[number] = self._groups.pop(number)
             self._room.free += group.hosts.size
+            self._count(group, 0)
             self._timers.cancel(GROUP | number)
             self._timers.cancel(RETRANSMISSION | number)
         return self.purge(limit)
@@ -186,10 +190,12 @@ class Memberships:
         number = group.group
         if group.filter:
             self._groups[number] = group
+            self._count(group, group.size)
             self._timers.set(GROUP | number, group.deadline)
         else:
             del self._groups[number]
             self._note_aged(group)
+            self._count(group, 0)
             self._room.free += group.hosts.size
             self._timers.cancel(GROUP | number)
             self._timers.cancel(RETRANSMISSION | number)
@@ -220,7 +226,7 @@ class Memberships:
             if turn.wishes:
                 self._answered(group, read, not group.timers, turn)
         else:
-            step = group.step(kind, read, self.options.max_sources)
+            step = group.step(kind, read, self._most_sources(group))
             self._apply(group, step, turn)
             if step.ask or step.ask_group:
                 self._leave(group, step, known, turn)
@@ -233,8 +239,10 @@ class Memberships:
         read = understood(self.compatibility(group, turn.now), record.type, sources)
         if read is None:
             return
-        step = group.step(record.type, read, self.options.max_sources)
+        step = group.step(record.type, read, self._most_sources(group))
         if not step.is_member:
+            if step.refused:
+                turn.refuse(record.group, self._source_limit(group))
             return
         if len(self._groups) >= self.options.max_groups:
             turn.refuse(record.group, "max_groups")
@@ -252,7 +260,7 @@ class Memberships:
             self.refusals.settle(turn.host, record)
             return
         wanted, group = asked(record), self._groups.get(record.group)
-        if group is not None and limit == "max_sources" and wanted.mode is Mode.INCLUDE:
+        if group is not None and limit in SOURCE_LIMITS and wanted.mode is Mode.INCLUDE:
             wanted = include(source for source in wanted.sources if not group.filter.admits(source))
         if wanted and self.refusals.has_time(turn.now):
             objection = of_limit(self.options, limit)
@@ -278,14 +286,29 @@ class Memberships:
             turn.refuse(group.group, "max_hosts")
 
     def _apply(self, group: Group, step: Step, turn: Turn) -> None:
-        group.apply(step, turn.until)
         if step.refused:
-            turn.refuse(group.group, "max_sources")
+            turn.refuse(group.group, self._source_limit(group))
             group.hosts.blind()
+        group.apply(step, turn.until)
         if step.refresh or step.restart:
             group.reporter = turn.source
             if turn.wishes:
                 self._answered(group, step.refresh, step.restart, turn)
+
+    def _most_sources(self, group: Group) -> int:
+        """How many sources a group may list now."""
+        left = max(self.options.max_port_sources - self._sources, 0)
+        return min(self.options.max_sources, group.counted + left)
+
+    def _source_limit(self, group: Group) -> str:
+        """The option that says so."""
+        one = self._most_sources(group) == self.options.max_sources
+        return "max_sources" if one else "max_port_sources"
+
+    def _count(self, group: Group, sources: int) -> None:
+        """A group lists so many sources now."""
+        self._sources += sources - group.counted
+        group.counted = sources
 
     def _answered(self, group: Group, sources: Sources, whole: bool, turn: Turn) -> None:
         if group.group in turn.wishes:

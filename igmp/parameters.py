@@ -5,6 +5,7 @@ Rules of this file: everything is frozen; times are seconds; a value learned fro
 """
 
 from dataclasses import dataclass, field, replace
+from operator import attrgetter, gt
 from typing import Literal
 
 from igmp.access import OPEN, AccessList
@@ -13,6 +14,8 @@ from igmp.validation import Rules
 UPSTREAM = "upstream"
 DOWNSTREAM = "downstream"
 RULES = Rules()
+LIMITS = ("max_groups", "max_sources", "max_port_sources", "max_hosts")
+_limits_of = attrgetter(*LIMITS)
 LONGEST_V2_RESPONSE = 25.5              # seconds: a version 2 query has 8 bits of tenths
 
 
@@ -127,6 +130,7 @@ class PortOptions:
     querier_address: int | None = None                  # source of queries where the port has no address
     max_groups: int = 4096                              # a neighbour can make us keep no more than this
     max_sources: int = 1024                             # of one group; RFC 9776 asks for at least 64
+    max_port_sources: int = 65536                       # of all groups: together those two are 4 million
     max_hosts: int = 512                                # tracked in one group
     quick_leave: bool = False                           # who leaves last ends a group unasked, where tracking allows
     quick_leave_untracked: bool = False                 # whoever leaves ends it: for one subscriber on the port
@@ -135,11 +139,8 @@ class PortOptions:
 
     def widens(self, before: "PortOptions") -> bool:
         """Whether members may be taken that `before` refused: they are to be asked, or they would wait to be."""
-        if self.max_groups > before.max_groups or self.max_sources > before.max_sources:
-            return True
-        if self.max_hosts > before.max_hosts:
-            return True
-        return self.access.widens(before.access) or self.rules.widens(before.rules)
+        limits = map(gt, _limits_of(self), _limits_of(before))
+        return any(limits) or self.access.widens(before.access) or self.rules.widens(before.rules)
 
     def check(self) -> None:
         """Raise ValueError, naming the field, for options that cannot work."""
@@ -147,7 +148,7 @@ class PortOptions:
             raise ValueError(f"role must be upstream or downstream, not {self.role}")
         if self.igmp_version not in (None, 1, 2, 3):
             raise ValueError(f"igmp_version must be 1, 2 or 3, not {self.igmp_version}")
-        for name in ("max_groups", "max_sources", "max_hosts"):
+        for name in LIMITS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         self.parameters.check(self.igmp_version or 3)

@@ -13,7 +13,7 @@ from igmp.checking import Rate
 from igmp.filter import NOTHING, Filter, Mode, include
 from igmp.link import is_unicast
 from igmp.messages import GroupRecord
-from igmp.parameters import PortOptions
+from igmp.parameters import LIMITS, PortOptions
 from igmp.tables import ALLOW, BLOCK, IS_EX, TO_EX, TO_IN
 
 ROWS = 1024                             # of one port
@@ -21,7 +21,6 @@ RATE = 1024.0                           # refused joins a second: what may come 
 SOURCES = 16                            # listed in one row
 
 LISTS = frozenset(("allow", "deny", "boundary"))
-LIMITS = frozenset(("max_groups", "max_sources", "max_hosts"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class RefusedJoins:
 
     def forget_others(self) -> None:
         """What was not refused by lists or limits is forgotten: the rules of the link, or of all, are others."""
-        self._keep(lambda row: row.objection.reason in LISTS | LIMITS)
+        self._keep(lambda row: row.objection.reason in {*LISTS, *LIMITS})
 
     def clear(self) -> None:
         """Nobody is there to want anything."""

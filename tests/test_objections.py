@@ -138,6 +138,18 @@ def test_joins_beyond_the_limits():
                                  "max_sources", "max_sources 2")]  # fmt: skip
 
 
+def test_joins_beyond_the_sources_of_a_port():
+    bench = Bench(max_port_sources=2)
+    bench.hear(0.0, D1, "ALLOW(G,{a}) + ALLOW(G2,{a,b}) + ALLOW(G3,{a})")
+    assert shown(bench) == [
+        (HOST, "239.1.1.2", "include 10.99.0.2", "max_port_sources", "max_port_sources 2"),
+        (HOST, "239.1.1.3", "include 10.99.0.1", "max_port_sources", "max_port_sources 2"),
+    ]
+    bench.run(300.0)
+    bench.hear(300.0, D1, "ALLOW(G3,{a})")
+    assert [each[1] for each in shown(bench)] == ["239.1.1.2"]
+
+
 def test_a_join_that_is_admitted_later_is_refused_no_more():
     bench = Bench(max_groups=1)
     bench.hear(0.0, D1, "TO_EX(G,{})")

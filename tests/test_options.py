@@ -22,7 +22,7 @@ IGMP = IgmpSettings(
 )  # fmt: skip
 OWN = InterfaceSettings(
     name="eth1", igmp_version=2, querier=False, querier_address="10.0.1.5", max_groups=11, max_sources=12,
-    max_hosts=13, quick_leave=True, quick_leave_untracked=True,
+    max_port_sources=14, max_hosts=13, quick_leave=True, quick_leave_untracked=True,
     allow=("239.0.0.0/8", "10.0.0.7,232.1.1.1"), deny=("239.9.9.9",), boundary=("239.255.0.0/16",),
     altnets=("172.16.0.0/12",),
 )  # fmt: skip
@@ -58,8 +58,8 @@ def test_options_of_a_port():
     said = options_of(port(), IGMP)
     assert said == PortOptions(
         "downstream", PARAMETERS, igmp_version=2, querier=False, querier_address=parse_address("10.0.1.5"),
-        max_groups=11, max_sources=12, max_hosts=13, quick_leave=True, quick_leave_untracked=True, access=ACCESS,
-        rules=RULES,
+        max_groups=11, max_sources=12, max_port_sources=14, max_hosts=13, quick_leave=True,
+        quick_leave_untracked=True, access=ACCESS, rules=RULES,
     )  # fmt: skip
     unsaid = {each.name for each in fields(said) if getattr(said, each.name) == getattr(PortOptions("x"), each.name)}
     assert not unsaid

@@ -775,6 +775,28 @@ def test_sources_too_many_are_refused_and_the_others_live(before, record, after)
     assert bench.proxy.counters(D1)["limit_reached"] == 1
 
 
+def test_sources_of_all_groups_are_limited_together_and_have_room_again_when_some_end():
+    """One host could name max_sources in each of max_groups: 4 million took 700 MB, and `show groups` stood still."""
+    bench = Bench(max_port_sources=3)
+    bench.hear(0.0, D1, "ALLOW(G,{a,b}) + TO_EX(G2,{a})")
+    assert bench.proxy.counters(D1)["limit_reached"] == 0
+    bench.hear(1.0, D1, "ALLOW(G,{a,c}) + ALLOW(G3,{a}) + TO_EX(239.9.9.9,{})")
+    assert bench.state() == "INCLUDE{a:270, b:269}"
+    assert [each.group for each in bench.proxy.groups(1.0)] == [*map(address, ("G", "G2", "239.9.9.9"))]
+    assert bench.proxy.counters(D1)["limit_reached"] == 1
+    bench.hear(2.0, D1, "IS_EX(G2,{c})")                        # in the place of a
+    assert bench.proxy.counters(D1)["limit_reached"] == 1
+    bench.hear(3.0, D1, "TO_EX(G2,{}) + ALLOW(G3,{a,b})")
+    assert bench.state(group="G3") == "INCLUDE{a:270}"
+    assert bench.proxy.counters(D1)["limit_reached"] == 2
+    bench.take(bench.proxy.forget(D1, address("G"), 4.0))
+    bench.hear(4.0, D1, "ALLOW(G3,{a,b,c,d})")
+    assert bench.state(group="G3") == "INCLUDE{a:270, b:270, c:270}"
+    bench.run(400.0)
+    bench.hear(400.0, D1, "ALLOW(G,{a,b,c})")
+    assert bench.state() == "INCLUDE{a:270, b:270, c:270}"
+
+
 def test_a_refused_source_is_not_counted_when_nothing_would_be_kept_of_it():
     bench = Bench(max_sources=2)
     bench.hear(0.0, D1, "ALLOW(G,{a,b})")

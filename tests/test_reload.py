@@ -104,6 +104,7 @@ def reloaded(own: dict[str, Any], igmp: dict[str, Any], querier: bool = True) ->
 @pytest.mark.parametrize(("own", "igmp"), [
     ({"deny": ()}, {}), ({"deny": ("239.7.0.0/16",)}, {}), ({"boundary": ()}, {}), ({"allow": ()}, {}),
     ({"allow": ("224.0.0.0/4", "10.0.0.7,232.1.1.1")}, {}), ({"max_groups": 6}, {}), ({"max_sources": 2000}, {}),
+    ({"max_port_sources": 70000}, {}),
     ({"max_hosts": 600}, {}), ({}, {"ssm_range": ()}), ({}, {"ssm_range": ("232.0.0.0/8",)}),
     ({}, {"accept_any_ttl": True}), ({"accept_any_ttl": True}, {}), ({"require_router_alert": False}, {}),
 ])

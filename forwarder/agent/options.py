@@ -82,6 +82,7 @@ def options_of(port: Port, igmp: IgmpSettings, common: tuple[Parameters, Rules] 
         querier_address=None if own.querier_address is None else parse_address(own.querier_address),
         max_groups=own.max_groups,
         max_sources=own.max_sources,
+        max_port_sources=own.max_port_sources,
         max_hosts=own.max_hosts,
         quick_leave=own.quick_leave,
         quick_leave_untracked=own.quick_leave_untracked,

@@ -65,6 +65,7 @@ class InterfaceSettings(Table):
     quick_leave_untracked: bool = False
     max_groups: Annotated[int, Ge(1)] = 4096
     max_sources: Annotated[int, Ge(1), Le(65535)] = 1024
+    max_port_sources: Annotated[int, Ge(1), Le(1 << 24)] = 65536
     max_hosts: Annotated[int, Ge(1), Le(65536)] = 512
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
