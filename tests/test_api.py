@@ -1111,6 +1111,33 @@ def test_a_late_answer_is_not_taken_for_the_next():
     assert uvloop.run(asked(use, timeout=0.05)) == (None, None)
 
 
+def test_what_a_predecessor_asked_for_is_not_taken_for_an_answer():
+    """Both have the same socket; groups were shown the rows of hosts, and the answer was an internal error."""
+    async def use(agent: AgentClient, theirs: socket.socket) -> Any:
+        await agent.rows("hosts")
+        asked_before = await question(theirs)
+        successor = AgentClient(agent._socket.dup(), timeout=0.05)
+        agent.close()
+        successor.attach(asyncio.get_running_loop())
+        asking = asyncio.ensure_future(successor.rows("groups"))
+        await question(theirs)
+        theirs.send(json.dumps({"id": asked_before["id"], "rows": [{"host": 1}], "more": False}).encode())
+        try:
+            return await asking
+        finally:
+            successor.close()
+
+    async def run() -> Any:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            theirs.setblocking(False)
+            agent = AgentClient(ours, timeout=0.05)
+            agent.attach(asyncio.get_running_loop())
+            return await use(agent, theirs)
+
+    assert uvloop.run(run()) is None
+
+
 @pytest.mark.parametrize(
     "answer", [b"{", b"[]", b'{"id":1}', b'{"id":1,"rows":3,"more":false}', b'{"id":[],"rows":[]}']
 )

@@ -1,8 +1,8 @@
 """Answers to the API process: membership details, in chunks, without ever waiting for the reader.
 
 One JSON request a message; an answer is one or more messages, the last with `more` false. One message is made and
-sent in a turn of the loop, so a table of any size delays nothing else; what the socket does not take now is sent
-when it takes more. A reader that stays away loses its answer, not our time. A row that no message would hold comes in
+sent in a turn of the loop, of each answer in its turn, so a table of any size delays nothing else; what the socket does
+not take now is sent when it takes more. A reader that stays away loses its answer, not our time. A row that no message would hold comes in
 pieces: text to be put together, the last with `whole` true.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 CHUNK = 32 * 1024                # bytes of rows after which a message ends
 LONGEST = 3 * CHUNK              # bytes of a row that is one message: 65,535 sources take 20 times what a socket takes
-MOST_ANSWERS = 16                # under way at once
+MOST_ANSWERS = 256               # under way at once: of the API's 64 connections, and of some predecessors of it
 LARGEST = 65536
 
 Rows = Iterable[dict[str, Any]]
@@ -34,7 +34,7 @@ class RpcServer:
         self._socket = socket.socket(fileno=descriptor)
         self._socket.setblocking(False)
         self._nouns, self._orders = nouns, orders or {}
-        self._answers: deque[Iterator[bytes]] = deque(maxlen=MOST_ANSWERS)
+        self._answers: deque[Iterator[bytes]] = deque()
         self._message = b""
         self._sending = False
 
@@ -46,6 +46,8 @@ class RpcServer:
     def _receive(self) -> None:
         try:
             request = json.loads(self._socket.recv(LARGEST))
+            if len(self._answers) >= MOST_ANSWERS:
+                return
             noun = request["noun"]
             rows = self._orders[noun](request) if noun in self._orders else self._nouns[noun]()
         except (OSError, ValueError, KeyError, TypeError):
@@ -76,12 +78,13 @@ class RpcServer:
         self._send()
 
     def _next(self) -> bytes:
-        """The next message of the first answer that has one; empty when there is none."""
+        """The next message of the answer whose turn it is; empty when there is none."""
         while self._answers:
-            message = next(self._answers[0], b"")
+            answer = self._answers.popleft()
+            message = next(answer, b"")
             if message:
+                self._answers.append(answer)
                 return message
-            self._answers.popleft()
         return b""
 
 

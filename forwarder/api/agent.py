@@ -7,6 +7,7 @@ may take longer, as long as it goes on. Any number of clients that ask the same 
 import asyncio
 import json
 import socket
+import time
 from itertools import count
 from typing import Any
 
@@ -42,7 +43,7 @@ class AgentClient:
     def __init__(self, connected: socket.socket, timeout: float = TIMEOUT) -> None:
         connected.setblocking(False)
         self._socket, self._timeout = connected, timeout
-        self._numbers = count(1)
+        self._numbers = count(time.monotonic_ns())      # what a predecessor asked for may still come
         self._waiting: dict[int, _Answer] = {}
         self._asked: dict[str, asyncio.Task[Rows | None]] = {}
 
