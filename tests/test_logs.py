@@ -4,6 +4,8 @@ import fcntl
 import json
 import logging
 import os
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -131,15 +133,44 @@ def test_what_was_logged_has_been_written_once_it_is_flushed(pipe):
     assert handler.dropped == 0
 
 
-def test_a_line_of_which_a_part_was_written_is_lost(pipe):
-    """Whoever shares the descriptor may have set it so that writing does not wait."""
+def test_a_descriptor_that_does_not_wait_is_waited_for(pipe):
+    """Whoever shares it may have set it so."""
     os.set_blocking(pipe[1], False)
     handler = QueuedHandler(pipe[1], None)
     assert handler.start()
-    handler.handle(record("x" * 4096))      # and the end of the line
-    handler.flush()
-    assert handler.dropped == 1
-    assert os.read(pipe[0], 8192) == b"x" * 4096
+    with read_beside(pipe[0], b"over") as heard:
+        for number in range(100):
+            handler.handle(record(f"{number:04}" * 1024))
+        handler.handle(record("over"))
+    assert heard == [b"".join(b"%04d" % number * 1024 + b"\n" for number in range(100)) + b"over\n"]
+    assert handler.dropped == 0
+
+
+@contextmanager
+def full_after(octets: int) -> Iterator[None]:
+    """What this process writes to a file fails beyond so many octets, as on a full disk."""
+    former = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, former[0][1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, former[0])
+    signal.signal(signal.SIGXFSZ, former[1])
+
+
+def test_a_full_disk_is_told_of_once_it_has_room_with_all_that_was_lost(tmp_path):
+    """The count was lost with each try to write it, and the next line went on where the last one broke off."""
+    with (tmp_path / "log").open("wb") as file:
+        handler = QueuedHandler(file.fileno(), logging.Formatter("%(levelname)s %(message)s"))
+        assert handler.start()
+        with full_after(20):
+            for number in range(1, 6):
+                handler.handle(record(f"line {number}"))
+            handler.flush()
+        handler.handle(record("again"))
+        handler.flush()
+    assert (tmp_path / "log").read_text().splitlines() == [
+        "INFO line 1", "INFO lin", "WARNING 4 lines of the log were dropped: they could not be written in time",
+        "INFO again",
+    ]  # fmt: skip
 
 
 def test_the_loss_is_a_line_like_any_other(pipe):
@@ -152,7 +183,7 @@ def test_the_loss_is_a_line_like_any_other(pipe):
     handler.handle(record("again"))
     handler.flush()
     assert os.read(pipe[0], 4096).decode().splitlines() == [
-        "logs.py forwarder.process.logs WARNING 3 lines of the log were dropped: nobody read it in time",
+        "logs.py forwarder.process.logs WARNING 3 lines of the log were dropped: they could not be written in time",
         "module.py a.b INFO line 0", "module.py a.b INFO line 1", "module.py a.b INFO again",
     ]  # fmt: skip
 

@@ -9,6 +9,7 @@ are too many of the same in `repeats`.
 import logging
 import os
 import queue
+import select
 import threading
 import time
 
@@ -68,6 +69,7 @@ class QueuedHandler(logging.Handler):
         self._queue: queue.Queue[str | None] = queue.Queue(most)    # None: there are counts to wait for
         self._repeats, self._nudged = repeats or Repeats(), False
         self._descriptor, self.dropped, self._said = descriptor, 0, 0
+        self._begun = ""            # what ends a line of which only a part was taken
 
     def start(self) -> bool:
         """Begin to write; False where there is no thread to be had: lines are better written at once then."""
@@ -121,14 +123,33 @@ class QueuedHandler(logging.Handler):
 
     def _say_dropped(self) -> None:
         if (dropped := self.dropped) != self._said:
-            words = f"{dropped - self._said} lines of the log were dropped: nobody read it in time"
-            self._said = dropped
-            self._write(self.format(logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, None, None)))
+            words = f"{dropped - self._said} lines of the log were dropped: they could not be written in time"
+            record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, None, None)
+            if self._wrote(self.format(record)):    # or it is said, with what has come to it, before the next line
+                self._said = dropped
 
     def _write(self, line: str) -> None:
-        left = f"{line}\n".encode(errors="backslashreplace")
+        if not self._wrote(line):
+            self.dropped += 1
+
+    def _wrote(self, line: str) -> bool:
+        """Whether a whole line was taken: not where it is closed, or the reader has ended, or a disk is full."""
+        left = f"{self._begun}{line}\n".encode(errors="backslashreplace")
         try:
             while left:
-                left = left[os.write(self._descriptor, left) :]
-        except OSError:     # closed, or a pipe whose reader has ended: there is nobody to tell
-            self.dropped += 1
+                if written := self._write_some(left):
+                    left, self._begun = left[written:], "\n"
+        except OSError:
+            return False
+        self._begun = ""
+        return True
+
+    def _write_some(self, octets: bytes) -> int:
+        """Who shares the descriptor may have it set so that writing does not wait; a thread of ours may."""
+        try:
+            return os.write(self._descriptor, octets)
+        except BlockingIOError:
+            room = select.poll()
+            room.register(self._descriptor, select.POLLOUT)
+            room.poll()
+            return 0
