@@ -24,7 +24,8 @@ class Group:
     """
 
     __slots__ = (
-        "checking", "counted", "filter", "group", "hosts", "reporter", "since", "timer", "timers", "v1_until", "v2_until",
+        "checking", "counted", "filter", "group", "hosts", "reporter", "since", "timer", "timers", "v1_until",
+        "v2_until",
     )  # fmt: skip
 
     def __init__(self, group: int, now: float) -> None:

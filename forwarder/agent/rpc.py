@@ -1,9 +1,9 @@
 """Answers to the API process: membership details, in chunks, without ever waiting for the reader.
 
-One JSON request a message; an answer is one or more messages, the last with `more` false. One message is made and
-sent in a turn of the loop, of each answer in its turn, so a table of any size delays nothing else; what the socket does
-not take now is sent when it takes more. A reader that stays away loses its answer, not our time. A row that no message would hold comes in
-pieces: text to be put together, the last with `whole` true.
+One JSON request a message; an answer is one or more messages, the last with `more` false. One message is made and sent
+in a turn of the loop, of each answer in its turn, so a table of any size delays nothing else; what the socket does not
+take now is sent when it takes more. A reader that stays away loses its answer, not our time. A row that no message
+would hold comes in pieces: text to be put together, the last with `whole` true.
 """
 
 import asyncio
