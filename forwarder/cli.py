@@ -125,11 +125,10 @@ def run(
 
     settings = _configured(load)
     from forwarder.client import default_socket_path
-    from forwarder.process.launch import ENVIRONMENT, open_standard_descriptors
+    from forwarder.process.launch import open_standard_descriptors
     from forwarder.process.user import Trial
 
     open_standard_descriptors()
-    os.environ.update(ENVIRONMENT)  # before numpy is imported: its threads would keep the privileges we give up
     with _plain_errors(), Trial(settings.process.user) as trial:
         from forwarder.supervisor import run as supervise  # takes about as long as the trial beside it
 

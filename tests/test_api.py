@@ -23,6 +23,7 @@ from forwarder.api.__main__ import serve
 from forwarder.api.agent import AgentClient
 from forwarder.api.application import Application
 from forwarder.api.losses import CURRENT, Situation
+from forwarder.api.pages import Page
 from forwarder.api.segments import Segments
 from forwarder.api.server import MAX_CONNECTIONS, Server
 from forwarder.api.supervisor import SupervisorClient
@@ -38,7 +39,8 @@ from forwarder.state.ports import Added, Configuration, Port
 from forwarder.state.reasons import REASONS, Reason
 from forwarder.state.routes import RouteKey, RouteRow, RouteWriter
 from forwarder.state.settings import DataplaneSettings, InterfaceSettings, RouteSettings, Settings
-from forwarder.state.worker_segment import PortCounters, WorkerSegment
+from forwarder.state.worker_columns import WorkerSegment
+from forwarder.state.worker_segment import PortCounters
 from forwarder.supervisor import changes
 from igmp.counters import COUNTERS
 from igmp.link import Network, parse_address
@@ -91,7 +93,7 @@ def flow(table: FlowColumns, row: int, reason: int = Reason.FORWARD, **columns: 
 def one_flow(reason: Reason = Reason.FORWARD, **columns: int) -> views.Row:
     table = FlowColumns.allocate(4, 1)
     flow(table, 0, reason, **columns)
-    [row] = flows.page([flows.WorkerFlows(table)], PORTS, flows.Page(), 2 * SECOND)
+    [row] = flows.page([flows.WorkerFlows(table)], PORTS, Page(), 2 * SECOND)
     return row
 
 
@@ -287,14 +289,6 @@ def test_a_flow_whose_last_packet_is_younger_than_the_question_is_not_idle():
     assert str(row["idle"]) == "0.0"
 
 
-def test_flows_in_use_are_counted():
-    table = FlowColumns.allocate(8, 1)
-    assert flows.live(table) == 0
-    for at in (1, 3, 7):
-        flow(table, at)
-    assert flows.live(table) == 3
-
-
 def test_packets_of_the_wrong_interface_are_counted_apart():
     row = one_flow(Reason.WRONG_INTERFACE)
     assert (row["verdict"], row["packets"], row["wrong_packets"]) == ("wrong_interface", 5, 5)
@@ -343,11 +337,11 @@ def test_what_stops_all_flows_is_said_first():
 
     def verdicts(stopped: bool) -> list[str]:
         shown = [flows.WorkerFlows(table, stopped=stopped)]
-        return [row["verdict"] for row in flows.page(shown, down, flows.Page(), 0)]
+        return [row["verdict"] for row in flows.page(shown, down, Page(), 0)]
 
     assert verdicts(stopped=False) == ["forward", "interface_down", "interface_missing"]
     assert verdicts(stopped=True) == ["worker_stopped"] * 3
-    row = flows.page([flows.WorkerFlows(table)], down, flows.Page(offset=1), 0)[0]
+    row = flows.page([flows.WorkerFlows(table)], down, Page(offset=1), 0)[0]
     assert row["hint"] == "eth1 is down: nothing comes in there"
 
 
@@ -357,7 +351,7 @@ def test_what_comes_in_where_we_send_it_is_said_to_arrive_twice():
     flow(table, 1, Reason.WRONG_INTERFACE, ingress=1, group=GROUP + 1)
     flow(other, 0, ports=0b10)
     up = [PORTS[0], PORTS[1], PORTS[2]]
-    twice, wrong, _ = flows.page([flows.WorkerFlows(each) for each in (table, other)], up, flows.Page(), 0)
+    twice, wrong, _ = flows.page([flows.WorkerFlows(each) for each in (table, other)], up, Page(), 0)
     assert twice["verdict"] == wrong["verdict"] == "wrong_interface"
     assert twice["hint"].startswith("we send it to eth1, and it comes in there: another forwarder")
     assert "another interface than eth1" in wrong["hint"]
@@ -371,7 +365,7 @@ def with_losses(*drops: FlowDrop, reason: Reason = Reason.FORWARD, situation: Si
     table = FlowColumns.allocate(4, 1)
     flow(table, 0, reason, last_seen=SECOND)
     ports = [PORTS[0], replace(PORTS[1], settings=replace(PORTS[1].settings, **own)), PORTS[2]]
-    [row] = flows.page([flows.WorkerFlows(table, drops)], ports, flows.Page(), SECOND, situation)
+    [row] = flows.page([flows.WorkerFlows(table, drops)], ports, Page(), SECOND, situation)
     return row
 
 
@@ -419,7 +413,7 @@ def test_pages_run_through_the_tables_of_all_workers():
     for at in range(10):
         flow(tables[at // 5], at % 5 + 2, group=GROUP + at)
     shown = [flows.WorkerFlows(each) for each in tables]
-    pages = [flows.page(shown, PORTS, flows.Page(offset, 4), 0) for offset in (0, 4, 8, 12)]
+    pages = [flows.page(shown, PORTS, Page(offset, 4), 0) for offset in (0, 4, 8, 12)]
     assert [len(page) for page in pages] == [4, 4, 2, 0]
     assert len({row["group"] for page in pages for row in page}) == 10
 
@@ -434,12 +428,12 @@ def test_the_worst_come_first_over_the_tables_of_all_workers():
     flow(tables[0], 5, group=GROUP + 5, packets=101)
 
     def groups(offset: int, limit: int) -> list[int]:
-        rows = flows.page([flows.WorkerFlows(each) for each in tables], PORTS, flows.Page(offset, limit, worst=True), 0)
+        rows = flows.page([flows.WorkerFlows(each) for each in tables], PORTS, Page(offset, limit, worst=True), 0)
         return [int(row["group"].rpartition(".")[2]) - 3 for row in rows]
 
     assert groups(0, 10) == [3, 4, 1, 2, 5, 0]
     assert [groups(0, 2), groups(2, 3), groups(5, 9), groups(6, 1)] == [[3, 4], [1, 2, 5], [0], []]
-    assert flows.page([], PORTS, flows.Page(worst=True), 0) == []
+    assert flows.page([], PORTS, Page(worst=True), 0) == []
 
 
 @pytest.mark.parametrize(
@@ -449,21 +443,21 @@ def test_the_filter_takes_a_group_or_a_network(groups, found):
     table = FlowColumns.allocate(8, 1)
     for row, group in enumerate((GROUP, GROUP + 1, GROUP + 256)):
         flow(table, row, group=group)
-    assert len(flows.page([flows.WorkerFlows(table)], PORTS, flows.Page(groups=Network.parse(groups)), 0)) == found
+    assert len(flows.page([flows.WorkerFlows(table)], PORTS, Page(groups=Network.parse(groups)), 0)) == found
 
 
 def test_a_row_that_is_being_written_is_left_out():
     table = FlowColumns.allocate(8, 1)
     flow(table, 0, version=3)
     flow(table, 1)
-    assert len(flows.page([flows.WorkerFlows(table)], PORTS, flows.Page(), 0)) == 1
+    assert len(flows.page([flows.WorkerFlows(table)], PORTS, Page(), 0)) == 1
 
 
 def test_wide_bitmaps_and_unknown_ingress():
     table = FlowColumns.allocate(8, 2)
     flow(table, 0, ingress=77)
     table.ports[0, 1] = 1 << 6
-    [row] = flows.page([flows.WorkerFlows(table)], [port(70, "tap70")], flows.Page(), 0)
+    [row] = flows.page([flows.WorkerFlows(table)], [port(70, "tap70")], Page(), 0)
     assert (row["upstream"], row["downstreams"]) == (None, ["tap70"])
 
 
@@ -471,7 +465,7 @@ def test_a_row_with_a_reason_that_nobody_knows_is_left_out():
     table = FlowColumns.allocate(8, 1)
     for at, reason in enumerate((max(Reason), max(Reason) + 1)):
         flow(table, at, reason=reason)
-    shown = flows.page([flows.WorkerFlows(table)], PORTS, flows.Page(), 0)
+    shown = flows.page([flows.WorkerFlows(table)], PORTS, Page(), 0)
     assert [row["verdict"] for row in shown] == ["flow_table_full"]
 
 
@@ -494,7 +488,7 @@ def test_readers_never_see_half_of_a_row():
     writer = threading.Thread(target=rewrite)
     writer.start()
     try:
-        seen = [row for _ in range(2000) for row in flows.page([flows.WorkerFlows(table)], PORTS, flows.Page(), 0)]
+        seen = [row for _ in range(2000) for row in flows.page([flows.WorkerFlows(table)], PORTS, Page(), 0)]
     finally:
         stop.set()
         writer.join()
@@ -555,7 +549,7 @@ def test_what_is_answered_before_anything_was_published():
         "routes": routes.create(64, 8), "membership": membership.create(8), "segment": segment.create("api", 8),
     }  # fmt: skip
     segments = Segments(lent, lambda: 5 * SECOND)
-    assert (segments.interfaces(), segments.routes(), segments.flows(flows.Page())) == ([], [], [])
+    assert (segments.interfaces(), segments.routes(), segments.flows(Page())) == ([], [], [])
     stats = segments.stats()
     assert (stats["version"], stats["uptime"], stats["flows"], stats["max_flows"]) == (None, None, 0, 65536)
 

@@ -12,7 +12,8 @@ from forwarder.state import worker_segment
 from forwarder.state.ports import Port
 from forwarder.state.reasons import REASONS
 from forwarder.state.settings import InterfaceSettings
-from forwarder.state.worker_segment import DEAF, KIND, REPLACED, PortCounters, WorkerReader, WorkerSegment
+from forwarder.state.worker_columns import WorkerSegment
+from forwarder.state.worker_segment import DEAF, KIND, REPLACED, PortCounters, WorkerReader
 from forwarder.supervisor.deafness import APART, DeafRings
 from forwarder.supervisor.sockets import ring_version
 

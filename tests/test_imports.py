@@ -140,3 +140,14 @@ def test_every_module_imports_alone():
     names = [name_of(path) for path in MODULES if path.name != "__main__.py"]
     result = subprocess.run([sys.executable, "-c", ALONE, *names], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout == "", result.stderr
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["forwarder.cli", "forwarder.config", "forwarder.supervisor", "forwarder.agent.agent", "forwarder.api.__main__"],
+)
+def test_numpy_is_for_the_workers(module):
+    """It takes 6 MiB of a process; the API imports it when somebody asks for flows."""
+    script = f"import sys, {module}; print('numpy' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"

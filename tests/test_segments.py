@@ -14,7 +14,8 @@ from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.membership import MembershipReader, MembershipWriter, PortMembership
 from forwarder.state.reasons import REASONS, Reason
 from forwarder.state.snapshot import SnapshotReader, SnapshotWriter
-from forwarder.state.worker_segment import PortCounters, WorkerReader, WorkerSegment
+from forwarder.state.worker_columns import WorkerSegment
+from forwarder.state.worker_segment import PortCounters, WorkerReader
 from igmp.counters import COUNTERS
 
 WORDS = ("ASSIGNED", "RING", "POSITION", "KIND", "DEAF", "REPLACED", "RX_PACKETS", "RX_BYTES", "TX_PACKETS", "TX_BYTES",
@@ -73,6 +74,22 @@ def test_what_the_kernel_takes(word, gso):
         WorkerSegment(fd, writable=True).header[worker_segment.GSO] = word
         reader = WorkerReader(fd)
         assert (reader.gso, reader.batches, reader.frames, reader.heartbeat) == (gso, 0, 0, 0.0)
+
+
+def test_flows_in_use_are_counted():
+    with closing(worker_segment.create(0, 70, 20_000)) as fd:
+        writer, reader = WorkerSegment(fd, writable=True), WorkerReader(fd)
+        assert reader.flows == 0
+        writer.flows.used[[1, 8191, 8192, 19_999]] = 1
+        writer.flows.version[:], writer.flows.ingress[:] = 1, 1
+        assert reader.flows == 4
+
+
+def test_a_segment_that_is_shorter_than_it_says_is_refused():
+    with closing(worker_segment.create(0, 3, 8)) as fd:
+        WorkerSegment(fd, writable=True).header[worker_segment.MAX_FLOWS] = 9000
+        with pytest.raises(ValueError, match="shorter than it says"):
+            WorkerReader(fd)
 
 
 @pytest.mark.parametrize("words", [1, 3])

@@ -17,7 +17,8 @@ from forwarder.state.segment import Segment
 from forwarder.state.settings import DataplaneSettings
 from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.standing import Standing
-from forwarder.state.worker_segment import HEARTBEAT, WorkerSegment
+from forwarder.state.worker_columns import WorkerSegment
+from forwarder.state.worker_segment import HEARTBEAT
 from forwarder.supervisor.children import LONGEST_BACKOFF, SHORT_LIFE, START, Child, Process
 from forwarder.supervisor.guard import Guard
 from forwarder.supervisor.shared import AGENT, API

@@ -16,6 +16,7 @@ from forwarder.state.route_reader import RouteReader
 from forwarder.state.routes import CHANGES, RouteKey, RouteWriter
 from forwarder.state.settings import InterfaceSettings, Settings
 from forwarder.state.snapshot import SnapshotReader, SnapshotWriter
+from forwarder.state.worker_columns import WorkerSegment
 from igmp.counters import COUNTERS
 from igmp.heard import NOBODY, Heard
 
@@ -275,7 +276,7 @@ class TestMembership:
 class TestWorkerSegment:
     def test_counters_by_name(self, descriptor):
         fd = descriptor(worker_segment.create(0, 70, 128))
-        writer, reader = worker_segment.WorkerSegment(fd, writable=True), worker_segment.WorkerReader(fd)
+        writer, reader = WorkerSegment(fd, writable=True), worker_segment.WorkerReader(fd)
         writer.ports[69, worker_segment.RX_PACKETS] = 5
         writer.ports[69, worker_segment.FIRST_REASON + REASONS.index("mtu")] += np.uint64(2)
         writer.header[worker_segment.HEARTBEAT] = 2_000_000_000
@@ -286,7 +287,7 @@ class TestWorkerSegment:
 
     def test_flow_rows_are_shared(self, descriptor):
         fd = descriptor(worker_segment.create(0, 70, 128))
-        writer, reader = worker_segment.WorkerSegment(fd, writable=True), worker_segment.WorkerReader(fd)
+        writer, reader = WorkerSegment(fd, writable=True), WorkerSegment(fd)
         writer.flows.ports[127, 1] = 9
         writer.flows.version[0] = 2
         assert reader.flows.ports.shape == (128, 2)

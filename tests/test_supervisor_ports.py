@@ -18,7 +18,8 @@ from forwarder.state.ports import Added, Configuration
 from forwarder.state.ring_memory import BLOCK, DOWNSTREAM, LEAST, UPSTREAM
 from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, RouteSettings, Settings
 from forwarder.state.snapshot import SnapshotReader
-from forwarder.state.worker_segment import DEAF, WorkerSegment
+from forwarder.state.worker_columns import WorkerSegment
+from forwarder.state.worker_segment import DEAF
 from forwarder.supervisor.claims import Claims
 from forwarder.supervisor.deafness import APART
 from forwarder.supervisor.doubts import Surroundings

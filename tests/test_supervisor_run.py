@@ -26,7 +26,8 @@ from forwarder.state.ports import Configuration
 from forwarder.state.reasons import Reason
 from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, Settings
 from forwarder.state.snapshot import SnapshotReader
-from forwarder.state.worker_segment import ASSIGNED, FIRST_REASON, RX_BYTES, RX_PACKETS, WorkerSegment
+from forwarder.state.worker_columns import WorkerSegment
+from forwarder.state.worker_segment import ASSIGNED, FIRST_REASON, RX_BYTES, RX_PACKETS
 from forwarder.supervisor.children import Process
 from forwarder.supervisor.shared import AGENT, API
 from forwarder.supervisor.supervisor import HANDLED, LONGEST_WORDS, Supervisor

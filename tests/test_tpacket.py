@@ -5,7 +5,8 @@ import ctypes
 import pytest
 
 from forwarder.packet import tpacket
-from forwarder.packet.tpacket import IOVEC, MMSGHDR, TPACKET_BLOCK_DESC, RingLayout
+from forwarder.packet.structures import IOVEC, MMSGHDR, TPACKET2_HDR, TPACKET_BLOCK_DESC
+from forwarder.packet.tpacket import RingLayout
 
 
 def offsets(dtype) -> dict[str, int]:
@@ -13,7 +14,7 @@ def offsets(dtype) -> dict[str, int]:
 
 
 def test_struct_sizes():
-    assert (TPACKET_BLOCK_DESC.itemsize, IOVEC.itemsize, MMSGHDR.itemsize) == (48, 16, 64)
+    assert (TPACKET_BLOCK_DESC.itemsize, IOVEC.itemsize, MMSGHDR.itemsize) == (tpacket.BLOCK_DESC_LENGTH, 16, 64)
     assert (tpacket.SOCKADDR_LL.size, tpacket.PACKET_MREQ.size, tpacket.SOCK_FILTER.size) == (20, 16, 8)
     assert (tpacket.TPACKET_REQ3.size, tpacket.TPACKET_STATS.size, tpacket.SOCK_FPROG.size) == (28, 8, 16)
     assert tpacket.VNET_HDR.size == tpacket.VNET_HDR_LENGTH == 10
@@ -27,8 +28,8 @@ def test_block_fields():
 
 
 def test_slot_fields():
-    assert tpacket.TPACKET2_HDR.itemsize == 32
-    assert offsets(tpacket.TPACKET2_HDR) == {
+    assert TPACKET2_HDR.itemsize == 32
+    assert offsets(TPACKET2_HDR) == {
         "status": 0, "len": 4, "snaplen": 8, "mac": 12, "net": 14, "sec": 16, "nsec": 20,
     }  # fmt: skip
 

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from forwarder.api.flows import Page, WorkerFlows, page
+from forwarder.api.flows import WorkerFlows, page
+from forwarder.api.pages import Page
 from forwarder.dataplane.fib import Decision
 from forwarder.dataplane.flows import FlowTable
 from forwarder.state import membership, routes, segment, snapshot

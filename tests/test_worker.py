@@ -47,7 +47,7 @@ def test_frames_go_where_they_are_wanted_and_are_counted(rig):
     world.breathe()
     assert sent(world) == {UP: 0, D1: 3, D2: 0}
     assert (world.state.batches, world.state.frames) == (1, 3)
-    assert int(world.state.ports[UP, RX_PACKETS]) == int(world.state.ports[D1, TX_PACKETS]) == 3
+    assert int(world.columns.ports[UP, RX_PACKETS]) == int(world.columns.ports[D1, TX_PACKETS]) == 3
     world.links[UP].fill([DATA] * 40)
     world.breathe()
     assert (world.state.batches, world.state.frames) == (2, 43)
@@ -99,7 +99,7 @@ def test_a_life_begins_with_a_beat_and_ends_with_the_supervisor(rig):
     world.supervisor.close()
     with pytest.raises(SystemExit):
         world.worker.run()
-    assert int(world.state.header[HEARTBEAT]) > 0
+    assert int(world.columns.header[HEARTBEAT]) > 0
 
 
 def test_without_frames_or_news_it_sleeps_until_the_next_beat(rig):
@@ -128,7 +128,7 @@ def test_a_successor_goes_on_where_the_ring_says_and_with_the_counters_it_finds(
     world.complete()
     world.breathe()
     assert sent(world)[D1] == 13
-    assert int(world.state.ports[UP, RX_PACKETS]) == world.state.frames == 13
+    assert int(world.columns.ports[UP, RX_PACKETS]) == world.state.frames == 13
     assert len(world.worker._decisions.flows) == 1
 
 
@@ -140,8 +140,8 @@ def test_counters_of_a_port_index_start_over_with_a_new_owner_only(rig):
     world.configure(port(UP, mtu=9000), port(D1, assigned=2, ifindex=21), port(D2))
     world.ring_bell()
     world.breathe()
-    assert [int(world.state.ports[index, ASSIGNED]) for index in (UP, D1, D2)] == [1, 2, 1]
-    assert (int(world.state.ports[D1, TX_PACKETS]), int(world.state.ports[UP, RX_PACKETS])) == (0, 1)
+    assert [int(world.columns.ports[index, ASSIGNED]) for index in (UP, D1, D2)] == [1, 2, 1]
+    assert (int(world.columns.ports[D1, TX_PACKETS]), int(world.columns.ports[UP, RX_PACKETS])) == (0, 1)
     assert world.worker._berths.attached[UP].port.mtu == 9000
 
 
@@ -207,7 +207,7 @@ def test_a_beat_shows_life_and_the_place_in_the_ring(rig):
     before = time.monotonic()
     world.worker._beat(before)
     assert before <= world.state.heartbeat <= time.monotonic()
-    assert int(world.state.ports[UP, POSITION]) == 1
+    assert int(world.columns.ports[UP, POSITION]) == 1
     assert world.state.gso is True      # a socket pair takes everything
     assert world.worker._transmitter.segments
 
@@ -259,7 +259,7 @@ def test_a_ring_with_a_pending_error_is_read_all_the_same(rig):
     ready = [(descriptor, events | select.POLLERR) for descriptor, events in world.worker._poll.poll(0)]
     world.worker._breathe(ready)
     assert world.state.frames == 1
-    assert int(world.state.ports[UP, FIRST_REASON + Reason.NO_MEMBERS - 1]) == 1
+    assert int(world.columns.ports[UP, FIRST_REASON + Reason.NO_MEMBERS - 1]) == 1
 
 
 @pytest.mark.parametrize("profile", ["latency", "balanced", "throughput"])
@@ -465,7 +465,7 @@ def test_a_beat_between_two_portions_notes_where_a_successor_begins(rig):
     """It repeats what was carried of the batch, and misses nothing."""
     world = portioned(rig)
     world.worker._beat(time.monotonic())
-    assert int(world.state.ports[UP, POSITION]) == 0
+    assert int(world.columns.ports[UP, POSITION]) == 0
     world.start()
     world.lend()
     world.complete()

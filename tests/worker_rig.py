@@ -24,6 +24,7 @@ from forwarder.state.ports import Configuration, Port
 from forwarder.state.routes import RouteKey, RouteWriter
 from forwarder.state.settings import DataplaneSettings, InterfaceSettings, Settings
 from forwarder.state.snapshot import SnapshotWriter
+from forwarder.state.worker_columns import WorkerSegment
 from forwarder.state.worker_segment import WorkerReader
 
 UP, D1, D2 = range(3)
@@ -101,6 +102,7 @@ class Rig:
                                    MembershipWriter(self.descriptors["membership"]))
         self._configuration = SnapshotWriter(self.descriptors["configuration"])
         self.state = WorkerReader(self.descriptors["segment"])
+        self.columns = WorkerSegment(self.descriptors["segment"])
         self.dataplane = dataplane or DataplaneSettings(gather_ms=0.0)
         self.generation, self.links, self.ports = 0, {}, ()
         self.configure(*ports)

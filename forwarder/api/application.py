@@ -13,7 +13,7 @@ from aiohttp import web
 
 from forwarder.api import orders, requests, views
 from forwarder.api.agent import AgentClient
-from forwarder.api.flows import Page
+from forwarder.api.pages import Page
 from forwarder.api.refused_hints import RefusedHints
 from forwarder.api.segments import Segments
 from forwarder.api.server import RefusedError, json_response

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forwarder.api.losses import Flow, Situation, by_flow, dropped, hint
+from forwarder.api.pages import Page
 from forwarder.api.unwanted import Unwanted
 from forwarder.api.views import Row, port_names
 from forwarder.state import fence
@@ -32,24 +33,6 @@ LAST_REASON = max(Reason)
 NOTHING_KNOWN = Situation()
 NOT_UP = {"down": "interface_down", "missing": "interface_missing"}
 GOOD, QUIET = (Reason.FORWARD,), (Reason.NO_MEMBERS, Reason.STANDBY_DUPLICATE)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Which flows are asked for: `limit` of them from `offset` on, of the groups in `groups` (None: all).
-
-    `worst`: those that are kept from somebody first, and of the same kind those of most packets.
-    """
-
-    offset: int = 0
-    limit: int = 1000
-    groups: Network | None = None
-    worst: bool = False
-
-
-def live(flows: FlowColumns) -> int:
-    """How many rows are in use."""
-    return int(np.count_nonzero(flows.used))
 
 
 @dataclass(frozen=True, slots=True)

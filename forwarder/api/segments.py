@@ -5,12 +5,14 @@ Nothing here waits: a segment that is being replaced is answered from the copy b
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from forwarder.api import flows, views
+from forwarder.api import views
 from forwarder.api.losses import Situation
+from forwarder.api.pages import Page
 from forwarder.api.views import Row
-from forwarder.state import egress_drops, standing
+from forwarder.state import standing
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration
 from forwarder.state.route_reader import RouteReader
@@ -20,6 +22,9 @@ from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.standing import Standing
 from forwarder.state.worker_segment import WorkerReader
 from igmp.link import Network
+
+if TYPE_CHECKING:
+    from forwarder.api.flow_tables import FlowTables
 
 STOPPED = 5.0
 """Seconds without a heartbeat, of which there is one a second: longer than a worker is replaced in."""
@@ -34,8 +39,8 @@ class Segments:
         self._processes_reader = SnapshotReader(descriptors["processes"])
         self._routes = RouteReader(descriptors["routes"])
         self._membership = MembershipReader(descriptors["membership"])
-        workers = {name: fd for name, fd in descriptors.items() if name.startswith("worker-")}
-        self._workers = {name: WorkerReader(fd) for name, fd in sorted(workers.items())}
+        self._segments = {name: fd for name, fd in sorted(descriptors.items()) if name.startswith("worker-")}
+        self._workers = {name: WorkerReader(fd) for name, fd in self._segments.items()}
         self._own = Segment(descriptors["segment"])
         self._configuration = Configuration(0, Settings(), ())
         self._processes: dict[str, Any] = {}
@@ -65,29 +70,33 @@ class Segments:
         """Who wants what."""
         return views.routes(self._routes.rows(), self.configuration)
 
-    def flows(self, page: flows.Page) -> list[Row]:
+    @cached_property
+    def _flow_tables(self) -> "FlowTables":
+        from forwarder.api.flow_tables import FlowTables
+
+        return FlowTables(self._segments)
+
+    def flows(self, page: Page) -> list[Row]:
         """One page of flows."""
         configuration, now = self.configuration, self._clock()
         ports = configuration.ports
         alive = now / 1e9 - STOPPED
-        tables = [
-            flows.WorkerFlows(each.flows, list(egress_drops.read(each.drops)), 0 < each.heartbeat < alive)
-            for each in self._workers.values()
-        ]
+        stopped = [name for name, each in self._workers.items() if 0 < each.heartbeat < alive]
         degraded = {index: each.degraded for index, each in self._standings().items() if each.degraded}
         memberships = {port.index: self._membership.port(port.index) for port in ports}
-        return flows.page(tables, ports, page, now, Situation(memberships, degraded, configuration.routes))
+        situation = Situation(memberships, degraded, configuration.routes)
+        return self._flow_tables.page(page, ports, now, situation, stopped)
 
     def flow_count(self, groups: Network | None) -> int:
         """How many flows there are of `groups` (None: all)."""
-        return flows.total([worker.flows for worker in self._workers.values()], groups)
+        return self._flow_tables.count(groups)
 
     def stats(self) -> Row:
         """The instance as a whole."""
         configuration, standings = self.configuration, self._standings()
         workers = self._workers.values()
         load = views.Load(
-            flows=sum(flows.live(worker.flows) for worker in workers),
+            flows=sum(worker.flows for worker in workers),
             batches=sum(worker.batches for worker in workers),
             frames=sum(worker.frames for worker in workers),
         )

@@ -26,9 +26,9 @@ class Unwanted:
     def _ruled(self, route: RouteSettings) -> str:
         """A static route is there instead of members: it blocks, cannot, or knows only where the flow comes from."""
         words = words_of_route(route)
-        if not route.downstreams:
-            return f"blocked by the static route {words}, which has no downstreams"
-        note = route_note(route, self._ports) or f"leads to {_listed(route.downstreams)} alone"
+        if not route.interfaces:
+            return f"blocked by the static route {words}, which has no interfaces"
+        note = route_note(route, self._ports) or f"leads to {_listed(route.interfaces)} alone"
         return f"the static route {words} {note}; it counts instead of who has joined"
 
     @cached_property

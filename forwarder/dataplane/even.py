@@ -16,14 +16,8 @@ from forwarder.dataplane.paths import Way
 from forwarder.dataplane.segmentation import CSUM_START, HEADERS, most_datagrams, seed_of
 from forwarder.dataplane.steady import Recognised, Stream
 from forwarder.dataplane.transmit import Queue, Sent, outcome, strided
-from forwarder.packet.tpacket import (
-    IOVEC,
-    MMSGHDR,
-    VIRTIO_NET_HDR_F_NEEDS_CSUM,
-    VIRTIO_NET_HDR_GSO_UDP_L4,
-    VNET_HDR,
-    VNET_HDR_LENGTH,
-)
+from forwarder.packet.structures import IOVEC, MMSGHDR
+from forwarder.packet.tpacket import VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_UDP_L4, VNET_HDR, VNET_HDR_LENGTH
 from forwarder.state.worker_segment import TX_BYTES, TX_PACKETS
 from igmp.checksum import checksum
 

@@ -24,7 +24,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from forwarder.packet.tpacket import NET, TP_STATUS_KERNEL, TP_STATUS_USER, TPACKET_BLOCK_DESC, RingLayout
+from forwarder.packet.structures import TPACKET_BLOCK_DESC
+from forwarder.packet.tpacket import NET, TP_STATUS_KERNEL, TP_STATUS_USER, RingLayout
 from forwarder.state import fence
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]

@@ -35,6 +35,7 @@ import numpy.typing as npt
 
 from forwarder.dataplane.long_frames import LongFrames
 from forwarder.dataplane.ring import Batch, Bytes, Offsets, Place, Span, Words
+from forwarder.packet.structures import TPACKET2_HDR
 from forwarder.packet.tpacket import (
     FRAME_SIZE,
     NET_V2,
@@ -42,7 +43,6 @@ from forwarder.packet.tpacket import (
     TP_STATUS_KERNEL,
     TP_STATUS_LOSING,
     TP_STATUS_USER,
-    TPACKET2_HDR,
     RingLayout,
 )
 from forwarder.state import fence

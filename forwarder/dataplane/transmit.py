@@ -19,10 +19,9 @@ from typing import Final, NamedTuple, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from forwarder.packet.structures import IOVEC, MMSGHDR
 from forwarder.packet.tpacket import (
     ETH_P_IP,
-    IOVEC,
-    MMSGHDR,
     UIO_MAXMESSAGES,
     VIRTIO_NET_HDR_F_NEEDS_CSUM,
     VIRTIO_NET_HDR_GSO_UDP_L4,

@@ -35,6 +35,7 @@ from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.route_reader import RouteReader
 from forwarder.state.snapshot import SnapshotReader
+from forwarder.state.worker_columns import WorkerSegment
 from forwarder.state.worker_segment import (
     ASSIGNED,
     BATCHES,
@@ -44,8 +45,6 @@ from forwarder.state.worker_segment import (
     GSO_TAKEN,
     HEARTBEAT,
     PLAIN,
-    WorkerReader,
-    WorkerSegment,
 )
 
 log = logging.getLogger(__name__)
@@ -97,7 +96,7 @@ class Worker:
         self._routes = RouteReader(descriptors["routes"])
         self._decisions = Decisions(flows, self._routes, MembershipReader(descriptors["membership"]))
         fanout = self._fanout = Fanout(parallel=len(os.sched_getaffinity(0)) > 1)
-        others = [WorkerReader(fd).ports for name, fd in descriptors.items() if name.startswith("worker-")]
+        others = [WorkerSegment(fd).ports for name, fd in descriptors.items() if name.startswith("worker-")]
         ledger = Ledger(self._segment.ports, others)
         capacity = max(MOST, RingLayout().most_frames)
         drops = self._drops = EgressDrops(flows, self._segment.drops)

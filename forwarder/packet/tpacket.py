@@ -7,8 +7,6 @@ Rules: constants and layouts only, nothing here calls the kernel. Integers are i
 import struct
 from dataclasses import dataclass
 
-import numpy as np
-
 ETH_P_IP = 0x0800
 ETH_P_RESERVED = 0xFFFF  # RFC 1701: assigned to nobody
 LONGEST_PACKET = 65535
@@ -79,39 +77,8 @@ TPACKET_STATS = struct.Struct("=2I")
 SK_MEMINFO = struct.Struct("=9I")      # SO_MEMINFO: what the receive queue takes comes first, bytes
 VNET_HDR = struct.Struct("=BBHHHH")
 
-TPACKET_BLOCK_DESC = np.dtype(
-    {
-        "names": ["version", "offset_to_priv", "block_status", "num_pkts", "offset_to_first_pkt", "blk_len", "seq_num"],
-        "formats": ["u4", "u4", "u4", "u4", "u4", "u4", "u8"],
-        "offsets": [0, 4, 8, 12, 16, 20, 24],
-        "itemsize": 48,
-    }
-)
-"""struct tpacket_block_desc with its hdr_v1."""
-
-TPACKET2_HDR = np.dtype(
-    {
-        "names": ["status", "len", "snaplen", "mac", "net", "sec", "nsec"],
-        "formats": ["u4", "u4", "u4", "u2", "u2", "u4", "u4"],
-        "offsets": [0, 4, 8, 12, 14, 16, 20],
-        "itemsize": 32,
-    }
-)
-"""struct tpacket2_hdr; its sockaddr_ll follows."""
-
-IOVEC = np.dtype([("base", "u8"), ("len", "u8")])
-"""struct iovec."""
-
-MMSGHDR = np.dtype(
-    {
-        "names": ["name", "namelen", "iov", "iovlen", "control", "controllen", "flags", "len"],
-        "formats": ["u8", "u4", "u8", "u8", "u8", "u8", "u4", "u4"],
-        "offsets": [0, 8, 16, 24, 32, 40, 48, 56],
-        "itemsize": 64,
-    }
-)
-"""struct mmsghdr: a msghdr and how many bytes were sent of it."""
-
+BLOCK_DESC_LENGTH = 48
+"""Octets of struct tpacket_block_desc with its hdr_v1."""
 
 FRAME_SIZE = 2048
 
@@ -143,7 +110,7 @@ class RingLayout:
     @property
     def most_frames(self) -> int:
         """Most frames one block can hold: each takes at least its headers and a bare IPv4 header."""
-        return (self.block_size - TPACKET_BLOCK_DESC.itemsize) // (NET + 24)
+        return (self.block_size - BLOCK_DESC_LENGTH) // (NET + 24)
 
     def request(self) -> bytes:
         """The struct tpacket_req or tpacket_req3 for PACKET_RX_RING."""

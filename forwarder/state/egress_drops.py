@@ -7,18 +7,17 @@ Whoever is replaced is unused first. Readers copy the table between two looks at
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from forwarder.state import fence
-from forwarder.state.flow_columns import Words
 from forwarder.state.reasons import Reason
+from forwarder.state.worker_segment import DROP_WORDS, DROPS
 
-WORDS = 4
+if TYPE_CHECKING:       # who only has losses to tell needs no numpy
+    from forwarder.state.flow_columns import Words
+
+MOST, WORDS = DROPS, DROP_WORDS
 WHERE, PAIR, PACKETS, SEEN = range(WORDS)
-MOST = 4096
-"""Rows: what a person reads of is the newest; the counters of ports know of all."""
 LAST_REASON = max(Reason)
 
 
@@ -41,14 +40,14 @@ def place(ingress: int, egress: int, reason: int) -> int:
     return ingress << 32 | egress << 16 | reason
 
 
-def read(table: Words) -> Iterator[FlowDrop]:
+def read(table: "Words") -> Iterator[FlowDrop]:
     """All rows of a table (rows, WORDS) that hold still; a reason that is none is not passed on."""
     before = table[:, :PACKETS].copy()
     fence.acquire()
     packets, seen = table[:, PACKETS].copy(), table[:, SEEN].copy()
     fence.acquire()
     still = (table[:, :PACKETS] == before).all(axis=1) & (before[:, WHERE] != 0)
-    for at in np.flatnonzero(still).tolist():
+    for at in still.nonzero()[0].tolist():
         where = int(before[at, WHERE])
         if 0 < where & 0xFFFF <= LAST_REASON:
             reason = Reason(where & 0xFFFF)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from forwarder.state.worker_segment import FLOW_WORDS
+
 Words = npt.NDArray[np.uint64]
 
 
@@ -35,7 +37,7 @@ class FlowColumns:
     @staticmethod
     def words_per_row(words: int) -> int:
         """How many uint64 one row takes with bitmaps of `words` words."""
-        return len(fields(FlowColumns)) - 1 + words
+        return FLOW_WORDS + words
 
     @classmethod
     def over(cls, memory: Words, capacity: int, words: int) -> "FlowColumns":

@@ -1,15 +1,14 @@
-"""What a worker says of itself: heartbeat, batches, per-port counters, ring positions, and its flow rows.
+"""What a worker says of itself, word by word: how its segment is made and laid out, and what others read of it.
 
 Every value is one uint64 word with one writer; counters only grow, so a reader needs no lock. A worker that was
-killed leaves it all behind for its successor, which counts on from there.
+killed leaves it all behind for its successor, which counts on from there. The worker itself, and who shows flows, see
+the same words as numpy columns (`worker_columns`); the supervisor, and the API until flows are asked for, do without:
+numpy takes 6 MiB of each process that imports it.
 """
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from forwarder.state import egress_drops, segment
-from forwarder.state.flow_columns import FlowColumns, Words
+from forwarder.state import segment
 from forwarder.state.reasons import REASONS
 
 HEADER = 16
@@ -22,6 +21,12 @@ ASSIGNED, RING, POSITION, KIND, DEAF, REPLACED, RX_PACKETS, RX_BYTES, TX_PACKETS
 CHARGED, USED_UNTIL, FIRST_REASON = range(10, 13)
 """The first two are for the other workers, where a port has a rate limit (`dataplane/ledger.py`)."""
 BLOCK = FIRST_REASON + len(REASONS)
+DROPS, DROP_WORDS = 4096, 4
+"""Rows of `egress_drops`, and words of one: what a person reads of is the newest; the counters of ports know of all."""
+FLOW_WORDS = 11
+"""Words of a flow row besides its bitmap: the columns of `flow_columns`."""
+PORTION = 8192  # words that are copied at a time
+USED = 1    # the number of the column that says which flow rows are in use
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,56 +45,60 @@ class PortCounters:
 
 def create(index: int, max_ports: int, max_flows: int) -> int:
     """A new segment for worker `index`."""
-    flows = max_flows * FlowColumns.words_per_row(segment.bitmap_words(max_ports))
-    drops = egress_drops.MOST * egress_drops.WORDS
-    fd = segment.create(f"mcfwd-worker-{index}", HEADER + max_ports * BLOCK + drops + flows)
+    flows = max_flows * (FLOW_WORDS + segment.bitmap_words(max_ports))
+    fd = segment.create(f"mcfwd-worker-{index}", HEADER + max_ports * BLOCK + DROPS * DROP_WORDS + flows)
     header = segment.Segment(fd, writable=True)
     header.words[MAX_PORTS], header.words[MAX_FLOWS] = max_ports, max_flows
     header.close()
     return fd
 
 
-class WorkerSegment:
-    """The words as numpy columns: `ports` (max_ports, BLOCK), `drops` (rows, WORDS) of `state.egress_drops`."""
-
-    def __init__(self, fd: int, writable: bool = False) -> None:
-        self.segment = segment.Segment(fd, writable)
-        memory: Words = np.frombuffer(self.segment.memory, np.uint64)
-        self.header = memory[:HEADER]
-        max_ports, max_flows = int(self.header[MAX_PORTS]), int(self.header[MAX_FLOWS])
-        self.ports = memory[HEADER : HEADER + max_ports * BLOCK].reshape(max_ports, BLOCK)
-        at = HEADER + max_ports * BLOCK
-        after = at + egress_drops.MOST * egress_drops.WORDS
-        self.drops = memory[at:after].reshape(egress_drops.MOST, egress_drops.WORDS)
-        self.flows = FlowColumns.over(memory[after:], max_flows, segment.bitmap_words(max_ports))
-
-
-class WorkerReader(WorkerSegment):
+class WorkerReader:
     """Any other process's side."""
+
+    def __init__(self, fd: int) -> None:
+        self._words = segment.Segment(fd).words
+        self.max_ports, self._max_flows = self._words[MAX_PORTS], self._words[MAX_FLOWS]
+        self._ports_end = HEADER + self.max_ports * BLOCK
+        self._used = self._ports_end + DROPS * DROP_WORDS + USED * self._max_flows
+        if self._used + self._max_flows > len(self._words):
+            raise ValueError("a worker's segment is shorter than it says")
 
     @property
     def heartbeat(self) -> float:
         """When the worker last lived, monotonic seconds."""
-        return int(self.header[HEARTBEAT]) / 1e9
+        return self._words[HEARTBEAT] / 1e9
 
     @property
     def batches(self) -> int:
         """Batches since the segment was made."""
-        return int(self.header[BATCHES])
+        return self._words[BATCHES]
 
     @property
     def frames(self) -> int:
         """Frames in those batches."""
-        return int(self.header[FRAMES])
+        return self._words[FRAMES]
+
+    @property
+    def flows(self) -> int:
+        """How many flow rows are in use, of which each says 1."""
+        column = self._words[self._used : self._used + self._max_flows]
+        return sum(bytes(column[at : at + PORTION]).count(1) for at in range(0, len(column), PORTION))
 
     @property
     def gso(self) -> bool | None:
         """Whether the kernel takes segmentation-offloaded sends; None before it was asked."""
-        return {PLAIN: False, GSO_TAKEN: True, GSO_MORE: True}.get(int(self.header[GSO]))
+        return {PLAIN: False, GSO_TAKEN: True, GSO_MORE: True}.get(self._words[GSO])
 
     def port(self, index: int) -> PortCounters:
         """The counters of one port."""
-        row = self.ports[index].tolist()
+        at = HEADER + index * BLOCK
+        row = self._words[at : at + BLOCK].tolist()
         drops = dict(zip(REASONS, row[FIRST_REASON:], strict=True))
         traffic = row[RX_PACKETS], row[RX_BYTES], row[TX_PACKETS], row[TX_BYTES]
         return PortCounters(row[ASSIGNED], *traffic, drops, row[KIND] or None, row[REPLACED])
+
+    def deaf(self) -> dict[int, int]:
+        """Ports whose ring got nothing more, by index: the inode of that ring."""
+        column = self._words[HEADER + DEAF : self._ports_end : BLOCK].tolist()
+        return {index: inode for index, inode in enumerate(column) if inode}

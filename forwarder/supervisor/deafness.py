@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from forwarder.state.worker_segment import DEAF, WorkerSegment
+from forwarder.state.worker_segment import WorkerReader
 
 APART = 5.0
 """Least seconds between two replacements at a port: whoever deafens a ring on purpose costs us 100 ms of a thread."""
@@ -14,7 +12,7 @@ class DeafRings:
     """What the workers' segments say; `workers` are their descriptors."""
 
     def __init__(self, workers: Sequence[int]) -> None:
-        self._rows = [WorkerSegment(descriptor).ports for descriptor in workers]
+        self._workers = [WorkerReader(descriptor) for descriptor in workers]
         self._not_before: dict[int, float] = {}
 
     def due(self, now: float, ring: Callable[[int, int], int | None]) -> list[tuple[int, int]]:
@@ -24,9 +22,9 @@ class DeafRings:
         """
         found = [
             (index, worker)
-            for worker, rows in enumerate(self._rows)
-            for index in np.flatnonzero(rows[:, DEAF]).tolist()
-            if now >= self._not_before.get(index, now) and rows[index, DEAF] == (ring(index, worker) or 0)
+            for worker, reader in enumerate(self._workers)
+            for index, inode in reader.deaf().items()
+            if now >= self._not_before.get(index, now) and inode == ring(index, worker)
         ]
         self._not_before |= {index: now + APART for index, _ in found}
         return found

@@ -20,7 +20,7 @@ from forwarder.state import standing
 from forwarder.state.membership import MembershipReader
 from forwarder.state.segment import Segment
 from forwarder.state.snapshot import SnapshotWriter
-from forwarder.state.worker_segment import HEARTBEAT, WorkerSegment
+from forwarder.state.worker_segment import WorkerReader
 from forwarder.supervisor.children import Child, Process
 from forwarder.supervisor.guard import Guard
 from forwarder.supervisor.ports import Ports
@@ -242,9 +242,6 @@ def _roles(shared: Shared, listener: int) -> dict[str, Child]:
 
 
 def _worker(shared: Shared, number: int) -> Child:
-    segment = WorkerSegment(shared.workers[number])
-
-    def heartbeat() -> float:
-        return int(segment.header[HEARTBEAT]) / 1e9
-
-    return Child(f"{WORKER}{number}", WORKER_MODULE, {"index": number}, shared.for_worker(number), heartbeat)
+    own = WorkerReader(shared.workers[number])
+    descriptors = shared.for_worker(number)
+    return Child(f"{WORKER}{number}", WORKER_MODULE, {"index": number}, descriptors, lambda: own.heartbeat)

@@ -17,6 +17,7 @@ from batches import Frame, batch_of, ip_packet, udp, vnet, word_sum
 from fuzz.choices import Choices
 
 from forwarder.api import flows as api_flows
+from forwarder.api.pages import Page
 from forwarder.dataplane.flows import FlowTable
 from forwarder.dataplane.frame import IP, columns
 from forwarder.dataplane.ring import Batch, Place, ReceiveRing
@@ -28,7 +29,8 @@ from forwarder.state.route_reader import RouteReader
 from forwarder.state.routes import RouteKey, RouteWriter
 from forwarder.state.segment import WORD, Segment
 from forwarder.state.snapshot import SnapshotReader, SnapshotWriter
-from forwarder.state.worker_segment import WorkerReader, WorkerSegment
+from forwarder.state.worker_columns import WorkerSegment
+from forwarder.state.worker_segment import WorkerReader
 
 BLOCKS = RingLayout(block_size=4096, block_nr=3)
 SLOTS = RingLayout(block_size=8192, block_nr=2, version=TPACKET_V2)  # 8 slots
@@ -296,8 +298,9 @@ def counters(data: bytes) -> None:
             assert reader.heartbeat >= 0.0
             assert reader.batches >= 0
             assert reader.frames >= 0
+            assert 0 <= reader.flows <= 64
             assert reader.gso in (True, False, None)
-            for index in range(len(reader.ports)):
+            for index in range(reader.max_ports):
                 assert all(count >= 0 for count in reader.port(index).drops.values())
 
 
@@ -312,9 +315,9 @@ def flow_rows(data: bytes) -> None:
             segment.words[words + column * 8 + row] = number(choices, value, (1 << 64) - 1)
     segment.close()
     with tampered(fd, choices, (worker_segment.MAX_PORTS, worker_segment.MAX_FLOWS), words + 96) as broken:
-        if (reader := opened(WorkerReader, fd, broken)) is None or broken:
+        if (reader := opened(WorkerSegment, fd, broken)) is None or broken:
             return
-        shown = api_flows.page([api_flows.WorkerFlows(reader.flows)], (), api_flows.Page(limit=5), 10**9)
+        shown = api_flows.page([api_flows.WorkerFlows(reader.flows)], (), Page(limit=5), 10**9)
         assert len(shown) <= 5
         table = FlowTable(WorkerSegment(fd, writable=True).flows, (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93))
         assert len(list(table.live())) <= 8

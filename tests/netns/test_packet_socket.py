@@ -23,6 +23,7 @@ from forwarder.lab import links
 from forwarder.lab.namespaces import Namespace
 from forwarder.packet import bpf, packet_socket, tpacket
 from forwarder.packet.packet_socket import PortError, RingLayout
+from forwarder.packet.structures import TPACKET2_HDR
 from forwarder.state.ports import Port
 from forwarder.state.settings import InterfaceSettings
 
@@ -536,7 +537,7 @@ def test_only_a_ring_of_slots_queues_what_is_longer_than_its_slot(pair: Pair) ->
     assert [len(frame) for _, frame in blocks.take(1)] == [5042]
     frame = sock.recv(9000)
     assert (len(frame), frame[:10], frame[-5000:]) == (5052, frame[:10], b"x" * 5000)
-    fields = np.frombuffer(memory[:32], tpacket.TPACKET2_HDR)[0]
+    fields = np.frombuffer(memory[:32], TPACKET2_HDR)[0]
     assert (fields["status"] & 3, fields["len"], fields["net"]) == (3, 5042, tpacket.NET_V2)
     with pytest.raises(BlockingIOError):
         blocks.sock.recv(9000)
