@@ -55,13 +55,7 @@ class Standby:
 
     def __init__(self, capacity: int) -> None:
         self._nobody, self._somebody = capacity, capacity + 1
-        self._heard = np.full(capacity + SPARE, NEVER)  # by row: when last
-        self._heard[self._somebody] = math.inf
-        self._since = np.full(capacity + SPARE, NEVER)  # by row: heard since then without a silence
-        self._ready = np.full(capacity + SPARE, math.inf)  # by row: when it may have the flow, being of better priority
-        self._rival = np.full(capacity + SPARE, self._somebody)  # by row: the row it stands by for
-        self._entered = np.zeros(capacity + SPARE, np.int64)  # by row: the epoch in which it was; 0: not at all
-        self._port = np.full(capacity + SPARE, NO_PORT)  # by row
+        self._has_rows = False
         self._is_up = np.zeros(NO_PORT + 1, np.bool_)  # by port
         self._priorities: dict[int, int] = {}
         self._up: frozenset[int] = frozenset()
@@ -74,6 +68,17 @@ class Standby:
 
     # what is there
 
+    def _have_rows(self) -> None:
+        """What is kept by row: 48 octets of each, which one upstream alone has no use for."""
+        self._has_rows, count = True, self._nobody + SPARE
+        self._heard = np.full(count, NEVER)  # when last
+        self._heard[self._somebody] = math.inf
+        self._since = np.full(count, NEVER)  # heard since then without a silence
+        self._ready = np.full(count, math.inf)  # when it may have the flow, being of better priority
+        self._rival = np.full(count, self._somebody)  # the row it stands by for
+        self._entered = np.zeros(count, np.int64)  # the epoch in which it was; 0: not at all
+        self._port = np.full(count, NO_PORT)
+
     def configure(self, priorities: Mapping[int, int], up: Iterable[int], failover_time: float) -> None:
         """The upstream ports with their priorities, and those that are up; every row must `enter` again after it.
 
@@ -85,6 +90,8 @@ class Standby:
         ports = dict(priorities) if len(priorities) > 1 else {}
         if (ports, failover_time) == (self._priorities, self._failover):
             return
+        if ports and not self._has_rows:
+            self._have_rows()
         self._priorities, self._failover = ports, failover_time
         self._epoch += 1
 

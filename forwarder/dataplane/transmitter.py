@@ -204,12 +204,30 @@ class Transmitter:
 
 
 class _Lane:
-    """Messages of one thread."""
+    """Messages of one thread, of each kind once it is needed: all four lanes of them would take 8 MiB before that."""
 
     def __init__(self, capacity: int) -> None:
-        self.ethernet, self.bare = Messages(capacity), Messages(capacity)  # for links with a link header, and without
-        self.divider = Divider(capacity)  # for links that not everything fits
-        self.even = EvenMessages(capacity)  # of steady streams
+        self._capacity = capacity
+
+    @cached_property
+    def ethernet(self) -> Messages:
+        """For links with a link header."""
+        return Messages(self._capacity)
+
+    @cached_property
+    def bare(self) -> Messages:
+        """For links without one."""
+        return Messages(self._capacity)
+
+    @cached_property
+    def divider(self) -> Divider:
+        """For links that not everything fits."""
+        return Divider(self._capacity)
+
+    @cached_property
+    def even(self) -> EvenMessages:
+        """Of steady streams."""
+        return EvenMessages(self._capacity)
 
 
 class _Load:
