@@ -35,12 +35,12 @@ def test_of_many_interfaces_some_are_named():
 
 
 @pytest.mark.parametrize(("said", "words"), [
-    ({}, "blocked by the static route 239.1.2.3, which has no downstreams"),
-    ({"downstreams": ("eth7",)}, f"the static route 239.1.2.3 goes nowhere: eth7 is missing{INSTEAD}"),
-    ({"downstreams": ("eth1",)}, f"the static route 239.1.2.3 leads to eth1 alone{INSTEAD}"),
+    ({}, "blocked by the static route 239.1.2.3, which has no interfaces"),
+    ({"interfaces": ("eth7",)}, f"the static route 239.1.2.3 goes nowhere: eth7 is missing{INSTEAD}"),
+    ({"interfaces": ("eth1",)}, f"the static route 239.1.2.3 leads to eth1 alone{INSTEAD}"),
     ({"source": "10.9.0.0/16"}, "nobody has joined"),
     ({"group": "239.1.0.0/16", "source": "10.0.0.0/8"},
-     "blocked by the static route 239.1.0.0/16 source 10.0.0.0/8, which has no downstreams"),
+     "blocked by the static route 239.1.0.0/16 source 10.0.0.0/8, which has no interfaces"),
 ])  # fmt: skip
 def test_a_static_route_is_why(said, words):
     routes = (RouteSettings(**{"group": "239.1.2.3", **said}),)
