@@ -54,7 +54,7 @@ class Group:
         return min(first, self.timer) if self.filter.mode is EXCLUDE else first
 
     def compatibility(self, now: float) -> int:
-        """Version of the oldest host heard lately: 1, 2 or 3 (section 7.3.1)."""
+        """Version of the oldest host heard lately: 1, 2 or 3 (section 7.3.2)."""
         if now < self.v1_until:
             return 1
         return 2 if now < self.v2_until else 3

@@ -24,7 +24,7 @@ NOBODY = Heard()
 
 @dataclass(frozen=True, slots=True)
 class OlderHosts:
-    """Of hosts of older versions in one group downstream (section 7.3.1); -inf: none, or the group is no more."""
+    """Of hosts of older versions in one group downstream (section 7.3.2); -inf: none, or the group is no more."""
 
     group: int
     v1_until: float = -math.inf

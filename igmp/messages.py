@@ -63,7 +63,7 @@ _EXCLUDE_TYPES = frozenset({RecordType.MODE_IS_EXCLUDE, RecordType.CHANGE_TO_EXC
 
 @dataclass(frozen=True, slots=True)
 class GroupRecord:
-    """One group record of a report (RFC 9776 section 4.2.3); sources in the order of the wire."""
+    """One group record of a report (RFC 9776 section 4.2.5); sources in the order of the wire."""
 
     type: RecordType
     group: int
@@ -243,7 +243,7 @@ def split_sources(sources: Sequence[int], mtu: int) -> list[tuple[int, ...]]:
 
 
 def pack_records(records: Iterable[GroupRecord], mtu: int) -> list[list[GroupRecord]]:
-    """Records, in order, of each report that a link of `mtu` octets can carry (RFC 9776 section 4.2.16).
+    """Records, in order, of each report that a link of `mtu` octets can carry (RFC 9776 section 4.2.17).
 
     A record too long for one report is spread over several; an EXCLUDE record is cut instead, always to its
     lowest sources, because two of them would contradict each other.

@@ -257,6 +257,15 @@ def test_several_upstreams_are_all_told():
     assert {each.port for each in bench.proxy.upstream(2.0)} == {UP, second}
 
 
+def test_each_upstream_speaks_the_version_of_its_own_querier():
+    bench, second = Bench(), 5
+    add_upstream(bench, second)
+    bench.ask(1.0, second, Query(version=2), "10.5.0.1")
+    bench.hear(2.0, D1, "TO_EX(G,{})")
+    assert (bench.proxy.version(UP), bench.proxy.version(second)) == (3, 2)
+    assert (bench.sends(UP, since=2.0), bench.sends(second, since=2.0)) == ([(2, "TO_EX(G,{})")], [(2, "v2 Report(G)")])
+
+
 def test_a_downstream_port_that_goes_down_takes_its_members_along():
     bench = Bench()
     bench.hear(0.0, D1, "TO_EX(G,{}) + ALLOW(S,{a})")

@@ -112,6 +112,22 @@ def test_t07_a_new_source_query_takes_the_pending_one_along():
     assert bench.sends(D1) == [(0, "Q(G,{a}) S=0"), (0.5, "Q(G,{a,b}) S=0"), (1.5, "Q(G,{b}) S=0")]
 
 
+def test_answered_and_unanswered_sources_are_asked_for_in_two_queries():
+    bench = including(a=200, b=200)
+    bench.hear(0.0, D1, "BLOCK(G,{a,b})")
+    bench.hear(0.5, D1, "IS_IN(G,{a})")
+    assert bench.run(3.0).state() == "INCLUDE{a:267.5}"
+    assert bench.sends(D1) == [(0, "Q(G,{a,b}) S=0"), (1, "Q(G,{a}) S=1"), (1, "Q(G,{b}) S=0")]
+
+
+def test_a_query_for_the_group_makes_that_for_answered_sources_needless():
+    bench = mixed(a=150.0, timer=100.0)
+    bench.hear(0.0, D1, "TO_IN(G,{})")
+    bench.hear(0.5, D1, "IS_IN(G,{a})")
+    assert bench.run(3.0).state() == "INCLUDE{a:267.5}"
+    assert bench.sends(D1) == [(0, "Q(G,{a}) S=0"), (0, "Q(G) S=0"), (1, "Q(G) S=0")]
+
+
 def test_t08_a_second_leave_changes_nothing_while_the_first_is_checked():
     bench = excluding(200.0)
     bench.hear(0.0, D1, "TO_IN(G,{})")
@@ -341,6 +357,16 @@ def test_a_suppressed_query_of_another_router_lowers_nothing():
     assert bench.run(2.0).state() == "none"
 
 
+def test_the_s_flag_stops_neither_an_election_nor_an_answer():
+    bench = electing()
+    bench.add(UP)
+    bench.hear(1.0, D1, "TO_EX(G,{})")
+    bench.ask(10.0, D1, Query(suppress=True), LOWER)
+    assert bench.roles[D1] == Role(D1, False, parse_address(LOWER))
+    bench.ask(10.0, UP, Query(suppress=True))
+    assert bench.run(20.0).sends(UP, since=10.0) == [(15, "IS_EX(G,{})")]
+
+
 def test_a_port_told_never_to_query_stays_silent_and_knows_who_does():
     bench = Bench(ports=())
     bench.now = 0.0
@@ -431,7 +457,9 @@ def test_an_elected_querier_of_an_older_version_is_noticed():
 
 
 @pytest.mark.parametrize("source", [LOWER, HIGHER])
-@pytest.mark.parametrize(("ours", "theirs", "kind"), [(2, 3, "newer_querier"), (3, 2, "older_querier")])
+@pytest.mark.parametrize(("ours", "theirs", "kind"), [
+    (1, 2, "newer_querier"), (1, 3, "newer_querier"), (2, 3, "newer_querier"), (3, 2, "older_querier"),
+])  # fmt: skip
 def test_whoever_queries_in_another_version_is_noticed_once_whether_it_wins_or_not(source, ours, theirs, kind):
     bench = Bench(ports=())
     bench.add(UP)
