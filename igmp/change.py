@@ -19,13 +19,16 @@ class Change:
     def __bool__(self) -> bool:
         return self.mode > 0 or bool(self.sources)
 
+    # RFC 9776 5.1 b c
     def note(self, old: Filter, new: Filter, times: int) -> None:
         """The filter was `old` and is `new`: say so `times` times."""
         if old.mode is new.mode:
             self.sources.update(dict.fromkeys(old.sources ^ new.sources, times))
         else:
+            # RFC 9776 5.1 i
             self.mode, self.sources = times, {}
 
+    # RFC 9776 4.2.13 b, 5.1 d e
     def records(self, group: int, wanted: Filter) -> list[GroupRecord]:
         """The state-change records of `group` to transmit now."""
         if self.mode:
@@ -33,11 +36,14 @@ class Change:
             kind = RecordType.CHANGE_TO_EXCLUDE if exclude else RecordType.CHANGE_TO_INCLUDE
             return [GroupRecord(kind, group, tuple(sorted(wanted.sources)) if wanted.sources else ())]
         told = sorted(self.sources)
+        # RFC 9776 4.2.13 c
         allowed = tuple(source for source in told if wanted.admits(source))
         blocked = tuple(source for source in told if not wanted.admits(source))
         kinds = ((RecordType.ALLOW_NEW_SOURCES, allowed), (RecordType.BLOCK_OLD_SOURCES, blocked))
+        # RFC 9776 5.1 f
         return [GroupRecord(kind, group, sources) for kind, sources in kinds if sources]
 
+    # RFC 9776 5.1 j
     def transmitted(self) -> bool:
         """One transmission of everything is done; whether there are more to come."""
         if self.mode:
@@ -47,6 +53,7 @@ class Change:
         return self.mode > 0 or bool(self.sources)
 
 
+# RFC 9776 4.2.13 a, 5.2 l
 def current_state(group: int, wanted: Filter, asked: frozenset[int]) -> GroupRecord | None:
     """The answer to a query for `asked` sources, or for the whole group when empty (RFC 9776 section 5.2)."""
     if not wanted:

@@ -1,6 +1,7 @@
 """The Internet checksum (RFC 1071), of bytes. Pure, of use everywhere."""
 
 
+# RFC 9776 4.1.2 a
 def checksum(data: bytes) -> int:
     """Internet checksum of `data`, whose checksum field must be zero; odd lengths are padded (RFC 1071)."""
     number = _number(data)

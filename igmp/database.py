@@ -13,6 +13,7 @@ from igmp.outputs import Route
 Wants = dict[int, Filter]               # by port, never empty filters
 
 
+# RFC 4605 3 d
 class Database:
     """What ports want, and the routes that follow from it."""
 
@@ -86,6 +87,7 @@ class Database:
         return [Route(group, source, ports) for group, rows in self._rows.items() for source, ports in rows.items()]
 
 
+# RFC 4605 4.1 c
 def joint(wants: Mapping[int, Filter], group: int, access: AccessList, ports: Container[int] | None) -> Filter:
     """The part of what `ports` (None: all) want of `group` together that `access` admits, from what each wants."""
     if ports is not None:

@@ -23,6 +23,7 @@ class Election:
         self.parameters = configured                    # in force
         self.winner = 0                                 # address of the other querier, 0: none
 
+    # RFC 9776 4.1.6 b, 4.1.7 b, 6.6.2 a
     def hear(self, source: int, query: Query, own: int, now: float) -> bool:
         """A General Query of `source`: whether it wins against our address `own` (0: we do not take part)."""
         if source == 0 or source >= (own or NOT_A_CANDIDATE):
@@ -34,6 +35,7 @@ class Election:
             self._until = now + self.parameters.other_querier_present_interval
         return True
 
+    # RFC 9776 8 a
     def configure(self, configured: Parameters) -> None:
         """Our own values are others; what the winner told stays in force (section 4.1.7)."""
         self._configured = configured

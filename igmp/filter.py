@@ -47,6 +47,8 @@ def exclude(sources: Iterable[int]) -> Filter:
     return Filter(Mode.EXCLUDE, listed) if listed else EVERYTHING
 
 
+# RFC 9776 3.2 a b
+# RFC 4605 4.1 f
 def merge(filters: Collection[Filter]) -> Filter:
     """The least filter that lets through what any of `filters` does (RFC 9776 section 3.2, RFC 4605 section 4.1)."""
     if len(filters) == 1:
@@ -58,6 +60,7 @@ def merge(filters: Collection[Filter]) -> Filter:
     return exclude(frozenset.intersection(*excluded) - included)
 
 
+# RFC 9776 6.3 a b
 def rows(filters: Mapping[int, Filter]) -> dict[int | None, int]:
     """Port bitmap by source, None for any other, from the filter of each port.
 

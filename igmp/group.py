@@ -17,6 +17,7 @@ from igmp.tables import EXCLUDE, INCLUDE, IS_EX, IS_IN, TO_EX, Sources, Step, ro
 from igmp.tracking import Hosts
 
 
+# RFC 9776 6.2 a
 class Group:
     """State of one group on one port (section 6.2): INCLUDE(A) or EXCLUDE(X,Y).
 
@@ -53,6 +54,7 @@ class Group:
         first = min(self.timers.values())
         return min(first, self.timer) if self.filter.mode is EXCLUDE else first
 
+    # RFC 9776 7.3.2 a c
     def compatibility(self, now: float) -> int:
         """Version of the oldest host heard lately: 1, 2 or 3 (section 7.3.2)."""
         if now < self.v1_until:
@@ -89,6 +91,8 @@ class Group:
         new = sorted(sources - known)[:max(limit - len(kept), 0)]
         return replace(row(running, blocked, (sources & known).union(new)), refused=True)
 
+    # RFC 9776 6.2.1 b
+    # RFC 4605 4.1 e
     def apply(self, step: Step, until: float) -> None:
         """Take the state and timers of `step`; refreshed ones end at `until`; asks nothing."""
         if self.timers:
@@ -97,6 +101,7 @@ class Group:
             self.timers.update(dict.fromkeys(step.inherit, self.timer))
         if step.refresh:
             self.timers.update(dict.fromkeys(step.refresh, until))
+        # RFC 9776 6.2.2 a
         if step.restart:
             self.timer = until
         self._become(include(step.running) if step.mode is INCLUDE else exclude(step.blocked))
@@ -136,6 +141,7 @@ class Group:
         checked = self.checking is not None and self.checking.group > 0 and self.timer <= limit
         return late, whole and not checked and self.filter.mode is EXCLUDE
 
+    # RFC 9776 6.6.1 c, 6.6.3.1 a, 6.6.3.2 a
     def ask(self, sources: Iterable[int], whole: bool, now: float, parameters: Parameters) -> bool:
         """Lower the timers of what is asked for and note the queries; False: nothing is to be sent now."""
         limit = now + parameters.last_member_query_time
@@ -145,12 +151,14 @@ class Group:
             return False
         self.checking = self.checking or Checking()
         self.timers.update(dict.fromkeys(late, limit))
+        # RFC 9776 6.4.2 i
         self.checking.sources.update(dict.fromkeys(late, times))
         if whole:
             self.timer = min(self.timer, limit)
             self.checking.group = times
         return True
 
+    # RFC 9776 6.6.1 d
     def transmit(self, now: float, parameters: Parameters) -> list[Ask]:
         """The queries due at one tick of the retransmission clock; `checking` is None after the last."""
         checking = self.checking
@@ -163,15 +171,19 @@ class Group:
             self.checking = None
         return asks
 
+    # RFC 9776 6.4.2 j, 6.6.3.2 b
     def _asks(self, checking: Checking, limit: float) -> Iterator[Ask]:
         asked = sorted(checking.sources)
         answered = tuple(source for source in asked if self.timers[source] > limit)
         pending = tuple(source for source in asked if self.timers[source] <= limit)
+        # RFC 9776 6.6.3.2 c
         if answered and not checking.group:             # a Q(G) at the same instant makes the S=1 one needless
             yield Ask(answered, True)
+        # RFC 9776 4.1.11 c
         if pending:
             yield Ask(pending, False)
         if checking.group:
+            # RFC 9776 4.1.11 b, 6.6.3.1 b
             yield Ask((), self.timer > limit)
 
     def stop_asking(self) -> None:
@@ -180,16 +192,19 @@ class Group:
 
     # Time, other routers, and lists
 
+    # RFC 9776 6.6.1 b
     def lower(self, sources: Iterable[int], limit: float) -> None:
         """Another router asked for `sources`: no timer of theirs ends after `limit`."""
         asked = [source for source in sources if self.timers.get(source, limit) > limit]
         self.timers.update(dict.fromkeys(asked, limit))
 
+    # RFC 9776 6.6.1 a
     def lower_group(self, limit: float) -> None:
         """Another router asked for the group: it does not end after `limit`."""
         if self.filter.mode is EXCLUDE:
             self.timer = min(self.timer, limit)
 
+    # RFC 9776 6.2.2 b c, 6.2.3 a, 6.5 a b
     def expire(self, now: float) -> None:
         """Let end what is due: sources in INCLUDE go, in EXCLUDE become blocked; then the group timer (6.5)."""
         ended = [source for source, until in self.timers.items() if until <= now]
@@ -198,6 +213,7 @@ class Group:
         if self.filter.mode is INCLUDE or self.timer <= now:
             self._become(include(self.timers))
         else:
+            # RFC 9776 6.2.3 b
             self._become(exclude(self.filter.sources.union(ended)))
 
     def restrict(self, access: AccessList, source_specific: bool) -> None:
@@ -223,6 +239,7 @@ class Group:
         if self.checking is not None:
             self._forget_checks(self.checking)
 
+    # RFC 9776 6.4.2 j
     def _forget_checks(self, checking: Checking) -> None:
         checking.sources = {source: left for source, left in checking.sources.items() if source in self.timers}
         if self.filter.mode is INCLUDE:

@@ -21,6 +21,7 @@ from igmp.speaker import ANNOUNCE, CHUNK, KIND, LINGER, OLDER_QUERIER, REPEAT, S
 EVENTS = 512                            # what one call does of what is due, so that none takes long
 
 
+# RFC 9776 7.2.1 b
 class Host:
     """One upstream port; silent until `start`. `random` gives numbers in (0, 1]."""
 
@@ -130,6 +131,7 @@ class Host:
         else:
             self._speaker.wanted.pop(group, None)
 
+    # RFC 9776 2 c
     def change(self, wants: Mapping[int, Filter], now: float) -> list[Said]:
         """From now on we want `wants` of its groups; others are as they were. What is left may linger."""
         if self._up and (self._lingering or self._speaker.parameters.linger):
@@ -227,8 +229,10 @@ class Host:
             self._speaker.timers.set(ANNOUNCE, now)
         return self._voice.change(told, now)
 
+    # RFC 9776 4.1.5 b, 7.2.1 e
     def _on_query(self, query: Query, now: float, source: int) -> list[Said]:
         speaker, told = self._speaker, self._mismatch(query, source)
+        # RFC 9776 7.2.1 c
         if query.version < 3 and not query.group:
             until = now + speaker.parameters.older_version_querier_present(query.max_response_time)
             self._older_until[query.version] = until
@@ -240,10 +244,13 @@ class Host:
         self._voice.ask(query, now)
         return told
 
+    # RFC 9776 5 c, 7.2.2 a
     def _on_report(self, report: Report) -> None:
         if self._version < 3 and report.version < 3 and not report.leave:
             self._older.hear(report.records[0].group)
 
+    # RFC 9776 7.2.1 a d i
+    # RFC 4605 4.1 g
     def _switch(self, source: int = 0) -> list[Said]:
         """Speak the version of the oldest querier about, or the configured one (section 7.2.1), and say so."""
         version, before = self._options.igmp_version or min(self._older_until, default=3), self._version
@@ -253,6 +260,7 @@ class Host:
         self._older.version = min(version, 2)
         return [] if version == before else [self._turned(source, version, before)]
 
+    # RFC 4605 4.3 d
     def _turned(self, source: int, version: int, before: int) -> Notice:
         lost = sum(each.mode is Mode.INCLUDE for each in self._speaker.wanted.values()) if version < 3 else 0
         kind = "fallback" if version < before else "back"
@@ -267,6 +275,7 @@ class Host:
         kind = "older_querier" if query.version < ours else "newer_querier"
         return [Notice(self._port, kind, source, version=query.version)]
 
+    # RFC 9776 7.2.1 h
     def _cancel_pending(self) -> None:
         """Forget what was still to be said; older queriers are remembered."""
         self._speaker.timers.clear()

@@ -57,6 +57,7 @@ class Turn:
         self.limits[group] = max(limit, self.limits.get(group, ""))
 
 
+# RFC 4605 4.1 b
 class Memberships:
     """All groups of one port that somebody wants something of."""
 
@@ -177,6 +178,7 @@ class Memberships:
             group.lower_group(limit)
         self.keep(group)
 
+    # RFC 4541 2.1.1 i
     def expire(self, number: int, now: float) -> list[Changed]:
         """The next deadline of a group has come."""
         group = self._groups[number]
@@ -185,6 +187,7 @@ class Memberships:
         self.keep(group)
         return [] if group.filter == before else [Changed(number, group.filter)]
 
+    # RFC 9776 6.2.3 a
     def keep(self, group: Group) -> None:
         """Hold `group` and its next deadline, or let it go when nobody wants anything of it."""
         number = group.group
@@ -200,6 +203,7 @@ class Memberships:
             self._timers.cancel(GROUP | number)
             self._timers.cancel(RETRANSMISSION | number)
 
+    # RFC 9776 7.3.1 d
     def compatibility(self, group: Group, now: float) -> int:
         """Version of the oldest host; an older port cannot ask for sources, so all its hosts count as older."""
         return min(group.compatibility(now), self.options.igmp_version or 3)
@@ -266,6 +270,7 @@ class Memberships:
             objection = of_limit(self.options, limit)
             self.refusals.refuse(turn.host, turn.mac, record.group, wanted, objection, turn.now)
 
+    # RFC 9776 7.3.2 b
     def _note_version(self, group: Group, report: Report, turn: Turn) -> bool:
         """Whether the report is of an older host."""
         if report.version == 3 or report.leave:
@@ -319,6 +324,7 @@ class Memberships:
         if self.options.quick_leave_untracked:
             group.end(step, turn.now)
             return
+        # RFC 9776 6.6.3 a
         if not turn.querier:
             return
         sources, whole = step.ask, step.ask_group

@@ -58,6 +58,7 @@ class Merging:
         gathered, self._gathered = self._gathered, None
         return self.work_out(gathered, now) if gathered else []
 
+    # RFC 4605 4.2 d
     def work_out(self, groups: Collection[int], now: float) -> list[Output]:
         """The routes that differ now, and what is to be told upstream."""
         if self._gathered is not None:
@@ -114,6 +115,7 @@ class Merging:
             self._timers.set(STALE, now)
         return self.notable(said, now)
 
+    # RFC 9776 7.3.1 j
     def _news(self, notice: Notice, now: float) -> Notice | None:
         """The notice, with how many were not given before it; None where it is to be counted only."""
         noticed = self._noticed.setdefault((notice.port, notice.kind, notice.version, notice.limit), [-math.inf, 0])

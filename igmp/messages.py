@@ -19,6 +19,7 @@ IP_HEADER = 24                          # with Router Alert
 QUERY_HEADER = 12
 REPORT_HEADER = 8
 RECORD_HEADER = 8
+# RFC 9776 7.2.1 f
 V1_MAX_RESPONSE_TIME = 10.0             # seconds; a v1 query says 0 and means this (RFC 9776 section 7.2.1)
 
 _SHORT = struct.Struct("!BBHI")         # type, code, checksum, group
@@ -46,6 +47,7 @@ class MessageType(IntEnum):
     V3_MEMBERSHIP_REPORT = 0x22
 
 
+# RFC 9776 4.2.6 a
 class RecordType(IntEnum):
     """Group record types (RFC 9776 section 4.2.13)."""
 
@@ -61,6 +63,7 @@ _RECORD_TYPES = {int(kind): kind for kind in RecordType}
 _EXCLUDE_TYPES = frozenset({RecordType.MODE_IS_EXCLUDE, RecordType.CHANGE_TO_EXCLUDE})
 
 
+# RFC 9776 4.2.5 a
 @dataclass(frozen=True, slots=True)
 class GroupRecord:
     """One group record of a report (RFC 9776 section 4.2.5); sources in the order of the wire."""
@@ -102,6 +105,8 @@ def decode(data: bytes) -> Message:
     return parse(data)
 
 
+# RFC 9776 4.1.2 b, 4.1.10 a, 4.2.2 b, 4.2.12 a
+# RFC 4541 2.1.1 h
 def verify(data: bytes) -> None:
     """Raise MalformedMessage when `data` is shorter than any message or its checksum is wrong."""
     if len(data) < _SHORT.size:
@@ -118,60 +123,74 @@ def parse(data: bytes) -> Message:
     if kind == MessageType.MEMBERSHIP_QUERY:
         return _parse_query(data)
     group = _SHORT.unpack_from(data)[3]
+    # RFC 9776 4 c, 7.3.2 d
+    # RFC 4605 4.1 d
     if kind == MessageType.V2_MEMBERSHIP_REPORT:
         return Report((GroupRecord(RecordType.MODE_IS_EXCLUDE, group),), 2)
     if kind == MessageType.V2_LEAVE_GROUP:
         return Report((GroupRecord(RecordType.CHANGE_TO_INCLUDE, group),), 2, True)
     if kind == MessageType.V1_MEMBERSHIP_REPORT:
         return Report((GroupRecord(RecordType.MODE_IS_EXCLUDE, group),), 1)
+    # RFC 9776 4 d
     raise MalformedMessage("rx_unknown_type", f"type {kind:#04x}")
 
 
+# RFC 9776 7.1 a
 def _parse_query(data: bytes) -> Query:
     if len(data) >= QUERY_HEADER:
         return _parse_query_v3(data)
     if len(data) != _SHORT.size:
+        # RFC 9776 7.1 b
         raise MalformedMessage("rx_bad_length", f"query of {len(data)} octets")
     _, tenths, _, group = _SHORT.unpack_from(data)
     if tenths:
+        # RFC 9776 7.2.1 g
         return Query(group, max_response_time=tenths / 10, robustness=0, interval=0.0, version=2)
     return Query(max_response_time=V1_MAX_RESPONSE_TIME, robustness=0, interval=0.0, version=1)
 
 
+# RFC 9776 4.1 a, 4.1.4 b, 4.1.10 b
 def _parse_query_v3(data: bytes) -> Query:
     _, code, _, group, flags, qqic, count = _QUERY.unpack_from(data)
     if QUERY_HEADER + 4 * count > len(data):
         raise MalformedMessage("rx_malformed", f"query claims {count} sources")
+    # RFC 9776 4.1.8 a
     if count and not group:
         raise MalformedMessage("rx_malformed", "general query with sources")
     sources = struct.unpack_from(f"!{count}I", data, QUERY_HEADER)
     return Query(group, sources, decode8(code) / 10, bool(flags & 8), flags & 7, float(decode8(qqic)))
 
 
+# RFC 9776 4.2 a, 4.2.1 a, 4.2.3 a, 4.2.12 b
 def _parse_report(data: bytes) -> Report:
     """The known records up to the first damage; `defects` tells what was skipped (RFC 9776 section 4.2.12)."""
     records: list[GroupRecord] = []
     defects: list[str] = []
     end, at = len(data), REPORT_HEADER
+    # RFC 9776 4.2.4 a
     for _ in range(data[6] << 8 | data[7]):
         if at + RECORD_HEADER > end:
             defects.append("rx_malformed")
             break
         number, words, count, group = _RECORD.unpack_from(data, at)
         start = at + RECORD_HEADER
+        # RFC 9776 4.2.7 a, 4.2.11 b
         at = start + 4 * (count + words)                                # advance before any skip
         if at > end:
             defects.append("rx_malformed")
             break
         kind = _RECORD_TYPES.get(number)
         if kind is None:
+            # RFC 9776 4.2.13 d
             defects.append("rx_unknown_record")
         else:
+            # RFC 9776 4.2.8 a
             sources = struct.unpack_from(f"!{count}I", data, start) if count else ()
             records.append(GroupRecord(kind, group, sources))
     return Report(tuple(records), 3, False, tuple(defects))
 
 
+# RFC 9776 7.3.1 f
 def encode_query(query: Query) -> bytes:
     """The octets of `query`: 8 in versions 1 and 2, which carry no sources, else 12 and 4 for each source.
 
@@ -183,23 +202,30 @@ def encode_query(query: Query) -> bytes:
     if query.sources:
         raise ValueError(f"sources in a version {query.version} query")
     if query.version == 1:
+        # RFC 9776 7.3.1 c
         return _short(MessageType.MEMBERSHIP_QUERY, 0, 0)
+    # RFC 9776 7.3.1 g
     tenths = min(max(_tenths(query.max_response_time), 1), 255)         # 0 would make it a version 1 query
     return _short(MessageType.MEMBERSHIP_QUERY, tenths, query.group)
 
 
+# RFC 9776 4.1 a, 4.1.3 a, 4.1.4 a, 4.1.8 a, 4.1.10 c
 def _encode_query_v3(query: Query) -> bytes:
+    # RFC 9776 4.1.6 a
     flags = (8 if query.suppress else 0) | (query.robustness if query.robustness <= 7 else 0)
+    # RFC 9776 4.1.7 a
     interval = max(int(query.interval), 1) if query.interval else 0     # 0 would make peers use their default
     code, qqic, count = encode8(_tenths(query.max_response_time)), encode8(interval), len(query.sources)
     head = _QUERY.pack(MessageType.MEMBERSHIP_QUERY, code, 0, query.group, flags, qqic, count)
     return _sealed(head + _addresses(query.sources))
 
 
+# RFC 9776 4.2 a, 4.2.1 a, 4.2.3 a, 4.2.12 c
 def encode_report(records: Sequence[GroupRecord]) -> bytes:
     """One version 3 report with just these records, which must fit one packet: see `pack_records`."""
     parts = [_REPORT.pack(MessageType.V3_MEMBERSHIP_REPORT, 0, 0, 0, len(records))]
     for record in records:
+        # RFC 9776 4.2.11 a
         parts.append(_RECORD.pack(record.type, 0, len(record.sources), record.group))
         if record.sources:
             parts.append(_addresses(record.sources))
@@ -233,15 +259,18 @@ def _short(kind: MessageType, code: int, group: int) -> bytes:
     return _sealed(_SHORT.pack(kind, code, 0, group))
 
 
+# RFC 9776 4.1.2 a, 4.2.2 a
 def _sealed(message: bytes) -> bytes:
     return message[:2] + _CHECKSUM.pack(checksum(message)) + message[4:]
 
 
+# RFC 9776 4.1.8 b
 def split_sources(sources: Sequence[int], mtu: int) -> list[tuple[int, ...]]:
     """Source lists of the queries that ask for `sources` on a link of `mtu` octets; none for no sources."""
     return _chunks(sources, (_packet_size(mtu) - IP_HEADER - QUERY_HEADER) // 4)
 
 
+# RFC 9776 4.2.17 a
 def pack_records(records: Iterable[GroupRecord], mtu: int) -> list[list[GroupRecord]]:
     """Records, in order, of each report that a link of `mtu` octets can carry (RFC 9776 section 4.2.17).
 
@@ -265,6 +294,7 @@ def pack_records(records: Iterable[GroupRecord], mtu: int) -> list[list[GroupRec
     return reports
 
 
+# RFC 9776 4.2.17 b c
 def _pieces(record: GroupRecord, limit: int) -> list[GroupRecord]:
     if len(record.sources) <= limit:
         return [record]

@@ -12,6 +12,7 @@ from igmp.messages import GroupRecord, Query, encode_report, pack_records
 from igmp.packet import V3_ROUTERS
 from igmp.speaker import CHUNK, GENERAL_ANSWER, GROUP_ANSWER, STATE_CHANGE, Said, Speaker
 
+# RFC 9776 9.1 d
 MAX_ASKED = 366                         # sources remembered of queries for one group: what one query can hold
 
 
@@ -30,6 +31,7 @@ class Newest:
         self._asked.clear()
         self._answering.clear()
 
+    # RFC 9776 5.1 a h
     def change(self, changed: Mapping[int, Filter], now: float) -> list[Said]:
         """The filters of groups are no longer those of `changed`."""
         speaker, changes = self._speaker, self._changes
@@ -46,10 +48,13 @@ class Newest:
         timers = self._speaker.timers
         due = self._speaker.answer_at(query.max_response_time, now)
         general = timers.get(GENERAL_ANSWER)
+        # RFC 9776 5.2 c
         if general is not None and general <= due:
             return
         if not query.group:
+            # RFC 9776 5.2 d
             timers.set(GENERAL_ANSWER, due)
+        # RFC 9776 5.2 b
         elif query.group in self._speaker.wanted:
             self._schedule(query.group, frozenset(query.sources), due)
 
@@ -61,9 +66,11 @@ class Newest:
         if GENERAL_ANSWER in due:
             said += self._answer(dict.fromkeys(self._next_groups(now), NO_SOURCES))
         if GROUP_ANSWER in due:
+            # RFC 9776 5.2 m
             said += self._answer({group: self._asked.pop(group) for group in due[GROUP_ANSWER]})
         return said
 
+    # RFC 9776 5.1 g
     def _report_changes(self, groups: Iterable[int], now: float) -> list[Said]:
         speaker = self._speaker
         records: list[GroupRecord] = []
@@ -78,6 +85,7 @@ class Newest:
                 speaker.timers.cancel(STATE_CHANGE | group)
         return self._reports(records)
 
+    # RFC 9776 5.2 e f g
     def _schedule(self, group: int, sources: frozenset[int], due: float) -> None:
         timers = self._speaker.timers
         pending = timers.get(GROUP_ANSWER | group)
@@ -87,6 +95,7 @@ class Newest:
         self._asked[group] = sources if len(sources) <= MAX_ASKED else NO_SOURCES
         timers.set(GROUP_ANSWER | group, due)
 
+    # RFC 9776 5.2 h
     def _next_groups(self, now: float) -> list[int]:
         """The groups of the general answer to tell now; the others follow in the next calls."""
         if not self._answering:
@@ -97,10 +106,12 @@ class Newest:
             self._speaker.timers.set(GENERAL_ANSWER, now)
         return groups
 
+    # RFC 9776 5.2 k
     def _answer(self, asked: Mapping[int, frozenset[int]]) -> list[Said]:
         answers = (current_state(group, self._speaker.wants(group), asked[group]) for group in sorted(asked))
         return self._reports([record for record in answers if record is not None])
 
+    # RFC 9776 4.2.15 a
     def _reports(self, records: list[GroupRecord]) -> list[Said]:
         speaker = self._speaker
         if len(records) == 1 and not records[0].sources:            # by far the most frequent

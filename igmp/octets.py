@@ -4,11 +4,13 @@ Rules of this file: pure functions of octets and numbers; nothing here knows a m
 """
 
 
+# RFC 9776 4.1.1 a
 def decode8(code: int) -> int:
     """Value of a Max Resp Code or QQIC octet: literal below 128, else a float (RFC 9776 section 4.1.1)."""
     return code if code < 128 else ((code & 0x0F) + 16) << ((code >> 4 & 7) + 3)
 
 
+# RFC 9776 4.1.1 a
 def encode8(value: int) -> int:
     """Largest code whose value is not above `value`, 0xff at most; ValueError when negative."""
     if value < 0:

@@ -50,6 +50,7 @@ class Older:
             self._asked = list(self._speaker.wanted)
             self._schedule_some(now)
 
+    # RFC 9776 7.2.2 b
     def hear(self, group: int) -> None:
         """Another member reported: one report for a group is enough (RFC 2236 section 3)."""
         self._speaker.timers.cancel(REPORT | group)
@@ -75,10 +76,12 @@ class Older:
         if group in speaker.wanted and (pending is None or self._response < pending - now):
             speaker.timers.set(REPORT | group, speaker.answer_at(self._response, now))
 
+    # RFC 4605 4.1 i
     def _join_or_leave(self, group: int, old: Filter, now: float) -> Iterator[Said]:
         wanted = self._speaker.wants(group)
         if not old:
             if wanted.mode is Mode.INCLUDE:
+                # RFC 4605 4.3 d
                 yield self._speaker.notice("sources_lost", group)       # RFC 4604 section 2.2.1
             self._repeats[group] = self._speaker.parameters.robustness
             yield from self._report(group, now)
@@ -86,6 +89,8 @@ class Older:
             self.hear(group)
             yield from self._leave_group(group)
 
+    # RFC 9776 4.2.15 b
+    # RFC 4605 4.1 j
     def _report(self, group: int, now: float) -> Iterator[Said]:
         speaker = self._speaker
         self._reported.add(group)

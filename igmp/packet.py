@@ -42,6 +42,7 @@ __all__ = [
     "receive",
 ]
 
+# RFC 9776 4 a
 PROTOCOL = 2                            # IPPROTO_IGMP
 _MINIMUM_HEADER = 20
 _ROUTER_ALERT = 0x94040000              # RFC 2113: copied, option 20, length 4, value 0
@@ -82,6 +83,8 @@ def receive(
     3 records that must not be used, impossible and duplicate sources and what `access` denies are already removed.
     """
     length, ttl, source, destination = _check_header(packet)
+    # RFC 9776 4.2.14 c, 9.2 b, 9.3 b
+    # RFC 4541 2.1.1 d
     if source:                                      # hosts may report before they have an address
         _check_source(source, link, own, upstream and not rules.strict_sources)
     if ttl != 1 and not rules.accept_any_ttl:
@@ -92,6 +95,7 @@ def receive(
     try:
         verify(data)
         if not _has_router_alert(packet, header):
+            # RFC 9776 9.1 b, 9.2 c, 9.3 c
             if rules.require_router_alert:
                 raise Rejected("rx_no_router_alert")
             tolerated = _NO_ROUTER_ALERT
@@ -101,6 +105,7 @@ def receive(
                 message, destination, link, rules, OPEN if upstream else access, upstream
             )
         elif not source and not upstream:
+            # RFC 4541 2.1.1 c
             raise Rejected("rx_query_zero_source")  # a snooping switch's: no election, no timers
         else:
             message, counters = judge_query(message, destination, link), _QUERY_COUNTERS[message.version]
@@ -109,6 +114,7 @@ def receive(
     return Received(source, destination, message, tolerated + counters)
 
 
+# RFC 4541 2.1.1 h
 def _check_header(packet: bytes) -> tuple[int, int, int, int]:
     """Total length, TTL, source and destination of a whole IGMP packet with a sound header (RFC 1122)."""
     if len(packet) < _MINIMUM_HEADER:
@@ -124,6 +130,7 @@ def _check_header(packet: bytes) -> tuple[int, int, int, int]:
     return length, ttl, source, destination
 
 
+# RFC 9776 9.2 a, 9.3 a
 def _check_source(source: int, link: Link, own: Collection[int], anywhere: bool) -> None:
     """Raise Rejected unless `source` can be a neighbour's address; off-link ones only if `anywhere` is allowed."""
     if source in own or (not own and link.is_own(source)):
@@ -157,6 +164,7 @@ def _has_router_alert(packet: bytes, header: int) -> bool:
     return False
 
 
+# RFC 9776 4 b
 def encode(source: int, destination: int, message: bytes) -> bytes:
     """The complete IPv4 packet of an IGMP message: TTL 1, internetwork control, Router Alert, DF, ID 0."""
     return _header(source, destination, IP_HEADER + len(message)) + message

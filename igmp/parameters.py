@@ -23,14 +23,19 @@ LONGEST_V2_RESPONSE = 25.5              # seconds: a version 2 query has 8 bits 
 class Parameters:
     """Values of one port; None follows from the others; times in seconds (RFC 9776 section 8)."""
 
+    # RFC 9776 8.1 c
     robustness: int = 2
+    # RFC 9776 8.2 a
     query_interval: float = 125.0
     max_query_interval: float = 600.0                   # of what another querier says, where ours is not longer
+    # RFC 9776 8.3 a
     query_response_interval: float = 10.0
+    # RFC 9776 8.8 a
     last_member_query_interval: float = 1.0
     last_member_query_count: int | None = None          # follows robustness
     startup_query_interval: float | None = None         # a quarter of the query interval
     startup_query_count: int | None = None              # follows robustness
+    # RFC 9776 8.11 a
     unsolicited_report_interval: float = 1.0            # version 3
     unsolicited_report_interval_v2: float = 10.0        # versions 1 and 2
     specific_query_burst: int = 1000                    # sent at once: 60 kB, 5 ms of a link of 100 Mbit/s
@@ -41,48 +46,57 @@ class Parameters:
     gmi_rfc3376: bool = False                           # one response interval in the group membership interval
     rfc9776: bool = False                               # older querier timeout after the newer standard
 
+    # RFC 9776 8.4 a
     @property
     def group_membership_interval(self) -> float:
         """After this long without a report a membership ends (section 8.4; RFC 3376 has one response interval)."""
         responses = 1 if self.gmi_rfc3376 else 2
         return self.robustness * self.query_interval + responses * self.query_response_interval
 
+    # RFC 9776 8.5 a
     @property
     def other_querier_present_interval(self) -> float:
         """After this long without its General Query an elected querier is gone (section 8.5)."""
         return self.robustness * self.query_interval + self.query_response_interval / 2
 
+    # RFC 9776 8.13 a
     @property
     def older_host_present_interval(self) -> float:
         """After this long without a version 1 or 2 report a group has no such host (section 8.13)."""
         return self.robustness * self.query_interval + self.query_response_interval
 
+    # RFC 9776 8.6 a
     @property
     def startup_interval(self) -> float:
         """Gap between General Queries at startup (section 8.6)."""
         return self.query_interval / 4 if self.startup_query_interval is None else self.startup_query_interval
 
+    # RFC 9776 8.7 a
     @property
     def startup_queries(self) -> int:
         """General Queries sent at startup (section 8.7)."""
         return self.robustness if self.startup_query_count is None else self.startup_query_count
 
+    # RFC 9776 8.9 a
     @property
     def last_member_queries(self) -> int:
         """Transmissions of each specific query (section 8.9)."""
         return self.robustness if self.last_member_query_count is None else self.last_member_query_count
 
+    # RFC 9776 8.10 a
     @property
     def last_member_query_time(self) -> float:
         """The leave latency (section 8.10)."""
         return self.last_member_query_interval * self.last_member_queries
 
+    # RFC 9776 8.12 a
     def older_version_querier_present(self, max_response_time: float) -> float:
         """How long a host keeps an older version after a query that allowed `max_response_time` to answer."""
         if not self.rfc9776:
             return self.older_querier_timeout
         return self.robustness * self.query_interval + 10 * max_response_time       # section 8.12
 
+    # RFC 9776 4.1.6 b, 4.1.7 b
     def adopt(self, robustness: int, query_interval: float) -> "Parameters":
         """These values with what a querier told; a zero keeps our own (sections 4.1.6 and 4.1.7).
 
@@ -98,6 +112,7 @@ class Parameters:
         """What another querier may make of ours at most."""
         return max(self.max_query_interval, self.query_interval)
 
+    # RFC 9776 8.1 a
     def check(self, version: int = 3) -> None:
         """Raise ValueError, naming the field, for values that cannot work with queries of `version`."""
         for name in ("robustness", "query_interval", "max_query_interval", "query_response_interval",
@@ -113,6 +128,7 @@ class Parameters:
         for name in ("report_interval", "linger"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}")
+        # RFC 9776 8.3 b
         if self.query_response_interval >= self.query_interval:
             raise ValueError("query_response_interval must be below query_interval")
         if version == 2 and max(self.query_response_interval, self.last_member_query_interval) > LONGEST_V2_RESPONSE:
@@ -123,8 +139,10 @@ class Parameters:
 class PortOptions:
     """What the configuration says of one port."""
 
+    # RFC 4605 3 a
     role: Literal["upstream", "downstream"]
     parameters: Parameters = field(default_factory=Parameters)
+    # RFC 9776 7.3.1 b
     igmp_version: int | None = None                     # 1, 2, 3; None: 3 downstream, fallback upstream
     querier: bool = True                                # False: never query on this port
     querier_address: int | None = None                  # source of queries where the port has no address

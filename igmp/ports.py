@@ -28,6 +28,8 @@ class ProxyPorts:
         """Our addresses on all ports that are up."""
         return self._own
 
+    # RFC 9776 5 a, 6 a
+    # RFC 4605 3 b c
     def add(self, port: int, options: PortOptions) -> None:
         """A new port, down; ValueError for options that cannot work or a port that exists."""
         self._check(options)

@@ -54,6 +54,8 @@ class Querier:
         """The values in force, the elected querier's where it told them."""
         return self._election.parameters
 
+    # RFC 4605 4.1 a
+    # RFC 4541 2.1.1 j
     @property
     def version(self) -> int:
         """The IGMP version of our queries."""
@@ -74,6 +76,7 @@ class Querier:
         """Whether we may send queries."""
         return self._options.querier
 
+    # RFC 4541 2.1.1 b
     @property
     def address(self) -> int:
         """The address queries come from; 0: none, as a proxy querier's (RFC 4541 section 2.1.1), which never wins."""
@@ -127,6 +130,7 @@ class Querier:
             return [*self.ask_all(now), *events]
         return [self._send(group, (), self.parameters.last_member_query_interval, False), *events]
 
+    # RFC 4541 2.1.1 g
     def start(self, link: Link, now: float) -> list[Event]:
         """The port is up, or its address is another one: query as at startup, keep the memberships (8.6, 8.7)."""
         self._link, self._up = link, True
@@ -170,6 +174,7 @@ class Querier:
         """A message that passed the checks of the packet."""
         if isinstance(message, Report):
             return self._on_report(source, mac, message, now)
+        # RFC 9776 6.6.2 d
         if message.group:
             self._on_specific_query(message, now)
             return []
@@ -187,6 +192,7 @@ class Querier:
 
     # Election
 
+    # RFC 9776 4.1.5 b, 6.6.2 b
     def _on_general_query(self, source: int, query: Query, now: float) -> list[Event]:
         own, mismatch = self.address, self._mismatch(source, query.version)
         if not self._election.hear(source, query, own, now):
@@ -197,8 +203,10 @@ class Querier:
         told = [Notice(self._port, "rare_querier", source)] if rare else []
         return [*self._become(False, self._election.winner), *mismatch, *told]
 
+    # RFC 9776 6.6.2 e, 7.3.1 a e h i
     def _mismatch(self, source: int, version: int) -> list[Event]:
         """All routers of a link are to speak one version, which only people can see to: told once (section 7.3.1)."""
+        # RFC 9776 7.3.1 j
         if version == self.version or (source, version) in self._versions:
             return []
         if len(self._versions) >= QUERIERS:
@@ -226,6 +234,7 @@ class Querier:
         for timer in (OTHER_QUERIER, GENERAL_QUERY, DEFERRED):
             self._timers.cancel(timer)
 
+    # RFC 9776 6.6.2 c
     def _on_other_querier_gone(self, now: float) -> list[Event]:
         self._election.forget()
         if not self.asks:
@@ -246,6 +255,7 @@ class Querier:
         self._startup = self.parameters.startup_queries
         return self._general_query(now) if self.asks else []
 
+    # RFC 9776 4.1.11 a, 6.1 a
     def _general_query(self, now: float) -> list[Event]:
         parameters = self.parameters
         self._startup = max(self._startup - 1, 0)
@@ -253,6 +263,7 @@ class Querier:
         self._timers.set(GENERAL_QUERY, now + gap)
         return [self._send(0, (), parameters.query_response_interval, False)]
 
+    # RFC 9776 4.1.5 a, 6.6.1 a d
     def _on_specific_query(self, query: Query, now: float) -> None:
         """Another router asks: what it asks for ends when it will end there (section 6.6.1)."""
         if not query.suppress:
@@ -270,6 +281,7 @@ class Querier:
             events.append(Notice(self._port, "limit_reached", source, group, limit=limit))
         return [*events, *changed]
 
+    # RFC 9776 6.1 b c
     def _ask(self, wishes: Mapping[int, Wish], now: float) -> list[Event]:
         events: list[Event] = []
         limit = now + self.parameters.last_member_query_time
@@ -309,6 +321,7 @@ class Querier:
             self._timers.set(DEFERRED, self._rate.next(now))
         return events
 
+    # RFC 9776 6.6.3.1 a
     def _specific_queries(self, group: Group, now: float) -> list[Event]:
         if not self.asks or self.version == 1:
             group.stop_asking()
@@ -328,6 +341,7 @@ class Querier:
             return [()]
         return split_sources(ask.sources, self._link.mtu) if self.version == 3 else []
 
+    # RFC 9776 4.1.12 a b
     def _send(self, group: int, sources: tuple[int, ...], response: float, suppress: bool) -> Event:
         parameters, version = self.parameters, self.version
         if version == 2:

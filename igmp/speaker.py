@@ -46,6 +46,7 @@ class Speaker:
         """What routers are told of `group`."""
         return self.wanted.get(group, NOTHING)
 
+    # RFC 9776 5.2 a j
     def answer_at(self, window: float, now: float) -> float:
         """When to answer a query that leaves `window` seconds: at a time of ours within it.
 
@@ -58,6 +59,7 @@ class Speaker:
             self._at_once = max(now, self._at_once + ANSWER_GAP)
         return self._at_once
 
+    # RFC 9776 4.2.14 a b
     def send(self, destination: int, message: bytes, counter: str) -> Send:
         """A message as it goes out, counted."""
         self._counters[counter] += 1

@@ -18,6 +18,7 @@ ALLOW, BLOCK = RecordType.ALLOW_NEW_SOURCES, RecordType.BLOCK_OLD_SOURCES
 Sources = frozenset[int]
 
 
+# RFC 9776 6.2.1 a
 @dataclass(slots=True)                  # not frozen: one is made for every record, and lives as long as it
 class Step:
     """What one record does: the new state, and which timers to set (RFC 9776 section 6.4)."""
@@ -39,47 +40,59 @@ class Step:
 
 
 # x: sources with running timers, y: blocked sources, b: sources of the record.
+# RFC 9776 6.4.1 a, 6.4.2 a
 def _include_allow(x: Sources, y: Sources, b: Sources) -> Step:
     return Step(INCLUDE, x | b, refresh=b)
 
 
+# RFC 9776 6.4.2 b
 def _include_block(x: Sources, y: Sources, b: Sources) -> Step:
     return Step(INCLUDE, x, ask=x & b)
 
 
+# RFC 9776 6.4.1 b
 def _include_is_exclude(x: Sources, y: Sources, b: Sources) -> Step:
     return Step(EXCLUDE, x & b, b - x, restart=True)
 
 
+# RFC 9776 6.4.2 c
 def _include_to_exclude(x: Sources, y: Sources, b: Sources) -> Step:
     return Step(EXCLUDE, x & b, b - x, restart=True, ask=x & b)
 
 
+# RFC 9776 6.4.2 d
 def _include_to_include(x: Sources, y: Sources, b: Sources) -> Step:
     return Step(INCLUDE, x | b, refresh=b, ask=x - b)
 
 
+# RFC 9776 6.4.1 c, 6.4.2 e
 def _exclude_allow(x: Sources, y: Sources, b: Sources) -> Step:
     return Step(EXCLUDE, x | b, y - b, refresh=b)
 
 
+# RFC 9776 6.4.2 f
 def _exclude_block(x: Sources, y: Sources, b: Sources) -> Step:
     return Step(EXCLUDE, x | b - y, y, inherit=b - x - y, ask=b - y)
 
 
+# RFC 9776 6.4.1 d
 def _exclude_is_exclude(x: Sources, y: Sources, b: Sources) -> Step:
     return Step(EXCLUDE, b - y, y & b, refresh=b - x - y, restart=True)
 
 
+# RFC 9776 6.4.2 g
 def _exclude_to_exclude(x: Sources, y: Sources, b: Sources) -> Step:
     return Step(EXCLUDE, b - y, y & b, inherit=b - x - y, restart=True, ask=b - y)
 
 
+# RFC 9776 6.4.2 h
 def _exclude_to_include(x: Sources, y: Sources, b: Sources) -> Step:
     return Step(EXCLUDE, x | b, y - b, refresh=b, ask=x - b, ask_group=True)
 
 
 Row = Callable[[Sources, Sources, Sources], Step]
+# RFC 9776 6.1 d
+# RFC 4541 2.1.2 g
 TABLE: dict[tuple[Mode, RecordType], Row] = {
     (INCLUDE, IS_IN): _include_allow,
     (INCLUDE, IS_EX): _include_is_exclude,
@@ -110,6 +123,7 @@ IGNORED = frozenset({(2, BLOCK), (1, BLOCK), (1, TO_IN)})
 SOURCELESS = frozenset({(2, TO_EX), (1, TO_EX)})
 
 
+# RFC 9776 7.3.2 e f
 def understood(compatibility: int, kind: RecordType, sources: Sources) -> Sources | None:
     """The sources a record stands for in a compatibility mode of 1, 2 or 3; None: the record is ignored."""
     if compatibility == 3:

@@ -158,6 +158,7 @@ class Hosts:
         entry = self._entries.get(host)
         return host == self._left if entry is None else entry.ends(now) > now
 
+    # RFC 4541 2.1.1 e
     def is_complete(self, now: float) -> bool:
         """Whether everybody who wants something is known by address."""
         return not self._blind and all(host >= 0 or each.ends(now) <= now for host, each in self._entries.items())

@@ -53,6 +53,7 @@ class Upstreams:
                     host.adopt(group, joint(filters, group, access, counted))
         return all(told >> port & 1 for port in self._ports.hosts)
 
+    # RFC 4605 3 e, 4.1 h
     def tell(self, groups: Collection[int], now: float) -> list[Said]:
         """Something else may be wanted of `groups`."""
         groups, counted = self._inheritance.hold(groups), self._counted()

@@ -53,11 +53,13 @@ class Rules:
         return any(network.contains(group) for network in self.ssm_range)
 
 
+# RFC 9776 5 b
 def is_trackable(group: int) -> bool:
     """Whether `group` is ever reported or forwarded: a group, and not in 224.0.0.0/24."""
     return is_multicast(group) and group >> 8 != _LINK_LOCAL_BLOCK
 
 
+# RFC 9776 4.1.12 c, 9.1 c
 def judge_query(query: Query, destination: int, link: Link) -> Query:
     """The part of a query a core may use; raises Rejected."""
     group = query.group
@@ -66,6 +68,7 @@ def judge_query(query: Query, destination: int, link: Link) -> Query:
     if not group:
         return query
     _check_trackable(group)
+    # RFC 9776 4.1.9 a
     sources = _possible(query.sources)
     if len(sources) == len(query.sources):
         return query
@@ -74,6 +77,7 @@ def judge_query(query: Query, destination: int, link: Link) -> Query:
     return Query(group, sources, query.max_response_time, query.suppress, query.robustness, query.interval)
 
 
+# RFC 9776 4.2.15 c
 def judge_report(
     report: Report, destination: int, link: Link, rules: Rules, access: AccessList, upstream: bool = False
 ) -> tuple[Report, tuple[str, ...]]:
@@ -99,6 +103,7 @@ def _to_routers(destination: int, link: Link) -> bool:
     return destination in _ROUTERS or link.is_own(destination)
 
 
+# RFC 4605 4.3 c
 def _check_old_report(
     report: Report, destination: int, link: Link, rules: Rules, access: AccessList, upstream: bool
 ) -> None:
@@ -109,6 +114,7 @@ def _check_old_report(
     if destination != group and (upstream or not _to_routers(destination, link)):
         raise Rejected("rx_bad_dst")
     _check_trackable(group)
+    # RFC 4605 4.3 b
     if rules.is_ssm(group):
         raise Rejected("rx_ssm_legacy")             # RFC 4604 section 2.2.4
     if not access.is_open and not access.admits(None, group):
@@ -122,6 +128,7 @@ def _check_trackable(group: int) -> None:
         raise Rejected("rx_link_local")
 
 
+# RFC 9776 4.2.9 a
 def _judge_record(
     record: GroupRecord, rules: Rules, access: AccessList, skipped: list[str]
 ) -> GroupRecord | None:
@@ -130,9 +137,11 @@ def _judge_record(
     if not is_multicast(group):
         _count_packet("rx_bad_group", skipped)
         return None
+    # RFC 9776 5 b
     if group >> 8 == _LINK_LOCAL_BLOCK:
         skipped.append("rx_link_local")
         return None
+    # RFC 4605 4.3 a
     if record.type in _EXCLUDING and rules.is_ssm(group):
         skipped.append("rx_ssm_exclude")            # RFC 4604 section 2.2.5
         return None
@@ -141,6 +150,7 @@ def _judge_record(
     return record if access.is_open else _admitted(record, access, skipped)
 
 
+# RFC 9776 4.2.10 a
 def _without_impossible(record: GroupRecord, skipped: list[str]) -> GroupRecord:
     sources = _possible(record.sources)
     if len(sources) == len(record.sources):

@@ -318,7 +318,7 @@ def test_a_refused_source_downstream_may_mean_that_roles_are_swapped():
 def test_a_flow_that_a_static_route_keeps_from_members_says_so():
     table = FlowColumns.allocate(4, 1)
     flow(table, 0, Reason.NO_MEMBERS)
-    situation = Situation(routes=(RouteSettings(group="239.0.0.0/8", downstreams=("eth2",)),))
+    situation = Situation(routes=(RouteSettings(group="239.0.0.0/8", interfaces=("eth2",)),))
     [row] = flows.page([flows.WorkerFlows(table)], PORTS, flows.Page(), SECOND, situation)
     assert row["hint"].startswith("the static route 239.0.0.0/8 goes nowhere: eth2 is missing")
 

@@ -68,6 +68,7 @@ def multicast(destination: int, protocol: int) -> bool:
     return destination >> 28 == 0xE and protocol != 2
 
 
+# RFC 9776 9.1 a
 @given(addresses, addresses | edges, st.integers(0, 3))
 def test_data_filter_passes_multicast(source: int, destination: int, protocol: int):
     passed = run(data_filter(TRUNK), ipv4(source, destination, protocol))
@@ -111,6 +112,7 @@ def test_frames_of_a_vlan_are_taken_by_the_link_of_that_vlan_only(
     assert takers(igmp_filter(TRUNK), igmp_filter(VLAN)) == (own and protocol == 2)
 
 
+# RFC 9776 6 b
 @given(addresses, addresses, st.integers(0, 255))
 def test_igmp_filter_passes_igmp_to_whomever(source: int, destination: int, protocol: int):
     assert run(igmp_filter(TRUNK), ipv4(source, destination, protocol)) == (ALL if protocol == 2 else 0)

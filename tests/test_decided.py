@@ -99,6 +99,7 @@ def test_a_port_without_the_word_of_its_agent_is_not_queried(plane):
     assert world.frames(UP, DATA) == [0, 0, 1]
 
 
+# RFC 4605 3 h
 def test_roles_do_not_count_where_that_is_configured(plane):
     for everywhere in (False, True):
         world = plane(igmp=IgmpSettings(forward_when_not_querier=everywhere))
@@ -108,6 +109,7 @@ def test_roles_do_not_count_where_that_is_configured(plane):
         assert world.frames(UP, DATA) == [0, int(everywhere), 0]
 
 
+# RFC 4605 3 h
 def test_a_port_may_say_for_itself_that_its_role_does_not_count(plane):
     for common, own, expected in ((False, True, [0, 1, 0]), (True, False, [0, 0, 1])):
         said = InterfaceSettings(name="down1", forward_when_not_querier=own)
@@ -241,6 +243,7 @@ def test_frames_with_a_defect_make_no_flow(plane):
     assert (len(world.flows), world.wires[UP].drops()) == (0, {"malformed": 1})
 
 
+# RFC 4605 4.2 d
 def test_what_is_shown_follows_changes_though_no_frame_comes(plane):
     world = plane()
     world.frames(UP, DATA, now=1.0)

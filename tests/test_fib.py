@@ -61,6 +61,8 @@ FORWARDING_MATRIX = [
 ]
 
 
+# RFC 4605 3 f, 4.2 a b
+# RFC 4541 2.1.2 a c
 @pytest.mark.parametrize(("ingress", "source", "group", "out"), FORWARDING_MATRIX)
 def test_forwarding_matrix(ingress, source, group, out):
     """P-04: d1 EXCLUDE{b}, d2 INCLUDE{b}, d3 without members, d4 not the querier."""
@@ -71,6 +73,7 @@ def test_forwarding_matrix(ingress, source, group, out):
     assert table.decide(ingress, ip(source), group)[:2] == expected[:2]
 
 
+# RFC 4541 2.1.2 b
 @pytest.mark.parametrize(
     ("group", "reason"),
     [
@@ -93,6 +96,14 @@ def test_destination_rules(group, reason):
     table = fib()
     table.set_route(0, 0, None, 32, None, bits(D1))
     assert table.decide(UP, A, ip(group)).reason == reason
+
+
+# RFC 4541 2.1.2 e
+def test_groups_that_share_a_mac_address_are_groups_of_their_own():
+    table = fib()
+    table.set_route(ip("239.1.1.1"), 32, None, 32, None, bits(D1))
+    assert [table.decide(UP, A, ip(group)).reason for group in ("239.1.1.1", "224.129.1.1", "239.129.1.1")] == [
+        Reason.FORWARD, Reason.NO_MEMBERS, Reason.NO_MEMBERS]
 
 
 SOURCE_RULES = [
@@ -324,6 +335,7 @@ def test_who_wants_it_and_is_kept_out_is_said_with_the_reason():
     assert table.decide(UP, A, G) == Decision(Reason.NOT_QUERIER, 0, kept[:1])
 
 
+# RFC 4605 4.2 a
 def test_only_the_querier_mask_makes_not_querier():
     table = fib(upstream(), downstream(D1), downstream(D2, up=False), queriers=0)
     table.set_route(G, 32, None, 32, None, bits(D1))
@@ -345,6 +357,7 @@ def test_ports_that_are_down_get_nothing():
     assert table.decide(D2, ip("192.168.20.9"), G)[:2] == Decision(Reason.NO_MEMBERS)[:2]
 
 
+# RFC 4605 3.2 a
 def test_every_upstream_gets_what_comes_from_downstream():
     table = fib(upstream(), downstream(D1), upstream(D2, networks=()))
     assert table.decide(D1, ip("192.168.10.9"), G)[:2] == Decision(Reason.FORWARD, bits(UP, D2))[:2]

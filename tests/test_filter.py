@@ -13,6 +13,7 @@ SOURCES = range(6)
 FILTERS = st.builds(Filter, st.sampled_from(Mode), st.frozensets(st.sampled_from(SOURCES)))
 
 
+# RFC 9776 3.2 a b
 @pytest.mark.parametrize(("subscriptions", "merged"), [
     ("EX{a,b,c,d} EX{b,c,d,e} IN{d,e,f}", "EX{b,c}"),
     ("EX{a,b,c,d} EX{b,c,d,e} IN{d,e,f} EX{}", "EX{}"),
@@ -27,6 +28,7 @@ def test_h13_several_subscriptions_merge_into_one(subscriptions, merged):
     assert filter_text(merge([filter_of(each) for each in subscriptions.split()])) == merged
 
 
+# RFC 9776 3.2 b
 @given(st.lists(FILTERS, max_size=5))
 def test_the_merge_admits_exactly_what_any_filter_admits(filters):
     merged = merge(filters)
@@ -39,6 +41,8 @@ def test_the_order_and_grouping_of_a_merge_do_not_matter(filters):
     assert merge(filters) == merge(filters[::-1]) == reduce(lambda left, right: merge([left, right]), filters)
 
 
+# RFC 9776 3.2 a
+# RFC 4605 4.1 f
 @given(st.lists(FILTERS, min_size=1, max_size=5))
 def test_the_merge_is_the_rule_of_the_standard(filters):
     excluded = [set(each.sources) for each in filters if each.mode is Mode.EXCLUDE]
@@ -53,6 +57,7 @@ def bitmap(filters, source):
     return sum(1 << port for port, each in filters.items() if each.admits(source))
 
 
+# RFC 9776 6.3 b
 @given(st.dictionaries(st.sampled_from([0, 1, 2, 63, 70]), FILTERS))
 def test_rows_say_for_every_source_which_ports_admit_it(filters):
     table = rows(filters)

@@ -124,6 +124,7 @@ def with_byte(at: int, value: int) -> bytes:
     return bytes(header)
 
 
+# RFC 4541 2.1.2 f
 @pytest.mark.parametrize(
     "bad",
     [

@@ -76,6 +76,8 @@ def build(bench: Bench, state: str) -> None:
         bench.hear(at, 1, text)
 
 
+# RFC 9776 6.1 d, 6.2 a, 6.2.1 a, 6.4.1 a b c d, 6.4.2 a b c d e f g h
+# RFC 4541 2.1.2 g
 @pytest.mark.parametrize(("before", "record", "after", "queries"), ROWS)
 def test_r_records_move_a_group_as_the_vectors_say(before, record, after, queries):
     bench = Bench()
@@ -137,6 +139,7 @@ def group_in(mode, x, y, timer) -> Group:
     return group
 
 
+# RFC 9776 6.1 d, 6.2.2 a, 6.4.1 a b c d, 6.4.2 a b c d e f g h
 @given(states(), st.sampled_from(RecordType), SETS)
 def test_every_row_is_what_the_standard_says(state, kind, b):
     group = group_in(*state)
@@ -148,6 +151,7 @@ def test_every_row_is_what_the_standard_says(state, kind, b):
     assert (step.ask, step.ask_group) == (ask, ask_group)
 
 
+# RFC 9776 6.6.1 c, 6.6.3.2 a
 @given(states(), st.sampled_from(RecordType), SETS)
 def test_asking_lowers_only_what_ends_later_and_asks_only_that(state, kind, b):
     group = group_in(*state)
@@ -162,6 +166,7 @@ def test_asking_lowers_only_what_ends_later_and_asks_only_that(state, kind, b):
     assert group.transmit(0.0, Parameters()) == expected
 
 
+# RFC 9776 6.2 a, 6.2.1 b, 6.4.2 j
 @given(states(), st.lists(st.tuples(st.sampled_from(RecordType), SETS, TIMES), max_size=8))
 def test_a_group_never_lists_a_source_twice_and_its_filter_follows_its_timers(state, records):
     group, now = group_in(*state), 0.0
@@ -218,6 +223,7 @@ def test_the_table_has_a_row_for_every_mode_and_record():
     assert TABLE.keys() == {(mode, kind) for mode in Mode for kind in RecordType}
 
 
+# RFC 9776 6.6.1 a
 @given(states(), TIMES)
 def test_another_routers_query_never_raises_a_timer_or_makes_a_source(state, limit):
     group = group_in(*state)
@@ -228,6 +234,7 @@ def test_another_routers_query_never_raises_a_timer_or_makes_a_source(state, lim
     assert group.timer == (min(timer, limit) if state[0] is Mode.EXCLUDE else math.inf)
 
 
+# RFC 9776 7.3.2 e f
 @pytest.mark.parametrize(("compatibility", "kind", "understood_as"), [
     (3, IS_IN, "a"), (3, IS_EX, "a"), (3, TO_IN, "a"), (3, TO_EX, "a"), (3, ALLOW, "a"), (3, BLOCK, "a"),
     (2, IS_IN, "a"), (2, IS_EX, "a"), (2, TO_IN, "a"), (2, TO_EX, ""), (2, ALLOW, "a"), (2, BLOCK, None),

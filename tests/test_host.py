@@ -94,6 +94,7 @@ def reports(text: str) -> list[tuple[float, str]]:
     return [(float(at), re.sub(r"(\w+)\(\{", r"\1(G,{", records)) for at, records in parts]
 
 
+# RFC 9776 2 c, 4.2.13 b c, 5.1 a b c d e f g h i j, 8.11 a
 @pytest.mark.parametrize(("robustness", "start", "changes", "expected"), [
     # H-01
     (2, "IN{}", "0: EX{}", "0: TO_EX({}); 0.5: TO_EX({})"),
@@ -124,6 +125,7 @@ def test_h01_to_h03_changes_are_told_at_once_and_repeated(robustness, start, cha
     assert host.run(100.0).sent == reports(expected)
 
 
+# RFC 9776 4.2.13 a, 5.2 b k l
 @pytest.mark.parametrize(("state", "general", "some", "other"), [
     ("IN{}", "", "", ""),
     ("IN{a}", "IS_IN(G,{a})", "IS_IN(G,{a})", ""),
@@ -141,6 +143,7 @@ def test_h04_answers_follow_the_state_and_what_was_asked(state, general, some, o
         assert host.sent == ([(5.0, answer)] if answer else [])
 
 
+# RFC 9776 5.2 a h j
 def test_h05_a_general_answer_has_all_groups_in_one_report():
     host = Upstream().has(G="EX{}", G2="EX{c}", S="IN{a,b}")
     host.hear(0.0, bytes.fromhex("46c00024000040000102fa110a000001e0000001940400001164ec1e00000000027d0000"))
@@ -161,6 +164,7 @@ def specific(group: str, listed: str, seconds: float) -> Query:
     return Query(address(group), tuple(sorted(sources(listed))), seconds)
 
 
+# RFC 9776 5.2 c d e f g m
 @pytest.mark.parametrize(("queries", "expected"), [
     ([(0, general(10)), (1, specific("G", "", 1))], [(1.5, "IS_EX(G,{})"), (5, ALL)]),
     ([(0, general(10)), (2, general(10))], [(5, ALL)]),
@@ -178,6 +182,7 @@ def test_h06_pending_answers_follow_the_five_rules(queries, expected):
     assert host.run(100.0).sent == expected
 
 
+# RFC 9776 5.2 k
 def test_h06_8_the_state_is_looked_at_when_the_answer_is_due():
     host = Upstream().has(G="EX{}").hear(0.0, specific("G", "", 10)).want(3.0, "IN{}")
     assert host.run(100.0).sent == [(3, "TO_IN(G,{})"), (3.5, "TO_IN(G,{})")]
@@ -190,6 +195,8 @@ def test_h07_the_response_time_of_a_version_3_query_is_floating_point():
     assert Upstream(igmp_version=3).has(G="EX{}").hear(0.0, query).run(100.0).sent == [(7.8, "IS_EX(G,{})")]
 
 
+# RFC 9776 7.2.1 a e
+# RFC 4605 4.1 g
 def test_h08_an_older_querier_is_followed_for_400_seconds():
     host = Upstream().has(S="IN{a}").want(-0.2, "EX{}")
     assert host.host.deadline == pytest.approx(0.3)
@@ -206,12 +213,14 @@ def test_h08_an_older_querier_is_followed_for_400_seconds():
     assert host.hear(500.0, GENERAL).run(600.0).sent[5:] == [(505, "IS_IN(S,{a}) + IS_EX(G,{})")]
 
 
+# RFC 9776 8.12 a
 def test_h08_the_newer_standard_waits_350_seconds():
     host = Upstream(parameters=Parameters(rfc9776=True)).hear(0.0, V2)
     assert host.until(350.0).host.version == 2
     assert host.run(350.0).host.version == 3
 
 
+# RFC 9776 7.2.1 c
 def test_h09_a_version_2_query_for_a_group_does_not_change_the_mode():
     host = Upstream().has(G="EX{}")
     host.hear(0.0, bytes.fromhex("46c00020000040000102ea140a000001ef01010194040000110afef2ef010101"))
@@ -219,6 +228,7 @@ def test_h09_a_version_2_query_for_a_group_does_not_change_the_mode():
     assert host.run(100.0).sent == [(0.5, "IS_EX(G,{})")]
 
 
+# RFC 9776 7.2.1 a f
 def test_h10_a_version_1_querier():
     host = Upstream().has(G="EX{}", G2="EX{}")
     host.hear(0.0, bytes.fromhex("45c0001c0000400001028f1e0a000001e00000011100eeff00000000"))
@@ -228,6 +238,7 @@ def test_h10_a_version_1_querier():
     assert len(host.want(20.0, "IN{}").run(399.0).sent) == 2
 
 
+# RFC 9776 7.2.1 c d
 def test_h11_version_1_outranks_version_2():
     host = Upstream().hear(0.0, V1).hear(100.0, V2)
     assert host.until(400.0).host.version == 1
@@ -236,6 +247,7 @@ def test_h11_version_1_outranks_version_2():
     assert host.run(500.0).host.version == 3
 
 
+# RFC 9776 7.2.1 d
 @pytest.mark.parametrize(("second", "ends"), [(0.0, 400.0), (100.0, 500.0)])
 def test_h11_a_version_1_querier_beside_one_of_version_2_is_forgotten_too(second, ends):
     host = Upstream().hear(0.0, V2).hear(second, V1)
@@ -243,6 +255,7 @@ def test_h11_a_version_1_querier_beside_one_of_version_2_is_forgotten_too(second
     assert host.run(ends).host.version == 3
 
 
+# RFC 4605 4.1 j
 def test_h12_version_2_knows_only_joining_and_leaving():
     host = Upstream(igmp_version=2).want(0.0, "EX{}").want(20.0, "IN{a}").want(30.0, "IN{}")
     assert host.run(100.0).sent == [(0, "v2 Report(G)"), (5, "v2 Report(G)"), (30, "Leave(G)")]
@@ -254,6 +267,7 @@ def test_h12_joining_is_told_as_often_as_the_robustness_says():
     assert host.run(100.0).sent == [(0, "v2 Report(G)"), (5, "v2 Report(G)"), (10, "v2 Report(G)")]
 
 
+# RFC 9776 7.2.2 b
 def test_h14_a_version_3_report_of_another_silences_nothing():
     host = Upstream(igmp_version=2).want(0.0, "EX{}")
     host.hear(1.0, packet_of("TO_EX(G,{})", "10.0.0.7"))
@@ -261,6 +275,7 @@ def test_h14_a_version_3_report_of_another_silences_nothing():
     assert host.run(100.0).sent == [(0, "v2 Report(G)"), (5, "v2 Report(G)")]
 
 
+# RFC 9776 7.2.2 b
 def test_h14_another_members_report_silences_ours():
     host = Upstream().has(G="EX{}").hear(0.0, V2).want(0.0, "EX{}")
     host.hear(3.0, bytes.fromhex("46c00020000040000102ea0e0a000007ef010101940400001600f9fcef010101"))
@@ -283,6 +298,7 @@ def test_h14_what_another_member_said_is_not_repeated_after_the_next_answer():
     assert host.run(200.0).sent == [(0, "v2 Report(G)"), (105, "v2 Report(G)")]
 
 
+# RFC 9776 5 c, 7.2.2 a
 def test_h14_in_version_3_mode_reports_of_others_silence_nothing():
     host = Upstream().has(G="EX{}").hear(0.0, GENERAL).hear(1.0, packet_of("v2 Report(G)", "10.0.0.7"))
     assert host.run(100.0).sent == [(5, "IS_EX(G,{})")]
@@ -297,6 +313,7 @@ def test_h15_a_shorter_query_hastens_a_pending_report(seconds, at):
 
 # Modes
 
+# RFC 9776 7.2.1 e h
 def test_falling_back_drops_what_was_pending_in_the_newer_version():
     host = Upstream().has(G="EX{}").hear(0.0, GENERAL).hear(1.0, specific("G", "a", 10)).want(2.0, "EX{a}")
     host.hear(2.1, Query(version=2, max_response_time=0.2))
@@ -309,6 +326,7 @@ def test_an_older_querier_heard_again_drops_nothing():
     assert host.until(401.0).host.version == 2
 
 
+# RFC 9776 7.2.1 i
 def test_a_pinned_version_stays_and_answers_older_queries_its_own_way():
     host = Upstream(igmp_version=3).has(G="EX{a}").hear(0.0, V1)
     assert host.run(100.0).sent == [(5, "IS_EX(G,{a})")]
@@ -316,6 +334,7 @@ def test_a_pinned_version_stays_and_answers_older_queries_its_own_way():
     assert host.run(100.0).sent == [(5, "v1 Report(G)")]
 
 
+# RFC 9776 5.2 j
 def test_a_response_time_of_zero_is_answered_at_once():
     host = Upstream().has(G="EX{}").hear(1.0, Query(max_response_time=0.0))
     assert host.host.deadline == 1.0
@@ -362,6 +381,7 @@ def test_an_older_voice_answers_such_a_flood_no_faster(older):
     assert host.sent[0][0] == (20.0 if older is V2 else 25.0)       # version 1 has ten seconds, whatever is said
 
 
+# RFC 9776 8 a
 def test_robustness_and_interval_come_from_the_last_general_query():
     host = Upstream(parameters=Parameters(rfc9776=True)).hear(0.0, Query(robustness=3, interval=50.0)).run(10.0)
     assert host.want(11.0, "EX{}").run(100.0).sent == reports("11: TO_EX({}); 11.5: TO_EX({}); 12: TO_EX({})")
@@ -372,6 +392,7 @@ def test_robustness_and_interval_come_from_the_last_general_query():
     assert host.run(600.0).sent[-2:] == reports("501: TO_IN({}); 501.5: TO_IN({})")
 
 
+# RFC 9776 9.1 d
 def test_the_list_of_asked_sources_is_bounded():
     host = Upstream().has(G="EX{}")
     for part in range(4):
@@ -404,11 +425,13 @@ def test_leaving_is_said_once():
     assert host.take(host.host.leave()).sent == []
 
 
+# RFC 9776 4.2.14 b
 def test_an_address_is_not_needed_to_report():
     host = Upstream(Link()).want(0.0, "EX{}")
     assert host.packets[0][12:16] == bytes(4)
 
 
+# RFC 9776 4.2.14 a, 4.2.15 a b
 def test_w08_w09_reports_on_the_wire():
     host = Upstream(igmp_version=1).want(0.0, "EX{}")
     assert host.packets[0].hex() == "46c00020000040000102ea130a000002ef010101940400001200fdfcef010101"
@@ -422,6 +445,7 @@ def test_w08_w09_reports_on_the_wire():
         "46c00030000040000102f9ef0a000002e0000016940400002200db300000000105000002e80101010a6300010a630002")
 
 
+# RFC 9776 4.2.17 a
 def test_many_groups_joined_together_share_reports_also_when_repeated():
     host = Upstream()
     groups = [address("239.2.0.0") + number for number in range(200)]
@@ -485,6 +509,7 @@ def test_one_call_finds_times_for_no_more_than_a_chunk_of_older_answers(count):
 FILTERS = st.builds(Filter, st.sampled_from(Mode), st.frozensets(st.integers(1, 5)))
 
 
+# RFC 9776 5.1 i j
 @given(st.lists(st.tuples(FILTERS, st.integers(0, 3)), min_size=1, max_size=6), st.integers(1, 4), st.data())
 def test_a_router_that_misses_fewer_reports_than_the_robustness_knows_what_is_wanted(changes, robustness, data):
     """Changes, each followed by some repetitions, then all the rest; any robustness - 1 transmissions are lost."""
@@ -522,6 +547,7 @@ def hear(known: Filter, records) -> Filter:
     return known
 
 
+# RFC 9776 5.2 l
 @given(FILTERS, st.frozensets(st.integers(1, 6), min_size=1))
 def test_an_answer_names_exactly_the_asked_sources_that_are_wanted(wanted, asked):
     answer = current_state(1, wanted, asked)
@@ -538,6 +564,7 @@ def test_the_notation_of_these_tests_means_what_it_says():
 QUERIER = address(SPEAKERS[UP])
 
 
+# RFC 4605 4.3 d
 def test_a_fallback_is_told_once_with_what_is_lost_and_so_is_the_return():
     host = Upstream().has(S="IN{a}", G="EX{}", G2="IN{a,b}")
     for at in (0.0, 125.0, 250.0):

@@ -70,6 +70,7 @@ def hexadecimal(text: str) -> bytes:
 # Codes (W-01, W-02, W-03)
 
 
+# RFC 9776 4.1.1 a
 @pytest.mark.parametrize(
     ("code", "value"),
     [(0, 0), (1, 1), (0x0A, 10), (0x64, 100), (0x7F, 127), (0x80, 128), (0x81, 136), (0x89, 200), (0x8F, 248),
@@ -89,6 +90,7 @@ def test_value_encodes_to_the_next_lower_code(value, code):
     assert encode8(value) == code
 
 
+# RFC 9776 4.1.1 a
 @pytest.mark.parametrize("code", range(256))
 def test_every_code_survives(code):
     assert encode8(decode8(code)) == code
@@ -107,6 +109,7 @@ def test_negative_value_has_no_code():
         encode8(-1)
 
 
+# RFC 9776 4.1.7 a
 @pytest.mark.parametrize(
     ("interval", "qqic", "advertised"),
     [(1, 0x01, 1), (60, 0x3C, 60), (90, 0x5A, 90), (125, 0x7D, 125), (127, 0x7F, 127), (128, 0x80, 128),
@@ -118,11 +121,13 @@ def test_query_interval_is_advertised_rounded_down(interval, qqic, advertised):
     assert decode(octets).interval == advertised
 
 
+# RFC 9776 4.1.7 a
 def test_interval_below_a_second_is_advertised_as_one():
     """QQIC 0 would make others use 125 s."""
     assert encode_query(Query(interval=0.5))[9] == 1
 
 
+# RFC 9776 7.3.1 g
 @pytest.mark.parametrize("tenths", range(256))
 def test_v2_response_time_is_linear(tenths):
     octets = encode_query(Query(version=2, max_response_time=tenths / 10))
@@ -147,6 +152,7 @@ def test_zero_checksum_is_sent_as_zero():
     assert encode_v2_report(parse_address("239.18.250.236")).hex() == "16000000ef12faec"
 
 
+# RFC 9776 4.1.2 a
 @given(st.binary(max_size=64))
 def test_checksum_is_the_sum_of_words(data):
     total = sum(struct.unpack(f"!{len(data + bytes(len(data) % 2)) // 2}H", data + bytes(len(data) % 2)))
@@ -165,6 +171,7 @@ def test_all_zero_message_is_not_intact():
 # Golden messages sent (W-04 ... W-09), and read back
 
 
+# RFC 9776 4.1 a, 4.1.2 a, 4.1.4 a, 4.1.6 a, 4.1.8 a, 4.1.10 c, 7.3.1 c
 @pytest.mark.parametrize(
     ("query", "octets"),
     [
@@ -180,6 +187,7 @@ def test_query_octets(query, octets):
     assert encode_query(query).hex() == octets
 
 
+# RFC 9776 4.2 a, 4.2.1 a, 4.2.2 a, 4.2.3 a, 4.2.11 a, 4.2.12 c
 @pytest.mark.parametrize(
     ("octets", "message"),
     [
@@ -195,12 +203,15 @@ def test_report_octets(octets, message):
     assert octets.hex() == message
 
 
+# RFC 9776 4 c, 7.3.2 d
+# RFC 4605 4.1 d
 def test_old_messages_become_records():
     assert decode(encode_v1_report(G)) == Report((GroupRecord(IS_EX, G),), 1)
     assert decode(encode_v2_report(G)) == Report((GroupRecord(IS_EX, G),), 2)
     assert decode(encode_v2_leave(G)) == Report((GroupRecord(TO_IN, G),), 2, leave=True)
 
 
+# RFC 9776 7.1 a, 7.2.1 f
 def test_old_queries_do_not_tell_robustness_or_interval():
     v1, v2 = decode(encode_query(Query(version=1))), decode(encode_query(Query(G, version=2)))
     assert v1 == Query(0, (), 10.0, False, 0, 0.0, 1)
@@ -216,10 +227,12 @@ def test_sources_in_an_old_query_are_our_mistake():
         encode_query(Query(G, (A,), version=2))
 
 
+# RFC 9776 7.2.1 g
 def test_eight_octets_are_never_a_floating_point_query():
     assert decode(sealed(hexadecimal("11ff000000000000"))).max_response_time == 25.5
 
 
+# RFC 9776 7.1 a
 def test_v3_query_with_code_zero_stays_v3():
     """It asks for an immediate answer; only 8 octets make version 1."""
     message = decode(encode_query(Query(max_response_time=0.0)))
@@ -229,6 +242,7 @@ def test_v3_query_with_code_zero_stays_v3():
 # Received reports (W-10 ... W-17, W-23, W-24)
 
 
+# RFC 9776 4.2.6 a
 def test_all_record_types():
     groups = [parse_address(f"239.2.0.{host}") for host in range(1, 7)]
     octets = hexadecimal(
@@ -240,6 +254,7 @@ def test_all_record_types():
     assert decode(octets) == Report(tuple(map(GroupRecord, RecordType, groups, lists)))
 
 
+# RFC 9776 4.2.1 a, 4.2.3 a, 4.2.4 a, 4.2.7 a, 4.2.11 b, 4.2.12 a b, 4.2.13 d
 @pytest.mark.parametrize(
     ("octets", "records", "defects"),
     [
@@ -277,6 +292,7 @@ def test_unknown_record_that_runs_past_the_end_is_damage():
     assert decode(octets) == Report((), defects=("rx_unknown_record", "rx_malformed"))
 
 
+# RFC 9776 4.2.7 a
 def test_auxiliary_data_past_the_end_drops_its_record():
     octets = sealed(hexadecimal("220000000000000104010000ef010101"))
     assert decode(octets) == Report((), defects=("rx_malformed",))
@@ -286,6 +302,7 @@ def test_odd_length_v2_report():
     assert decode(hexadecimal("16004ffcef010101aa")) == Report((GroupRecord(IS_EX, G),), 2)
 
 
+# RFC 9776 4.1.2 b
 @pytest.mark.parametrize(
     ("octets", "counter"),
     [
@@ -307,6 +324,7 @@ def test_unusable_message_names_its_counter(octets, counter):
     assert caught.value.counter == counter
 
 
+# RFC 9776 7.1 b
 @pytest.mark.parametrize("length", [9, 10, 11])
 def test_queries_between_the_versions_are_ignored(length):
     with pytest.raises(MalformedMessage) as caught:
@@ -314,12 +332,14 @@ def test_queries_between_the_versions_are_ignored(length):
     assert caught.value.counter == "rx_bad_length"
 
 
+# RFC 9776 4.1.8 a
 def test_general_query_with_sources_is_malformed():
     with pytest.raises(MalformedMessage) as caught:
         decode(encode_query(Query(0, (A,))))
     assert caught.value.counter == "rx_malformed"
 
 
+# RFC 9776 4.1.4 b, 4.1.10 a b
 def test_query_flags_and_trailing_octets_are_ignored():
     assert decode(hexadecimal("1164fc1c00000000f27d000000010000")) == Query()
 
@@ -377,11 +397,13 @@ def test_v3_query_survives(query):
     assert decode(encode_query(query)) == query
 
 
+# RFC 9776 4.2.5 a, 4.2.8 a
 @given(st.lists(group_record, max_size=10))
 def test_v3_report_survives(records):
     assert decode(encode_report(records)) == Report(tuple(records))
 
 
+# RFC 9776 4.2.8 a
 @given(st.lists(group_record, max_size=5), st.integers(0, 200))
 def test_cut_report_keeps_the_complete_records(records, length):
     octets = encode_report(records)
@@ -401,6 +423,7 @@ def sizes(records, mtu=1500):
     return [[len(record.sources) for record in report] for report in pack_records(records, mtu)]
 
 
+# RFC 9776 4.1.8 b
 def test_queries_are_split_by_the_mtu():
     assert [len(part) for part in split_sources(range(1, 401), 1500)] == [366, 34]
     assert [len(part) for part in split_sources(range(1, 137), 576)] == [135, 1]
@@ -408,6 +431,7 @@ def test_queries_are_split_by_the_mtu():
     assert split_sources((), 1500) == []
 
 
+# RFC 9776 4.2.17 b c
 @pytest.mark.parametrize(
     ("kind", "count", "expected"),
     [(ALLOW, 365, [[365]]), (ALLOW, 366, [[365], [1]]), (IS_IN, 800, [[365], [365], [70]]), (IS_EX, 800, [[365]])],
@@ -416,12 +440,14 @@ def test_long_record_is_split_by_its_kind(kind, count, expected):
     assert sizes([GroupRecord(kind, G, tuple(range(1, count + 1)))]) == expected
 
 
+# RFC 9776 4.2.17 c
 def test_a_cut_exclude_record_always_keeps_the_same_sources():
     forward = GroupRecord(IS_EX, G, tuple(range(1, 801)))
     backward = GroupRecord(IS_EX, G, tuple(range(800, 0, -1)))
     assert pack_records([forward], 1500) == pack_records([backward], 1500)
 
 
+# RFC 9776 4.2.17 a
 def test_many_short_records_fill_reports():
     records = [GroupRecord(IS_EX, G + number) for number in range(200)]
     assert [len(report) for report in pack_records(records, 1500)] == [183, 17]
@@ -429,6 +455,7 @@ def test_many_short_records_fill_reports():
     assert len(pack_records(records, 576)[0]) == 68
 
 
+# RFC 9776 4.2.17 b
 def test_single_record_limit_of_a_small_link():
     assert sizes([GroupRecord(ALLOW, G, tuple(range(1, 136)))], 576) == [[134], [1]]
 
@@ -441,6 +468,7 @@ def triples(records):
     return {(record.group, record.type, source) for record in records for source in record.sources}
 
 
+# RFC 9776 4.2.17 a
 @given(st.lists(group_record, max_size=30), st.integers(0, 70000))
 def test_packed_reports_fit_and_lose_nothing_but_excluded_sources(records, mtu):
     reports = pack_records(records, mtu)
@@ -487,6 +515,7 @@ def test_scapy_reads_our_query(scapy, query):
     assert theirs.fields["mrcode"] == round(query.max_response_time * 10)     # the attribute is encoded again
 
 
+# RFC 9776 4.1 a
 @given(query=v3_query)
 def test_we_read_scapys_query(scapy, query):
     theirs = scapy.IGMPv3_MQ(
@@ -501,6 +530,7 @@ def test_we_read_scapys_query(scapy, query):
     assert decode(bytes(theirs)) == query
 
 
+# RFC 9776 4.2.11 a
 @given(records=st.lists(group_record, max_size=10))
 def test_scapy_reads_our_report(scapy, records):
     theirs = scapy.IGMPv3_MR(encode_report(records))
@@ -509,6 +539,7 @@ def test_scapy_reads_our_report(scapy, records):
     ]
 
 
+# RFC 9776 4.2 a
 @given(records=st.lists(group_record, max_size=10))
 def test_we_read_scapys_report(scapy, records):
     theirs = scapy.IGMPv3_MR(records=[scapys_record(scapy, record) for record in records])
@@ -516,6 +547,7 @@ def test_we_read_scapys_report(scapy, records):
     assert decode(bytes(theirs)) == Report(tuple(records))
 
 
+# RFC 9776 4 c
 @given(group=address, tenths=st.integers(1, 255))
 def test_scapy_agrees_on_old_messages(scapy, group, tenths):
     text = format_address(group)
@@ -527,6 +559,7 @@ def test_scapy_agrees_on_old_messages(scapy, group, tenths):
     assert scapy.IGMP(encode_query(query)).mrcode == tenths
 
 
+# RFC 9776 4.2.4 a
 def test_more_records_than_an_octet_counts_are_all_read():
     records = [GroupRecord(TO_EX, G + number) for number in range(600)]
     assert decode(encode_report(records)) == Report(tuple(records))

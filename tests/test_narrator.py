@@ -29,6 +29,7 @@ def story(caplog):
     return said
 
 
+# RFC 4605 3 g
 def test_a_role_is_told_when_it_changes_and_not_when_a_port_comes_or_goes(story):
     narrator, us, them = Narrator(), Role(1, True, parse_address(OURS)), Role(1, False, parse_address(THEIRS))
     narrator.role(us, PORT, up=True, forwards=False)

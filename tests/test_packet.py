@@ -81,6 +81,7 @@ def packet_with(header: str, message: str) -> bytes:
 # Packets sent (W-04 ... W-09)
 
 
+# RFC 9776 4 a b
 @pytest.mark.parametrize(
     ("packet", "octets"),
     [
@@ -110,6 +111,7 @@ def test_sent_packet(packet, octets):
     assert packet.hex() == octets
 
 
+# RFC 9776 4.2.12 c
 def test_full_packets_have_the_size_of_the_mtu():
     query = encode(D1, G, encode_query(Query(G, split_sources(range(1, 401), 1500)[0])))
     report = encode(UP, V3_ROUTERS, encode_report(pack_records([GroupRecord(ALLOW, G, tuple(range(1, 366)))], 1500)[0]))
@@ -137,6 +139,7 @@ def test_group_mac(group, mac):
 # One fault each (V-01), and what is around the message (W-20, W-21)
 
 
+# RFC 4605 4.3 b
 @pytest.mark.parametrize(
     ("packet", "expected"),
     [
@@ -173,12 +176,14 @@ def test_any_ttl_may_be_allowed():
     assert downstream(packet, Rules(accept_any_ttl=True)).message == JOIN
 
 
+# RFC 9776 9.1 b, 9.2 c
 def test_missing_router_alert_is_counted_or_refused():
     packet = "45c0001c000040000102be6ac0a80a0bef0101011600f9fcef010101"
     assert downstream(packet).counters == ("rx_no_router_alert", "report_v2")
     assert rejection(downstream, packet, STRICT) == "rx_no_router_alert"
 
 
+# RFC 9776 9.2 c
 def test_version_1_is_no_way_around_router_alert():
     report = "45c0001c000040000102be6ac0a80a0bef0101011200fdfcef010101"
     query = packet_with("45c00000000040000102" + "0000" + "c0a80a0be0000001", "1100eeff00000000")
@@ -217,6 +222,7 @@ def test_frame_padding_is_not_part_of_the_message():
         assert downstream(frame[14:-14] + padding).message == JOIN
 
 
+# RFC 9776 7.1 a
 def test_a_padded_query_keeps_its_version():
     """Its length tells it: 8 octets and zeros would be one of version 3."""
     for query in (Query(version=1), Query(G, version=2)):
@@ -224,6 +230,7 @@ def test_a_padded_query_keeps_its_version():
         assert downstream(packet + bytes(60 - 14 - len(packet))).message.version == query.version
 
 
+# RFC 4541 2.1.1 h
 @pytest.mark.parametrize(
     "packet",
     [
@@ -239,6 +246,7 @@ def test_bad_ip(packet):
     assert rejection(downstream, packet) == "rx_bad_ip"
 
 
+# RFC 9776 4 a
 def test_other_protocols_are_not_igmp():
     packet = packet_with("46c00000000040000111" + "0000" + "c0a80a0bef01010194040000", "1600f9fcef010101")
     assert rejection(downstream, packet) == "rx_bad_ip"
@@ -295,6 +303,7 @@ def test_impossible_sources(source, up):
     assert report_from(source, up=up) == "rx_bad_source"
 
 
+# RFC 9776 9.2 a
 def test_every_subnet_of_the_link_is_on_link():
     link = Link((Network.parse("192.168.10.1/24"), Network.parse("10.7.0.1/16")), peers=(parse_address("10.8.0.2"),))
     outcomes = {source: report_from(source, link=link) for source in ("10.7.3.4", "10.7.0.1", "10.8.0.2", "10.8.0.3")}
@@ -320,6 +329,7 @@ def test_altnets_are_believed_and_an_unnumbered_link_believes_all():
 # Queries (V-05, E, 2.4)
 
 
+# RFC 9776 4.1.12 c, 9.1 c
 @pytest.mark.parametrize(
     ("packet", "loose", "strict"),
     [
@@ -362,6 +372,7 @@ def test_query_from_zero_is_a_switchs_downstream():
     assert rejection(downstream, packet) == "rx_query_zero_source"
 
 
+# RFC 9776 4.1.12 c
 @pytest.mark.parametrize(
     ("destination", "query", "counter"),
     [
@@ -389,16 +400,19 @@ def test_query_destination_and_group(destination, query, counter):
         assert downstream(packet).counters == (counter,)
 
 
+# RFC 9776 4.1.9 a
 def test_impossible_sources_of_a_query_are_dropped():
     query = Query(G, (A, 0, ALL_SYSTEMS, A, B), 1.0, True, 3, 60.0)
     assert downstream(from_h1(G, encode_query(query))).message == replace(query, sources=(A, B))
 
 
+# RFC 9776 4.1.9 a
 @pytest.mark.parametrize("sources", [(0,), (0, ALL_SYSTEMS)])
 def test_a_source_query_never_turns_into_a_group_query(sources):
     assert rejection(downstream, from_h1(G, encode_query(Query(G, sources)))) == "rx_malformed"
 
 
+# RFC 9776 4.1.2 b, 4.2.2 b
 @pytest.mark.parametrize(
     ("message", "counter"),
     [
@@ -414,6 +428,7 @@ def test_malformed_messages_are_rejected(message, counter):
 # Reports (V-02, V-03, V-04, P-06, 2.5)
 
 
+# RFC 4605 4.3 a
 def test_ssm_rules_hold_record_by_record():
     received = downstream(
         from_h1(
@@ -443,6 +458,7 @@ def test_without_an_ssm_range_any_source_is_a_source():
     assert downstream(report, off).counters == ("report_v3",)
 
 
+# RFC 9776 4.2.10 a
 def test_impossible_and_duplicate_sources_of_a_record():
     message = "22007b290000000105000006e8010101000000000a630001e0010101ffffffff7f0000010a630001"
     received = downstream(from_h1(V3_ROUTERS, message))
@@ -455,6 +471,7 @@ def test_reports_heard_upstream_are_only_read():
     assert upstream(packet) == Received(parse_address("10.0.0.1"), G, JOIN, ("report_v2",))
 
 
+# RFC 9776 5 b
 def test_groups_that_are_never_tracked():
     message = "220033f40000000404000000e000000504000000e00000fb04000000e801010104000000ef010101"
     received = downstream(from_h1(V3_ROUTERS, message))
@@ -462,6 +479,7 @@ def test_groups_that_are_never_tracked():
     assert received.counters == ("report_v3", "rx_link_local", "rx_link_local", "rx_ssm_exclude")
 
 
+# RFC 9776 4.2.9 a
 def test_records_with_bad_groups_count_as_one_packet():
     records = [GroupRecord(TO_EX, A), GroupRecord(TO_EX, G), GroupRecord(TO_EX, 0xF0000001)]
     received = downstream(from_h1(V3_ROUTERS, encode_report(records)))
@@ -476,6 +494,7 @@ def test_defects_are_counted_with_the_packet():
     assert received.counters == ("report_v3", "rx_malformed")
 
 
+# RFC 9776 4.2.15 c
 @pytest.mark.parametrize(
     ("destination", "message", "accepted"),
     [
@@ -503,6 +522,7 @@ def test_report_destination(destination, message, accepted):
         assert rejection(downstream, packet) == "rx_bad_dst"
 
 
+# RFC 9776 4.2.15 c
 @pytest.mark.parametrize("message", [encode_v2_report(G), encode_v1_report(G)])
 def test_a_host_hears_of_other_members_what_goes_to_the_group(message):
     """What another sent elsewhere, to us alone perhaps, the routers may not have heard: we must go on reporting."""
@@ -559,6 +579,7 @@ def test_a_core_gets_possible_sources_and_trackable_groups_only(message, source,
         assert record.type not in (IS_EX, TO_EX) or not rules.is_ssm(record.group)
 
 
+# RFC 4541 2.1.1 h
 @given(st.integers(0, 31), st.integers(1, 255))
 def test_damaged_packets_never_pass(at, change):
     """A single octet changed in a good packet is found by one of the two checksums."""

@@ -10,6 +10,7 @@ from forwarder.state.settings import IgmpSettings, InterfaceSettings
 from igmp.parameters import Parameters, PortOptions
 
 
+# RFC 9776 8.1 c, 8.4 a, 8.5 a, 8.10 a, 8.13 a
 @pytest.mark.parametrize(("name", "value"), [
     ("group_membership_interval", 270.0),
     ("other_querier_present_interval", 255.0),
@@ -33,11 +34,13 @@ def test_the_older_standard_has_a_shorter_membership():
     assert Parameters(gmi_rfc3376=True).group_membership_interval == 260.0
 
 
+# RFC 9776 8.12 a
 def test_an_older_querier_is_remembered_400_seconds_or_as_the_newer_standard_says():
     assert Parameters().older_version_querier_present(10.0) == 400.0
     assert Parameters(rfc9776=True).older_version_querier_present(10.0) == 350.0
 
 
+# RFC 9776 8.7 a, 8.9 a
 def test_counts_follow_the_robustness_unless_configured():
     assert Parameters(robustness=3).last_member_queries == 3
     assert Parameters(robustness=3).startup_queries == 3
@@ -54,10 +57,12 @@ def test_adopted_values_change_what_is_derived():
     assert adopted.last_member_queries == 3
 
 
+# RFC 9776 4.1.6 b
 def test_a_zero_keeps_our_own_value():
     assert Parameters(robustness=4).adopt(0, 0.0) == Parameters(robustness=4)
 
 
+# RFC 9776 8.1 a, 8.3 b
 @pytest.mark.parametrize("values", [
     {"robustness": 0},
     {"query_interval": 0.0},
@@ -71,6 +76,7 @@ def test_values_that_cannot_work_are_refused_by_name(values):
         Parameters(**values).check()
 
 
+# RFC 9776 7.3.1 g
 def test_a_version_2_port_cannot_allow_more_than_its_eight_bits():
     Parameters(query_response_interval=25.5).check(2)
     Parameters(query_response_interval=60.0).check(3)

@@ -188,6 +188,7 @@ def test_frames_go_where_they_are_wanted(plane):
     assert int(world.wires[D1].counters[TX_PACKETS]) == 2
 
 
+# RFC 4605 4.2 d
 def test_routes_that_came_after_the_worker_woke_up_count_for_what_it_reads_now(plane):
     world = plane(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
     assert world.frames(UP, DATA) == [0, 0, 0]
@@ -322,6 +323,7 @@ def test_fragments_count_against_the_limit_in_their_place(plane):
 STEADY = [datagram(number, flow=(S, G), fragment=0x4000) for number in range(20)]
 
 
+# RFC 4605 4.2 c
 def test_a_stream_goes_where_it_is_wanted_now_although_another_flow_was_looked_up_meanwhile(plane):
     world = plane(port(UP, "upstream"), port(D1, "downstream"), port(D2, "downstream"))
     world.pipeline.use_segments(64)

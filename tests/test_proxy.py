@@ -43,6 +43,8 @@ B1, B2, B3 = 1 << D1, 1 << D2, 1 << D3
 
 # P: vectors
 
+# RFC 9776 6 a
+# RFC 4605 3 d, 4.1 b c e f
 @pytest.mark.parametrize(("records", "merged"), [
     (["ALLOW(G,{a,b})"], "IN{a,b}"),
     (["ALLOW(G,{a,b})", "ALLOW(G,{b,c})"], "IN{a,b,c}"),
@@ -74,6 +76,7 @@ TIMELINE = [
 ]
 
 
+# RFC 4605 3 b e, 4.1 h
 def test_p02_changes_are_told_upstream_as_they_happen():
     bench, told = Bench(), []
     for at, port, event, merged, report in TIMELINE:
@@ -88,6 +91,7 @@ def test_p02_changes_are_told_upstream_as_they_happen():
     assert bench.run(60.0).sends(UP) == told
 
 
+# RFC 4605 4.1 i
 def test_p03_version_2_upstream_sees_only_joining_and_leaving():
     bench = Bench(ports=())
     bench.add(UP, igmp_version=2)
@@ -105,6 +109,7 @@ def outputs(bench: Bench, ingress: int, source: str, group: str = "G") -> set[in
     return (wanted | {UP}) - {ingress}
 
 
+# RFC 9776 6.3 a b
 def test_p04_the_forwarding_matrix():
     d4 = 4
     bench = Bench(ports=(UP, D1, D2, D3))
@@ -122,6 +127,7 @@ def test_p04_the_forwarding_matrix():
     assert outputs(bench, d4, "192.168.40.50") == {UP, D1}
 
 
+# RFC 4605 4.1 c
 def test_p05_members_of_a_port_where_we_are_not_querier_are_merged_too():
     bench = Bench(ports=())
     bench.add(UP)
@@ -130,6 +136,7 @@ def test_p05_members_of_a_port_where_we_are_not_querier_are_merged_too():
     assert bench.merged() == "IN{a}"
 
 
+# RFC 4605 4.3 a
 def test_p06_groups_that_never_reach_the_database():
     bench = Bench()
     data = bytes.fromhex("220033f40000000404000000e000000504000000e00000fb04000000e801010104000000ef010101")
@@ -157,6 +164,7 @@ def test_p07_a_message_that_changes_nothing_in_the_end_tells_nothing():
     assert len(bench.run(20.0).sends(UP)) == sent
 
 
+# RFC 4605 4.2 d
 def test_p08_routes_follow_the_state_at_once():
     bench = Bench()
     bench.hear(0.0, D1, "TO_EX(G,{})")
@@ -206,6 +214,8 @@ RECORD = st.tuples(st.sampled_from(["D1", "D2", "D3"]), st.sampled_from(["G", "G
                    st.frozensets(st.sampled_from("abcd"), max_size=3), st.sampled_from([0.0, 0.5, 1.0, 100.0, 270.0]))
 
 
+# RFC 9776 6.3 a
+# RFC 4605 4.1 b
 @examples(0.6)
 @given(st.lists(RECORD, max_size=25))
 def test_routes_and_reports_always_say_what_the_ports_want(records):
@@ -244,6 +254,8 @@ def add_upstream(bench: Bench, port: int, **options) -> None:
     bench.take(bench.proxy.port_up(port, Link((Network.parse("10.5.0.2/24"),)), bench.now))
 
 
+# RFC 9776 5 a
+# RFC 4605 3 a
 def test_several_upstreams_are_all_told():
     bench, second, both = Bench(), 5, "TO_EX(G,{}) + TO_EX(G2,{})"
     bench.hear(-100.0, D1, both)
@@ -257,6 +269,7 @@ def test_several_upstreams_are_all_told():
     assert {each.port for each in bench.proxy.upstream(2.0)} == {UP, second}
 
 
+# RFC 9776 7.2.1 b
 def test_each_upstream_speaks_the_version_of_its_own_querier():
     bench, second = Bench(), 5
     add_upstream(bench, second)
@@ -266,6 +279,7 @@ def test_each_upstream_speaks_the_version_of_its_own_querier():
     assert (bench.sends(UP, since=2.0), bench.sends(second, since=2.0)) == ([(2, "TO_EX(G,{})")], [(2, "v2 Report(G)")])
 
 
+# RFC 4541 2.1.1 g
 def test_a_downstream_port_that_goes_down_takes_its_members_along():
     bench = Bench()
     bench.hear(0.0, D1, "TO_EX(G,{}) + ALLOW(S,{a})")
@@ -341,6 +355,8 @@ def test_shutdown_leaves_upstream_once_and_is_silent_afterwards():
     assert bench.proxy.shutdown(0.3) == []
 
 
+# RFC 9776 5 c
+# RFC 4605 3 c
 def test_v04_reports_heard_upstream_create_nothing():
     bench = Bench()
     for packet in ("46c00020000040000102ea140a000001ef010101940400001600f9fcef010101",
@@ -350,6 +366,7 @@ def test_v04_reports_heard_upstream_create_nothing():
     assert bench.proxy.upstream(0.0) == []
 
 
+# RFC 9776 9.1 c
 def test_v05_only_believable_queries_are_answered():
     answered = {
         "46c00024000040000102ea100a000001ef010101940400001164ec1e00000000027d0000": False,
@@ -365,6 +382,7 @@ def test_v05_only_believable_queries_are_answered():
         assert bool(bench.run(30.0).sends(UP, since=10.0)) == expected
 
 
+# RFC 4605 4.1 g
 def test_upstream_status_tells_the_version_in_use():
     bench = Bench()
     bench.hear(0.0, D1, "TO_EX(G,{})")
@@ -755,6 +773,7 @@ def test_a_static_membership_upstream_is_joined_nowhere_else():
     assert bench.sends(second) == []
 
 
+# RFC 9776 5 b
 def test_what_is_never_tracked_or_not_admitted_is_not_joined_by_configuration_either():
     bench = Bench(ports=())
     bench.add(UP)
@@ -798,6 +817,7 @@ def test_the_address_given_to_a_port_without_one_is_ours_too():
     assert bench.proxy.counters(D1)["rx_own"] == 1
 
 
+# RFC 4605 4.3 d
 def test_refusals_and_lost_sources_are_noticed():
     bench = Bench(ports=())
     bench.add(UP, igmp_version=2)
@@ -1199,6 +1219,7 @@ def test_without_loss_a_router_two_hops_away_knows_what_members_want(seed, chang
     assert admitted(model.known(model.router)) == admitted(expected)
 
 
+# RFC 9776 5.1 g
 @pytest.mark.parametrize("seed", range(5))
 def test_a_robustness_of_3_bears_the_loss_of_some_packets(seed):
     """For an hour nobody is cut off, and the end is found although leaves may be lost."""
@@ -1219,6 +1240,7 @@ def admitted(state: Filter) -> set[str]:
     return {name for name in "abcf" if state.admits(address(name))}
 
 
+# RFC 9776 6.6.2 a
 def test_two_queriers_on_one_lan_agree_on_the_lower_address():
     world = World(1)
     lan = world.lan(Faults(loss=0.3, delay=0.2))

@@ -41,6 +41,7 @@ def electing() -> Bench:
 
 # T: timers
 
+# RFC 9776 6.1 b, 6.6.1 c, 6.6.3.1 a, 8.9 a, 8.10 a
 def test_t01_a_leave_that_nobody_answers_ends_the_group_after_lmqt():
     bench = excluding(200.0)
     bench.hear(0.0, D1, "TO_IN(G,{})")
@@ -52,6 +53,7 @@ def test_t01_a_leave_that_nobody_answers_ends_the_group_after_lmqt():
     assert bench.sends(UP) == [(2, "TO_IN(G,{})")]
 
 
+# RFC 9776 6.4.2 j, 6.6.1 d, 6.6.3.1 b
 def test_t02_an_answered_leave_still_repeats_its_query_with_the_s_flag():
     bench = excluding(200.0)
     bench.hear(0.0, D1, "TO_IN(G,{})")
@@ -62,6 +64,7 @@ def test_t02_an_answered_leave_still_repeats_its_query_with_the_s_flag():
     assert bench.wanted("a") == 1 << D1
 
 
+# RFC 9776 4.1.11 c, 6.1 c, 6.2.3 a, 6.6.3.2 a
 def test_t03_a_source_that_nobody_keeps_ends_alone():
     bench = including(a=200, b=200)
     bench.hear(0.0, D1, "BLOCK(G,{a})")
@@ -69,6 +72,7 @@ def test_t03_a_source_that_nobody_keeps_ends_alone():
     assert bench.sends(D1) == [(0, "Q(G,{a}) S=0"), (1, "Q(G,{a}) S=0")]
 
 
+# RFC 9776 6.1 c, 6.6.3.2 b
 def test_t04_a_source_that_somebody_keeps_stays():
     bench = including(a=200, b=200)
     bench.hear(0.0, D1, "BLOCK(G,{a})")
@@ -87,6 +91,7 @@ def mixed(a: float, timer: float) -> Bench:
     return bench.until(0.0)
 
 
+# RFC 9776 6.2.2 c, 6.5 a b
 def test_t05_requested_sources_outlive_the_group_timer():
     bench = mixed(a=150.0, timer=100.0)
     assert bench.state() == "EXCLUDE X={a:150} Y={c} GT=100"
@@ -95,6 +100,7 @@ def test_t05_requested_sources_outlive_the_group_timer():
     assert bench.sends(UP) == [(100, "TO_IN(G,{a})"), (100.5, "TO_IN(G,{a})")]
 
 
+# RFC 9776 6.2.1 b, 6.2.3 b
 def test_t06_a_source_timer_that_ends_in_exclude_mode_blocks_the_source():
     bench = mixed(a=50.0, timer=100.0)
     assert bench.state() == "EXCLUDE X={a:50} Y={c} GT=100"
@@ -103,6 +109,7 @@ def test_t06_a_source_timer_that_ends_in_exclude_mode_blocks_the_source():
     assert bench.wanted("b") == 1 << D1
 
 
+# RFC 9776 6.2.3 a, 6.4.2 i
 def test_t07_a_new_source_query_takes_the_pending_one_along():
     bench = including(a=200, b=200)
     bench.hear(0.0, D1, "BLOCK(G,{a})")
@@ -112,6 +119,7 @@ def test_t07_a_new_source_query_takes_the_pending_one_along():
     assert bench.sends(D1) == [(0, "Q(G,{a}) S=0"), (0.5, "Q(G,{a,b}) S=0"), (1.5, "Q(G,{b}) S=0")]
 
 
+# RFC 9776 6.4.2 j, 6.6.3.2 b
 def test_answered_and_unanswered_sources_are_asked_for_in_two_queries():
     bench = including(a=200, b=200)
     bench.hear(0.0, D1, "BLOCK(G,{a,b})")
@@ -120,6 +128,7 @@ def test_answered_and_unanswered_sources_are_asked_for_in_two_queries():
     assert bench.sends(D1) == [(0, "Q(G,{a,b}) S=0"), (1, "Q(G,{a}) S=1"), (1, "Q(G,{b}) S=0")]
 
 
+# RFC 9776 6.6.3.2 c
 def test_a_query_for_the_group_makes_that_for_answered_sources_needless():
     bench = mixed(a=150.0, timer=100.0)
     bench.hear(0.0, D1, "TO_IN(G,{})")
@@ -128,6 +137,7 @@ def test_a_query_for_the_group_makes_that_for_answered_sources_needless():
     assert bench.sends(D1) == [(0, "Q(G,{a}) S=0"), (0, "Q(G) S=0"), (1, "Q(G) S=0")]
 
 
+# RFC 9776 6.6.3.1 a
 def test_t08_a_second_leave_changes_nothing_while_the_first_is_checked():
     bench = excluding(200.0)
     bench.hear(0.0, D1, "TO_IN(G,{})")
@@ -154,6 +164,7 @@ def test_a_leave_after_an_answer_is_checked_anew():
     assert bench.sends(D1) == [(0, "Q(G) S=0"), (0.6, "Q(G) S=0"), (1.6, "Q(G) S=0")]
 
 
+# RFC 9776 6.1 a, 8.2 a, 8.6 a, 8.7 a
 @pytest.mark.parametrize(("parameters", "times"), [
     (Parameters(), [0, 31.25, 156.25, 281.25]),
     (Parameters(query_interval=60.0, robustness=3), [0, 15, 30, 90, 150]),
@@ -166,6 +177,8 @@ def test_t09_general_queries_start_quickly_and_go_on_for_ever(parameters, times)
     assert bench.sends(D1, general=True) == [(at, "Q()") for at in times]
 
 
+# RFC 9776 6.2.2 a b, 8.4 a
+# RFC 4541 2.1.1 i
 @pytest.mark.parametrize(("parameters", "limit"), [(Parameters(), 270), (Parameters(gmi_rfc3376=True), 260)])
 def test_t10_a_silent_member_ends_after_the_group_membership_interval(parameters, limit):
     bench = Bench(parameters=parameters)
@@ -176,6 +189,7 @@ def test_t10_a_silent_member_ends_after_the_group_membership_interval(parameters
 
 # E: election
 
+# RFC 9776 6.6.2 a b
 def test_e01_a_numerically_lower_address_wins():
     bench = electing()
     packet = bytes.fromhex("46c000240000400001023961c0a80a09e0000001940400001164ec1e00000000027d0000")
@@ -199,6 +213,7 @@ def test_e02_a_higher_address_changes_nothing():
     assert bench.state() == "EXCLUDE X={} Y={} GT=270"
 
 
+# RFC 9776 6.6.2 c, 8.5 a
 def test_e03_when_the_other_querier_is_silent_we_ask_at_once_and_then_regularly():
     bench = electing()
     bench.ask(10.0, D1, Query(), LOWER)
@@ -207,6 +222,7 @@ def test_e03_when_the_other_querier_is_silent_we_ask_at_once_and_then_regularly(
     assert bench.roles[D1] == Role(D1, True, parse_address(OURS))
 
 
+# RFC 4541 2.1.1 c
 def test_e04_a_query_from_nobody_never_wins():
     bench = electing()
     packet = bytes.fromhex("46c00024000040000102041300000000e0000001940400001164ec1e00000000027d0000")
@@ -216,6 +232,7 @@ def test_e04_a_query_from_nobody_never_wins():
     assert bench.proxy.counters(D1)["rx_query_zero_source"] == 2
 
 
+# RFC 9776 4.1.6 b, 4.1.7 b, 8 a
 def test_e05_the_winners_values_are_ours_until_it_is_gone():
     bench = electing()
     bench.hear(5.0, D1, "IS_EX(G2,{})")
@@ -233,6 +250,7 @@ def test_e05_the_winners_values_are_ours_until_it_is_gone():
     assert bench.state(group="G3") == "EXCLUDE X={} Y={} GT=270"
 
 
+# RFC 9776 4.1.7 b
 @pytest.mark.parametrize(("said", "longest", "ours", "in_force"), [
     (31744.0, 600.0, 125.0, 600.0),
     (576.0, 600.0, 125.0, 576.0),
@@ -253,6 +271,7 @@ def test_what_a_winner_says_of_its_interval_is_believed_up_to_a_limit(said, long
     assert bench.run(10.0 + 7 * in_force + 5).proxy.querier(D1).querier
 
 
+# RFC 9776 6.6.1 a, 6.6.2 d
 def test_e06_a_specific_query_is_no_election_but_lowers_timers():
     bench = electing()
     bench.hear(0.0, D1, "IS_EX(G,{})")
@@ -265,6 +284,7 @@ def test_e06_a_specific_query_is_no_election_but_lowers_timers():
 ALONE = 0x0200_0000_0101                                            # the MAC address of our port
 
 
+# RFC 9776 6.6.1 b
 @pytest.mark.parametrize(("destination", "to", "lowered"), [
     ("239.1.1.1", 0x0100_5E01_0101, True),
     ("239.1.1.1", 0, True),                                         # the link has no addresses
@@ -287,6 +307,7 @@ def test_a_specific_query_that_members_cannot_hear_lowers_nothing(destination, t
     assert bench.proxy.counters(D1)["query_v3"] == 1
 
 
+# RFC 9776 6.6.3 a
 def test_e07_a_non_querier_keeps_state_but_neither_asks_nor_lowers():
     bench = electing()
     bench.ask(0.0, D1, Query(), LOWER)
@@ -298,6 +319,7 @@ def test_e07_a_non_querier_keeps_state_but_neither_asks_nor_lowers():
     assert bench.sends(D1, since=1.0, general=True) == []
 
 
+# RFC 9776 6.6.2 b
 def test_e08_every_query_of_the_winner_extends_its_time():
     bench = electing()
     bench.ask(10.0, D1, Query(), LOWER)
@@ -306,6 +328,8 @@ def test_e08_every_query_of_the_winner_extends_its_time():
     assert bench.sends(D1, since=1.0, general=True) == [(390, "Q()")]
 
 
+# RFC 9776 6 a
+# RFC 4605 3 b c
 def test_e09_upstream_never_takes_part_in_an_election():
     bench = Bench()
     for source in ("10.0.0.1", "10.0.0.200"):
@@ -336,6 +360,7 @@ def test_the_lowest_of_several_queriers_is_shown_while_it_is_heard():
     assert bench.proxy.querier(D1).address == parse_address("192.168.10.50")
 
 
+# RFC 9776 6.6.3 a
 def test_losing_the_election_completes_a_leave_that_runs_and_starts_no_other():
     bench = electing()
     bench.hear(1.0, D1, "IS_EX(G,{}) + IS_EX(G2,{})")
@@ -348,6 +373,7 @@ def test_losing_the_election_completes_a_leave_that_runs_and_starts_no_other():
     assert bench.state(group="G2") == "EXCLUDE X={} Y={} GT=251"
 
 
+# RFC 9776 4.1.5 a, 6.6.1 b d
 def test_a_suppressed_query_of_another_router_lowers_nothing():
     bench = including(a=200, b=1)
     bench.ask(0.0, D1, Query(address("G"), (address("a"),), 1.0, suppress=True), "192.168.10.7")
@@ -357,6 +383,7 @@ def test_a_suppressed_query_of_another_router_lowers_nothing():
     assert bench.run(2.0).state() == "none"
 
 
+# RFC 9776 4.1.5 b
 def test_the_s_flag_stops_neither_an_election_nor_an_answer():
     bench = electing()
     bench.add(UP)
@@ -380,6 +407,7 @@ def test_a_port_told_never_to_query_stays_silent_and_knows_who_does():
     assert bench.sends(D1, general=True) == []
 
 
+# RFC 4541 2.1.1 b
 def test_a_port_without_address_asks_from_none_until_it_has_one_or_is_given_one():
     bench = Bench(ports=())
     bench.now = 0.0
@@ -445,6 +473,7 @@ def test_a_query_that_leaves_no_time_to_answer_leaves_the_usual_time():
     assert bench.state() == "EXCLUDE X={} Y={} GT=2"
 
 
+# RFC 9776 7.3.1 i j
 def test_an_elected_querier_of_an_older_version_is_noticed():
     bench = electing()
     source = parse_address(LOWER)
@@ -456,6 +485,7 @@ def test_an_elected_querier_of_an_older_version_is_noticed():
     assert bench.ask(900.0, D1, Query(version=1), LOWER) == again
 
 
+# RFC 9776 6.6.2 e, 7.3.1 a e h j
 @pytest.mark.parametrize("source", [LOWER, HIGHER])
 @pytest.mark.parametrize(("ours", "theirs", "kind"), [
     (1, 2, "newer_querier"), (1, 3, "newer_querier"), (2, 3, "newer_querier"), (3, 2, "older_querier"),
@@ -467,6 +497,15 @@ def test_whoever_queries_in_another_version_is_noticed_once_whether_it_wins_or_n
     heard = [each for at in (1.0, 130.0, 260.0) for each in bench.ask(at, D1, Query(version=theirs), source)]
     notices = [each for each in heard if isinstance(each, Notice) and each.kind != "querier_conflict"]
     assert notices == [Notice(D1, kind, parse_address(source), version=theirs)]
+
+
+# RFC 9776 7.3.1 j
+def test_a_flood_of_queriers_of_another_version_is_noticed_once_a_minute():
+    bench, heard = electing(), []
+    for number in range(200):
+        heard += bench.ask(10.0 + number / 2, D1, Query(version=2), f"192.168.10.{101 + number % 150}")
+    told = [each.missed for each in heard if isinstance(each, Notice) and each.kind == "older_querier"]
+    assert told == [0, 119]
 
 
 def test_a_mismatch_is_told_again_when_our_version_is_another():
@@ -648,6 +687,8 @@ def follow(bench: Bench, rows: list[tuple[float, str, str, int, str]]) -> None:
         assert asked == ([query] if query else [])
 
 
+# RFC 9776 7.3.2 a b, 8.13 a
+# RFC 4605 4.1 d
 def test_c01_a_version_2_report_is_a_membership_for_any_source():
     follow(Bench(), [
         (0, "v2 Report(G)", "EXCLUDE X={} Y={} GT=270", 2, ""),
@@ -657,6 +698,7 @@ def test_c01_a_version_2_report_is_a_membership_for_any_source():
     ])
 
 
+# RFC 9776 7.3.2 d
 def test_c02_a_version_2_leave_asks_the_group():
     bench = Bench()
     follow(bench, [
@@ -668,6 +710,7 @@ def test_c02_a_version_2_leave_asks_the_group():
     assert bench.sends(D1) == [(50, "Q(G) S=0"), (51, "Q(G) S=1")]
 
 
+# RFC 9776 7.3.2 e
 def test_c03_with_version_2_hosts_no_source_is_cut_off():
     follow(Bench(), [
         (0, "v2 Report(G)", "EXCLUDE X={} Y={} GT=270", 2, ""),
@@ -677,6 +720,7 @@ def test_c03_with_version_2_hosts_no_source_is_cut_off():
     ])
 
 
+# RFC 9776 7.3.2 a f
 def test_c04_with_version_1_hosts_nobody_leaves():
     follow(Bench(), [
         (0, "v1 Report(G)", "EXCLUDE X={} Y={} GT=270", 1, ""),
@@ -687,6 +731,7 @@ def test_c04_with_version_1_hosts_nobody_leaves():
     ])
 
 
+# RFC 9776 7.3.2 c
 def test_c05_the_mode_steps_down_when_the_version_1_host_is_gone():
     follow(Bench(), [
         (0, "v1 Report(G)", "EXCLUDE X={} Y={} GT=270", 1, ""),
@@ -705,6 +750,7 @@ def test_c06_a_version_2_report_lets_every_source_through():
     ])
 
 
+# RFC 9776 7.3.1 b f
 def test_c07_a_version_2_port_asks_for_groups_only():
     bench = Bench(ports=())
     bench.add(D1, igmp_version=2)
@@ -720,6 +766,7 @@ def test_c07_a_version_2_port_asks_for_groups_only():
     assert bench.sends(D1) == [(4, "v2 Q(G)"), (5, "v2 Q(G)")]
 
 
+# RFC 9776 7.3.1 b c d
 def test_a_version_1_port_sends_no_specific_queries_and_ignores_leaves():
     bench = Bench(ports=())
     bench.add(D1, igmp_version=1)
@@ -733,23 +780,30 @@ def test_a_version_1_port_sends_no_specific_queries_and_ignores_leaves():
 
 # Queries on the wire
 
+# RFC 9776 7.3.1 f
+# RFC 4605 4.1 a
 def test_w04_the_general_query_of_a_version_2_port():
     bench = Bench(ports=())
     bench.add(D1, igmp_version=2)
     assert bench.sent[0].hex() == "46c00020000040000102396dc0a80a01e0000001940400001164ee9b00000000"
 
 
+# RFC 9776 4.1.3 a, 4.1.10 c, 4.1.11 a, 4.1.12 a, 8.1 c, 8.2 a, 8.3 a
+# RFC 4605 4.1 a
+# RFC 4541 2.1.1 j
 def test_w05_the_general_query_of_a_version_3_port():
     bench = Bench(ports=(D1,))
     assert bench.sent[0].hex() == "46c000240000400001023969c0a80a01e0000001940400001164ec1e00000000027d0000"
 
 
+# RFC 9776 4.1.3 a, 4.1.11 b, 4.1.12 b, 8.8 a
 def test_w06_a_group_specific_query():
     bench = excluding(200.0)
     bench.hear(0.0, D1, "TO_IN(G,{})")
     assert bench.sent[-1].hex() == "46c000240000400001022968c0a80a01ef01010194040000110afc75ef010101027d0000"
 
 
+# RFC 9776 4.1.6 a, 4.1.11 c, 8.8 a
 def test_w07_values_of_a_source_query():
     parameters = Parameters(robustness=7, query_interval=255.0, last_member_query_interval=2.5)
     bench = Bench(parameters=parameters)
@@ -761,6 +815,7 @@ def test_w07_values_of_a_source_query():
     assert bench.sent[-1].hex() == packet
 
 
+# RFC 9776 4.1.8 b
 @pytest.mark.parametrize(("mtu", "sizes"), [(1500, [366, 34]), (576, [135, 135, 130])])
 def test_w28_a_query_for_many_sources_is_split_with_the_same_s_flag(mtu, sizes):
     bench = Bench(ports=())
@@ -852,6 +907,7 @@ def test_a_report_to_the_group_address_of_a_leave_counts_by_its_type():
     assert bench.state() == "EXCLUDE X={} Y={} GT=2"
 
 
+# RFC 9776 7.3.2 b
 def test_a_leave_is_no_sign_of_an_older_host():
     """C-02: only reports start the compatibility timers."""
     bench = Bench()
@@ -873,6 +929,7 @@ def test_what_an_older_port_ignores_makes_no_group(version, text):
     assert bench.state() == "none"
 
 
+# RFC 9776 7.3.1 d
 def test_a_version_1_port_never_ends_a_group_before_its_time():
     bench = Bench(ports=())
     bench.add(D1, igmp_version=1)

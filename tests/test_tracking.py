@@ -80,6 +80,7 @@ def test_beside_an_older_host_every_leave_that_counts_is_asked_about(older):
     assert bench.state() == "EXCLUDE X={} Y={} GT=261"
 
 
+# RFC 4541 2.1.1 e
 def test_q03_a_host_without_address_may_speak_for_many():
     bench = quick()
     bench.hear(0.0, D1, "TO_EX(G,{})", H1)
@@ -333,6 +334,7 @@ def test_blocking_in_exclude_mode_takes_back_an_answer():
 
 # All hosts of a group
 
+# RFC 4541 2.1.2 g
 @given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from(RecordType), SOURCES), max_size=12))
 def test_the_hosts_of_a_group_want_what_each_of_them_wants(records):
     tracked, room = Hosts(), Room(9, 9)

@@ -54,6 +54,8 @@ def hear_v3(octets: str, **options) -> Bench:
 EX, GT = "EXCLUDE X={} Y={} GT=270", "INCLUDE{%s:270}"
 
 
+# RFC 9776 4.2.2 b, 4.2.11 b, 4.2.12 a, 4.2.13 d
+# RFC 4605 4.3 a
 @pytest.mark.parametrize(("octets", "states", "counters"), [
     pytest.param(
         "2200f06a0000000601000001ef0200010a63000102000001ef0200020a630002"
@@ -86,6 +88,7 @@ def test_a_version_3_report_does_what_its_whole_records_say(octets, states, coun
     assert bench.sends(D1) == []
 
 
+# RFC 9776 7.1 b
 @pytest.mark.parametrize("octets", [
     pytest.param("1164ec1e00000000027d", id="W-18 10"),
     pytest.param("1164ee9b0000000000", id="W-18 9"),
@@ -122,11 +125,13 @@ def test_what_surrounds_a_version_2_report_is_not_part_of_it(packet):
     assert counted(bench) == {"report_v2": 1}
 
 
+# RFC 9776 4.1.4 b
 def test_w22_flags_that_nobody_knows_are_ignored():
     query = decode(bytes.fromhex("1164fc1c00000000f27d000000010000"))
     assert query == Query()
 
 
+# RFC 9776 4.2.2 a
 @pytest.mark.parametrize("octets", ["16000000ef12faec", "1600ffffef12faec"])
 def test_w25_both_forms_of_a_zero_checksum_are_good(octets):
     bench = Bench().run(0.0)
@@ -145,6 +150,7 @@ def test_w26_the_ethernet_address_of_a_group(group, mac):
     assert f"{group_mac(parse_address(group)):012x}" == mac
 
 
+# RFC 9776 4 d
 def test_w27_types_of_other_protocols_are_counted_and_ignored():
     bench = Bench().run(0.0)
     octets = ["1300fcfcef010101", "1400fbfcef010101", "1f00f0fcef010101", "3000cfff00000000", "5500bafcef010101"]
@@ -189,6 +195,9 @@ V01 = {
 }
 
 
+# RFC 9776 4.2.14 c, 9.2 a b
+# RFC 4605 4.3 c
+# RFC 4541 2.1.1 d
 @pytest.mark.parametrize(("packet", "counters"), V01.values(), ids=[f"V-01 {case}" for case in V01])
 def test_v01_a_single_fault_is_counted_and_leaves_no_state(packet, counters):
     bench = Bench().run(0.0)

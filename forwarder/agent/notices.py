@@ -38,6 +38,7 @@ def _whole(groups: int) -> str:
     return f"; it knows no sources, so {groups} group{'s' if groups > 1 else ''} with sources must be reported whole"
 
 
+# RFC 4605 3 g, 5 a
 def role_words(role: Role, former: Role, forwards: bool, asks: bool) -> str:
     """Who asks now; `forwards`: we forward all the same where another does; `asks`: we may ask (`querier`)."""
     does = "forward there all the same" if forwards else "do not forward there"

@@ -58,6 +58,7 @@ class Admission:
         self._subnets = _owners(ports)
         self._not_hosts = _not_hosts(ports)
 
+    # RFC 4541 2.1.2 b
     def refusals(self, port: PortPolicy, sources: Addresses, groups: Addresses) -> Reasons:
         """Why `port`, one of the set, does not take each of n flows in; FORWARD where it does."""
         reasons = self._reverse_path(port, sources)

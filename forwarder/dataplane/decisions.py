@@ -66,6 +66,7 @@ class Decisions:
 
     # what the others say
 
+    # RFC 4605 3 h
     def configure(self, configuration: Configuration) -> None:
         """Take over ports and policies; every flow becomes stale. The first time all routes there are, too."""
         first, self._ports = not self._ports, configuration.ports
@@ -94,6 +95,7 @@ class Decisions:
                 if self._standby.concerns(ingress) and reason in (Reason.FORWARD, Reason.STANDBY_DUPLICATE):
                     self._standby.adopt(ingress, pair, row, reason == Reason.FORWARD, seen)
 
+    # RFC 4605 4.2 d
     def refresh(self, most: int | None = MOST_ROUTES) -> None:
         """Take over changed routes, of so many rows, and roles; `routes.pending` says whether there is more."""
         changes = self.routes.changes(most)

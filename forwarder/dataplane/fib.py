@@ -207,6 +207,7 @@ class Fib:
         decided = self.decide_all(ingress, np.array([source << 32 | group], np.uint64))
         return decided.choices[int(decided.which[0])]
 
+    # RFC 4541 2.1.2 e
     def decide_all(self, ingress: int, pairs: Pairs) -> Decided:
         """What becomes of the flows source << 32 | group; an ingress that is no port of ours is WRONG_INTERFACE.
 
@@ -239,6 +240,8 @@ class Fib:
         choices, which_choice = _numbered((self._choice(port, *each) for each in found), len(found))
         return Decided(choices, which_choice[which])
 
+    # RFC 4605 3 f, 4.2 a b
+    # RFC 4541 2.1.2 a
     def _choice(self, port: PortPolicy, on_request: bool, routes: tuple[_Routes | None, ...]) -> Decision:
         """What these routes, one of each class in their order, say of a flow."""
         best = self._best(port.index, routes)
@@ -251,9 +254,11 @@ class Fib:
         wanting = members & usable
         ports = wanting & self._speaking if learned else wanting
         withheld = ((Reason.NOT_QUERIER, wanting & ~ports),) if wanting & ~ports else ()
+        # RFC 4605 3.2 a
         if port.role == "downstream" and not on_request:
             ports |= self._upstream & usable
         if not ports:
+            # RFC 4541 2.1.2 c
             return Decision(Reason.NOT_QUERIER if wanting else Reason.NO_MEMBERS, 0, withheld)
         return Decision(Reason.FORWARD, ports, withheld)
 

@@ -32,6 +32,7 @@ MOST_AT_ONCE = 4096
 _ONE, _HALF = np.uint64(1), np.uint64(32)
 
 
+# RFC 4605 4.2 c
 class FlowTable:
     """At most `capacity` flows over `columns`; what they hold already is taken over (see `rebuild`)."""
 

@@ -183,6 +183,7 @@ def columns(batch: Batch, link_header: int) -> Columns:
     return result
 
 
+# RFC 4541 2.1.2 f
 def header_sum_ok(header: npt.NDArray[np.uint32], header_length: Positions) -> npt.NDArray[np.bool_]:
     """Whether the IPv4 header checksum holds (RFC 791); `header` is (m, 16), `header_length` in bytes."""
     inside = np.where(header_length[:, None] > _QUARTERS, header, np.uint32(0))

@@ -90,6 +90,7 @@ def _share(share: Share) -> list[Instruction]:
     ]
 
 
+# RFC 9776 9.1 a
 def data_filter(ifindex: int, share: Share = WHOLE) -> list[Instruction]:
     """IPv4 multicast without IGMP.
 
@@ -110,6 +111,7 @@ def data_filter(ifindex: int, share: Share = WHOLE) -> list[Instruction]:
     )
 
 
+# RFC 9776 6 b
 def igmp_filter(ifindex: int) -> list[Instruction]:
     """IPv4 packets that carry IGMP."""
     return _ours(ifindex, [Instruction(LD_B_ABS, IP_PROTOCOL), Instruction(JEQ, IPPROTO_IGMP, 0, 1), ACCEPT, REJECT])

@@ -236,6 +236,7 @@ def _lock_filter(sock: socket.socket, program: bpf.Filter) -> None:
     sock.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
 
 
+# RFC 9776 6 b
 def _join(sock: socket.socket, ifindex: int, promiscuous: bool) -> None:
     """All multicast; older bridges deliver to themselves only what PROMISC asks for."""
     kind = PACKET_MR_PROMISC if promiscuous else PACKET_MR_ALLMULTI

@@ -163,6 +163,7 @@ def test_the_reserved_group_is_counted(plant):
         injector.send(udp(SOURCE, "232.0.0.0"))
 
 
+# RFC 4541 2.1.2 c
 def test_what_nobody_wants_is_counted(plant, group):
     with counted(plant, "up0", 3, {("up0", "no_members"): 3}), Source(plant.lab.source) as source:
         source.send(group, b"1", b"2", b"3")
@@ -261,6 +262,7 @@ def test_altnets_of_a_downstream_port_let_sources_behind_a_router_send(strict, s
         assert member.receive(1) == [b"routed"]
 
 
+# RFC 4605 3 f
 def test_a_port_that_is_not_querier_does_not_forward(strict, stack):
     group = strict.group()
     strict.join(stack, 1, group)

@@ -253,6 +253,8 @@ def test_a_segmentation_offload_sender_is_heard_as_the_datagrams_it_meant(plant,
 # --- where it goes ---
 
 
+# RFC 4605 4.2 a
+# RFC 4541 2.1.2 a
 def test_only_ports_with_members_carry_a_flow(plant, group, stack, capture):
     member = plant.join(stack, 1, group)
     with Source(plant.lab.source) as source:
@@ -276,6 +278,7 @@ def test_nothing_goes_back_where_it_came_from_and_nothing_of_ours_comes_in(plant
     assert [plant.received(port) - received[port] for port in received] == [200, 0, 0]
 
 
+# RFC 4605 3.2 a
 def test_a_source_behind_a_downstream_port_is_carried_upstream_even_if_nobody_joined(plant, group):
     with Capture(plant.lab.source, protocol=UDP) as up, Capture(plant.lab.receivers[1], protocol=UDP) as other:
         with counted(plant, "down0", 3, {}), Source(plant.lab.receivers[0]) as source:
@@ -286,6 +289,7 @@ def test_a_source_behind_a_downstream_port_is_carried_upstream_even_if_nobody_jo
     assert {frame.octets[6:12] for frame in frames} == {mac(plant, "up0")}
 
 
+# RFC 4605 4.2 b
 def test_a_source_behind_a_downstream_port_reaches_other_members_but_not_its_own_link(plant, group, stack, capture):
     members = [plant.join(stack, number, group) for number in (0, 1)]
     with Capture(plant.lab.source, protocol=UDP) as up:

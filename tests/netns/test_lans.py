@@ -32,6 +32,7 @@ def plant(folder: Path) -> Iterator[Plant]:
         yield made
 
 
+# RFC 4605 3 a
 @pytest.mark.parametrize(("source", "member"), [(0, 1), (1, 0)])
 def test_a_stream_goes_from_lan_to_lan_while_somebody_wants_it(plant: Plant, source: int, member: int):
     group, address, lan = plant.group(), plant.lab.address(source), f"down{source}"

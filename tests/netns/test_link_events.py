@@ -92,6 +92,7 @@ def test_an_interface_that_does_not_exist_yet_is_waited_for(lab, start_mcfwd, ti
     assert "Traceback" not in mcfwd.read_log()
 
 
+# RFC 4541 2.1.1 g
 def test_a_downstream_link_that_goes_down_and_up_resumes(running, stream):
     lab, mcfwd = running
     with Receiver(lab.receivers[0], GROUP) as receiver, Receiver(lab.receivers[1], GROUP) as other:
@@ -218,6 +219,7 @@ def test_an_address_that_comes_later_is_asked_from(lab, start_mcfwd, timers, str
     assert "Traceback" not in mcfwd.read_log()
 
 
+# RFC 9776 4.2.14 a
 def test_reports_upstream_come_from_a_changed_address(running):
     lab, mcfwd = running
     with Capture(lab.source) as upstream:

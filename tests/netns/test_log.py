@@ -48,6 +48,7 @@ def says(mcfwd: Mcfwd, words: str, level: str = "INFO") -> None:
     wait_for(lambda: line.search(mcfwd.read_log()), SOON, f"{words} in the log:\n{mcfwd.read_log()}")
 
 
+# RFC 4605 3 g, 5 a
 def test_who_is_the_querier_is_told_with_what_follows(lab, start, file):
     links.delete_address(lab.router, "down0", "192.168.10.1/24")
     links.add_address(lab.router, "down0", "192.168.10.200/24")
@@ -59,6 +60,7 @@ def test_who_is_the_querier_is_told_with_what_follows(lab, start, file):
     says(mcfwd, "down0: we are the querier now, with the address 192.168.10.200; 192.168.10.11 is silent")
 
 
+# RFC 9776 7.3.1 a i
 def test_another_version_is_told_once_and_a_refusal_with_group_and_option(lab, start, file):
     mcfwd = start("-c", str(file))
     for _ in range(3):
@@ -70,6 +72,7 @@ def test_another_version_is_told_once_and_a_refusal_with_group_and_option(lab, s
     assert mcfwd.read_log().count("an older version") == 1
 
 
+# RFC 4605 4.1 j
 def test_a_fallback_upstream_is_told_with_what_it_costs_and_so_is_the_return(lab, start, file):
     mcfwd = start("-c", str(file))
     record = bytes((5, 0, 0, 1)) + socket.inet_aton(CHANNEL) + socket.inet_aton(SOURCE)     # ALLOW

@@ -23,6 +23,7 @@ LATE = 0.5                  # seconds that a stream may go on after its timer
 EARLY = 0.1                 # seconds that a capture's clock and a late look may take away
 
 
+# RFC 9776 5.1 a
 @pytest.mark.parametrize("number", [V1, V2, V3])
 def test_a_join_is_reported_upstream_at_once_and_the_stream_comes_on_that_link_only(
     site, streams, group, measured, number
@@ -38,6 +39,7 @@ def test_a_join_is_reported_upstream_at_once_and_the_stream_comes_on_that_link_o
     assert site.receivers[number].wait_received(8).total("altered") == 0
 
 
+# RFC 9776 6.1 b
 @pytest.mark.parametrize("number", [V2, V3])
 def test_a_leave_ends_the_stream_within_the_last_member_query_time(site, streams, group, measured, number):
     site.join(number, group)
@@ -118,6 +120,7 @@ def test_the_first_datagram_follows_the_report_at_once(site, measured):
     assert 0 < measured("report to first datagram", first - reported) < PROMPT
 
 
+# RFC 9776 6.3 a
 def test_a_channel_brings_its_source_alone(site, streams):
     site.receivers[V3].reset()
     site.join(V3, CHANNEL, OTHER_SOURCE)
@@ -142,6 +145,7 @@ def test_a_channel_brings_its_source_alone(site, streams):
     assert [row for row in site.mcfwd.show("routes") if row["group"] == CHANNEL] == []
 
 
+# RFC 9776 6.3 b
 def test_a_blocked_source_is_cut_off_and_the_other_goes_on(site, streams, group):
     site.receivers[V3].reset()
     site.join(V3, group)

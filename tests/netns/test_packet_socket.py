@@ -153,6 +153,7 @@ def test_unfinished_checksum_of_a_local_sender_shows_in_the_vnet_header(pair: Pa
     assert frame[42:] == b"one"
 
 
+# RFC 9776 9.1 a
 def test_ring_takes_multicast_only_and_no_igmp(pair: Pair, reader: Reader) -> None:
     out = pair.transmit()
     others = [("224.0.0.22", 2), ("239.1.1.1", 2), ("223.255.255.255", 17), ("240.0.0.1", 17)]
@@ -285,6 +286,7 @@ def test_probe_on_a_link_that_is_down_gives_no_answer(pair: Pair) -> None:
         probe_gso(out.fileno(), pair.mac("left"), 0)
 
 
+# RFC 9776 6 b
 def test_igmp_socket_hears_igmp_and_nothing_else(pair: Pair) -> None:
     index = links.index(pair.right, "right")
     igmp = pair.right.run(packet_socket.open_igmp, index, "right", False)

@@ -87,6 +87,7 @@ def snooped(request):
         assert plant.wire.complaints(OURS) == []
 
 
+# RFC 4541 2.1.1 b
 def test_our_queries_make_our_port_the_router_port_of_the_bridge_and_reach_all_others(snooped):
     wait_for(lambda: snooped.bridge.router_ports() == {"uplink"}, 5.0, "router port")
     assert {query.fields for query in snooped.wire.asked(OURS)} == {GENERAL_QUERY}
@@ -138,6 +139,7 @@ def test_our_general_queries_keep_ports_open_beyond_the_membership_interval_of_t
     snooped.wait_open(group)
 
 
+# RFC 4541 2.1.1 i
 @pytest.mark.parametrize("version", [2, 3])
 def test_a_host_that_falls_silent_is_timed_out_by_the_bridge_and_by_us(snooped, version):
     group = snooped.new_group()

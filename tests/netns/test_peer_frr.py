@@ -235,6 +235,7 @@ def test_frr_that_starts_again_hears_of_all_memberships(over, frr):
     wait_forgotten(over, group)
 
 
+# RFC 9776 7.2.1 a
 def test_frr_in_version_2_hears_version_2_and_afterwards_version_3_again(over, frr):
     """Of the range for channels FRR takes no version 2 reports, so the filtered group is an ordinary one."""
     group, channel, later = (over.new_group() for _ in range(3))

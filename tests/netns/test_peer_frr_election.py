@@ -27,6 +27,7 @@ from netns.peers import (
 from netns.site import general_query, send_igmp
 
 
+# RFC 9776 6.6.2 a
 def test_a_lower_frr_wins_the_election_loses_it_when_silent_and_wins_it_again():
     """While it queries, its robustness of 1 and interval of 3 s are ours, and nothing of us is on this link."""
     skip_without(obstacle())

@@ -144,6 +144,7 @@ def static_joins(chain, group, channel, since=0.0):
     return chain.upstream.wait_told(UPSTREAM, channel, "ALLOW", SOURCE, since=since).time
 
 
+# RFC 9776 4 d
 def test_router_discovery_of_smcroute_below_is_counted_and_does_no_harm(under):
     """RFC 4286's advertisements are IGMP of a type that is not ours."""
     heard = discovered(under, BELOW, "down0")

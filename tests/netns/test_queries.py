@@ -39,6 +39,7 @@ def general_queries(site, number):
     )
 
 
+# RFC 9776 6.1 a
 @pytest.mark.parametrize("number", [V1, V2, V3])
 def test_general_queries_come_at_startup_and_then_every_query_interval(site, measured, number):
     queries = wait_for(lambda: general_queries(site, number)[4:] and general_queries(site, number), 10.0, "5 queries")
@@ -47,6 +48,8 @@ def test_general_queries_come_at_startup_and_then_every_query_interval(site, mea
         assert wanted - EARLY < measured("gap", gap) < wanted + LATE
 
 
+# RFC 9776 4 b, 4.1.12 a
+# RFC 4541 2.1.1 j
 @pytest.mark.parametrize("number", [V1, V2, V3])
 def test_a_general_query_is_a_version_3_query_as_the_standard_wants_it(site, number):
     query = wait_for(lambda: general_queries(site, number), 5.0, "a query")[0]
@@ -78,6 +81,8 @@ def ask(site, message):
     return asked[0].time
 
 
+# RFC 9776 5.2 h
+# RFC 4605 3 e
 def test_a_general_query_upstream_is_answered_in_time_with_all_memberships_in_one_report(site, measured):
     one, two, channel = join_three(site)
     asked = ask(site, general_query(3, 1.0))
@@ -89,6 +94,7 @@ def test_a_general_query_upstream_is_answered_in_time_with_all_memberships_in_on
     }
 
 
+# RFC 9776 4.2.15 b
 def test_after_a_version_2_query_upstream_hears_version_2_until_that_querier_is_gone(site, measured):
     groups = join_three(site)
     asked = ask(site, general_query(2, 1.0))
@@ -119,6 +125,8 @@ def destinations(site, since):
     return {each.group: frame.destination for frame in frames for each in told(frame)}
 
 
+# RFC 9776 5 b
+# RFC 4541 2.1.2 b
 def test_link_local_groups_are_not_tracked_not_reported_and_not_forwarded(site, streams, stack):
     group = "239.9.9.9"
     counters = [site.mcfwd.interface(name)["igmp"]["rx_link_local"] for name in site.lab.downstreams]

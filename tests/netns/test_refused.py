@@ -126,6 +126,7 @@ def test_who_leaves_is_refused_no_more(plant):
     wait_hint(plant, "239.33.1.1", "nobody has joined")
 
 
+# RFC 9776 9.3 a
 def test_every_rule_by_which_a_report_is_refused(plant, stack):
     """Said by hand: TTL, another subnet, another destination, version 2 and any source in the SSM range, a limit."""
     neighbour = stack.enter_context(Neighbour(plant.lab.receivers[1], plant.lab.address(1)))

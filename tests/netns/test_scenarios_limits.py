@@ -168,6 +168,7 @@ def router(limited: Site, stack: ExitStack) -> Neighbour:
     return stack.enter_context(Neighbour(limited.lab.source, SOURCE))
 
 
+# RFC 9776 5.2 b
 def test_49_a_query_for_a_group_is_answered_in_time_by_a_member_and_by_nobody_else(limited, hosts, router, measured):
     member, stranger, channel = limited.new_group(), limited.new_group(), "232.1.49.1"
     hosts[1].report(record("TO_EX", member), record("ALLOW", channel, *TRAFFIC_SOURCES[:2]))
@@ -185,6 +186,7 @@ def test_49_a_query_for_a_group_is_answered_in_time_by_a_member_and_by_nobody_el
     assert limited.told_upstream(stranger) == []
 
 
+# RFC 9776 5.2 a
 def test_49_answers_come_after_a_random_time(limited, hosts, router, measured):
     group = limited.new_group()
     hosts[1].report(record("TO_EX", group))

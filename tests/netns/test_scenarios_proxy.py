@@ -61,6 +61,7 @@ def upstream_row(site: Site, group: str):
     return next(iter(site.show("upstream", group)), None)
 
 
+# RFC 9776 5.1 g
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_01_a_join_of_any_version_is_reported_upstream_as_often_as_robustness_says(proxying, hosts, version):
     group = proxying.new_group()

@@ -98,6 +98,7 @@ def at(number: int, host: int) -> str:
     return f"{downstream_network(number)}.{host}"
 
 
+# RFC 9776 8.6 a
 def test_13_at_startup_as_many_queries_as_robustness_says_come_a_quarter_of_the_interval_apart(stack, measured):
     settings = "[igmp]\nrobustness = 3\nquery_interval = 2.4\nquery_response_interval = 0.4\n"
     site = stack.enter_context(running_site(settings, 1))
@@ -109,6 +110,7 @@ def test_13_at_startup_as_many_queries_as_robustness_says_come_a_quarter_of_the_
     assert {query.payload[8] for query in sent} == {3}
 
 
+# RFC 9776 6.6.2 c
 def test_14_a_lower_router_asks_instead_of_us_until_it_has_been_silent_for_long_enough(asking, hosts, measured):
     hosts[0].query(source=at(0, 2))
     asking.mcfwd.wait_for(lambda _: role(asking, "down0") == (False, at(0, 2)), SOON, "election lost")
@@ -123,6 +125,7 @@ def test_14_a_lower_router_asks_instead_of_us_until_it_has_been_silent_for_long_
     assert role(asking, "down1") == (True, at(1, 5))
 
 
+# RFC 9776 6.6.2 b
 def test_14_a_router_that_keeps_asking_keeps_us_silent_and_a_lower_one_takes_over_from_it(asking, hosts):
     for host in (4, 3):
         hosts[1].query(source=at(1, host))
@@ -143,6 +146,8 @@ def test_14_a_higher_router_changes_nothing(asking, hosts):
     assert role(asking, "down0") == (True, at(0, 5))
 
 
+# RFC 9776 4.2.14 c, 9.3 b
+# RFC 4541 2.1.1 c d
 def test_15_a_query_from_nobody_wins_nothing_and_a_report_from_nobody_counts(asking, hosts):
     group = asking.new_group()
     hosts[0].query(source="0.0.0.0")
@@ -169,6 +174,7 @@ def test_16_a_group_that_is_being_asked_for_ends_in_time_when_the_election_is_lo
     assert len(queries(asking, 0, 0.0, group)) == 2
 
 
+# RFC 9776 7.3.2 a
 def test_17_an_older_host_sets_the_version_of_its_group_until_it_has_been_silent_for_long_enough(asking, hosts):
     groups = {1: asking.new_group(), 2: asking.new_group()}
     reported = time.monotonic()
@@ -198,6 +204,7 @@ def test_17_an_older_host_sets_the_version_of_its_group_until_it_has_been_silent
         asking.wait_told(group, "TO_IN")
 
 
+# RFC 9776 6.6.3.1 a
 def test_17_a_version_2_leave_is_asked_about_and_believed(asking, hosts):
     group = asking.new_group()
     hosts[0].report_old(2, group)
@@ -225,6 +232,7 @@ def test_18_memberships_survive_a_querier_that_comes_and_goes_and_the_stream_wit
     assert asking.changes_upstream(group) == [("TO_EX", ())]
 
 
+# RFC 9776 4.1.8 b
 @pytest.mark.parametrize("kind", ["BLOCK", "TO_IN"])
 def test_19_thousands_of_sources_are_asked_for_in_queries_that_fit_the_link(asking, hosts, kind):
     group = asking.new_group()
@@ -262,6 +270,7 @@ def test_20_nobody_is_asked_about_sources_that_nobody_asked_for(asking, hosts):
     assert [asked_sources(query) for query in queries(asking, 0, 0.0, group)] == [["10.0.0.101"]] * 2
 
 
+# RFC 9776 4.1.1 a
 @pytest.mark.parametrize(
     ("response", "last_member", "codes"),
     [
@@ -284,6 +293,7 @@ def test_20_response_codes_are_at_least_1_and_floating_point_from_128_on(stack, 
     assert general.payload[9] == 0x89       # 200 s: mantissa 9 of 16 + 9, exponent 0, times 8
 
 
+# RFC 9776 9.1 b, 9.3 c
 @pytest.mark.parametrize("strict", [True, False])
 def test_21_a_report_without_router_alert_is_counted_and_with_the_strict_rule_dropped(stack, strict):
     settings = SETTINGS + f"require_router_alert = {str(strict).lower()}\n"

@@ -123,6 +123,7 @@ def prepare(site: Site, host: Neighbour, group: str, mode: str) -> float:
     return float(row["sources"][0]["expires"])
 
 
+# RFC 9776 6.4.1 a b c d, 6.4.2 a b c d e f g h
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_22_to_31_every_row_of_the_tables(tables, host, link, measured, row):
     group = tables.new_group()
@@ -171,6 +172,7 @@ def test_23_the_timers_of_what_is_reported_again_start_anew(tables, host):
     assert two["expires"] <= age
 
 
+# RFC 9776 6.2.2 b
 def test_31_an_excluding_group_that_nobody_answers_for_is_deleted_when_no_source_is_wanted(tables, host, link):
     group = tables.new_group()
     host.report(record("TO_EX", group, *sources(3)))
@@ -249,6 +251,7 @@ DAMAGES = {
 }
 
 
+# RFC 9776 4.2.13 d
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_33_a_report_that_lies_is_counted_and_what_is_whole_in_it_is_taken(tables, host, kind):
     before, after, mark = (tables.new_group() for _ in range(3))
