@@ -23,6 +23,7 @@ from link import (
 )
 
 from igmp.change import Change, current_state
+from igmp.checksum import checksum
 from igmp.counters import COUNTERS
 from igmp.filter import EVERYTHING, NOTHING, Filter, Mode, include
 from igmp.host import Host
@@ -390,6 +391,17 @@ def test_robustness_and_interval_come_from_the_last_general_query():
     assert host.run(450.0).host.version == 3
     host.hear(500.0, Query(robustness=0, interval=0.0)).want(501.0, "IN{}")
     assert host.run(600.0).sent[-2:] == reports("501: TO_IN({}); 501.5: TO_IN({})")
+
+
+@pytest.mark.parametrize(("code", "seconds"), [(0x7F, 127), (0x80, 128), (0x99, 400), (0xFF, 600)])
+def test_the_interval_of_a_version_3_query_is_floating_point_and_no_longer_than_max_query_interval(code, seconds):
+    packet = query_packet(Query(interval=31744.0), SPEAKERS[UP])
+    message = packet[24:26] + bytes(2) + packet[28:33] + bytes((code,)) + packet[34:]
+    query = decode(message[:2] + checksum(message).to_bytes(2, "big") + message[4:])
+    host = Upstream(parameters=Parameters(rfc9776=True)).hear(0.0, query).hear(1.0, Query(version=2))
+    ends = 1.0 + 2 * seconds + 10 * 10
+    assert host.until(ends).host.version == 2
+    assert host.run(ends).host.version == 3
 
 
 # RFC 9776 9.1 d

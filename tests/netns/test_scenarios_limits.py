@@ -4,7 +4,7 @@
 |---|---|
 | 47 max_groups, max_sources | here; hosts per group (max_hosts) here too |
 | 48 many groups while the kernel allows 20 memberships | here |
-| 49 the upstream side as a host | test_queries: a_general_query_upstream…, after_a_version_2_query…; here: the rest |
+| 49 the upstream side as a host | here, test_upstream_queries, test_upstream_older; back to version 3: test_queries |
 | 50 no growth over many joins and leaves | here; a hundred thousand with --slow |
 | a flood of reports | here |
 """

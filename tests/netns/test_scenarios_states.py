@@ -1,7 +1,7 @@
 """Scenarios 22 to 33: what each record of an IGMPv3 report makes of the state of a group (RFC 9776 section 6.4).
 
 Every row of the state tables is sent as records, read back with `show groups`, and proven with data of four sources.
-All of them are proven here.
+All of them are proven here; with streams that flow all the time, and by time alone, in test_state_cases.
 """
 
 import time
