@@ -19,7 +19,7 @@ HEADERS = 28            # octets before the number
 class Streams:
     """Every source sends a datagram a round to `group`, numbered by the round, and one of them to `mark`.
 
-    Whoever looks at a link has joined `mark` there without restriction: it says which rounds have come.
+    Links that are looked at want `mark` of everybody all the time: it says which rounds have come.
     """
 
     def __init__(self, namespace: Namespace, sources: Sequence[str], group: str, mark: str) -> None:
