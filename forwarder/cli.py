@@ -6,7 +6,7 @@ Whatever goes wrong is one line on stderr (a configuration: one a problem) and a
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -321,8 +321,12 @@ def _configured(load: Callable[[], "Settings"]) -> "Settings":
 
 
 def _fail(words: str, status: int = EXIT_FAILED) -> NoReturn:
-    for line in words.splitlines():
-        print(f"mcfwd: {line}", file=sys.stderr)
+    """Words may be what somebody else said, so that nothing in them does something to a terminal."""
+    from forwarder.units import visible
+
+    with suppress(OSError):     # there is nobody to tell, and the status says it too
+        for line in words.split("\n"):
+            print(f"mcfwd: {visible(line)}", file=sys.stderr)
     raise SystemExit(status)
 
 
@@ -348,4 +352,11 @@ def _discard_output() -> None:
 
 def main() -> None:
     """The entry point of `mcfwd`."""
-    app(prog_name="mcfwd")
+    if sys.stdout is not None:      # a terminal of another character set than UTF-8 is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")   # type: ignore[union-attr]
+    with _plain_errors():           # of --help and --version, and of what is written at the end
+        try:
+            app(prog_name="mcfwd")
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()

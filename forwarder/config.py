@@ -21,7 +21,16 @@ import rtoml
 from pydantic import TypeAdapter, ValidationError
 
 from forwarder import rules
-from forwarder.placing import COMMAND_LINE, ConfigurationError, Place, Source, key_of, location_of, take_aliases
+from forwarder.placing import (
+    COMMAND_LINE,
+    ConfigurationError,
+    Place,
+    Source,
+    key_of,
+    location_of,
+    plainly,
+    take_aliases,
+)
 from forwarder.process import group, user
 from forwarder.rules import quote
 from forwarder.state.settings import InterfaceSettings, ProfileName, Role, Settings, interface_holding
@@ -124,10 +133,10 @@ def _text(path: Path) -> str:
         octets = _octets(path)
         return octets.decode("utf-8-sig")
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
+        raise ConfigurationError(f"{plainly(path)}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError(f"{path}:{line}: is not UTF-8 text (octet {error.start})") from error
+        raise ConfigurationError(f"{plainly(path)}:{line}: is not UTF-8 text (octet {error.start})") from error
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:
@@ -139,7 +148,7 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
         return rtoml.loads(text)
     except ValueError as error:
         place = PARSER_PLACE.fullmatch(str(error))
-        words, where = (place[1], f"{path}:{place[2]}:{place[3]}") if place else (str(error), str(path))
+        words, where = (place[1], f"{plainly(path)}:{place[2]}:{place[3]}") if place else (str(error), plainly(path))
         raise ConfigurationError(f"{where}: is not TOML: {words}") from error
 
 
@@ -258,7 +267,7 @@ def _tables() -> list[str]:
 def _command_line(upstream: list[str], downstream: list[str]) -> list[Entry]:
     roles: tuple[tuple[str, Role, list[str]], ...] = (("-u", "upstream", upstream), ("-d", "downstream", downstream))
     return [
-        (f"{COMMAND_LINE}: {option} {name}", InterfaceSettings(name=name, role=role))
+        (f"{COMMAND_LINE}: {option} {plainly(name)}", InterfaceSettings(name=name, role=role))
         for option, role, names in roles
         for name in names
     ]

@@ -16,6 +16,8 @@ from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 from rich.style import Style
 
+from forwarder.units import visible
+
 GAP = 2                 # blanks between columns
 HEAD, PLAIN = Style(bold=True), Style.null()
 
@@ -50,7 +52,8 @@ class Grid:
         titles = [each.title for each in self._headings]
         for line in _lines(titles, self._headings, [HEAD] * len(titles), widths):
             yield from line
-        yield from _line([("─" * (sum(widths) + GAP * (len(widths) - 1)), PLAIN)])
+        rule = "-" if options.ascii_only else "─"
+        yield from _line([(rule * (sum(widths) + GAP * (len(widths) - 1)), PLAIN)])
         shown, rows = 0, len(self._columns[0])
         room = math.inf if self._height is None else max(self._height - 2, 1)
         for lines in self._rows(longest, widths):
@@ -106,13 +109,6 @@ def narrowed(widths: Sequence[int], width: int) -> list[int]:
     while sum(min(each, most) for each in widths) > room and most > 1:
         most -= 1
     return [min(each, most) for each in widths]
-
-
-def visible(text: str) -> str:
-    """Text that cannot move the cursor or hide: whatever cannot be printed is escaped."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _length(text: str) -> int:

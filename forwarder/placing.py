@@ -50,7 +50,7 @@ class Source:
             return place
         if self.path is None:
             return f"{COMMAND_LINE}: {key_of(place)}"
-        return ":".join((str(self.path), *([str(known[place])] if place in known else []), f" {key_of(place)}"))
+        return ":".join((plainly(self.path), *([str(known[place])] if place in known else []), f" {key_of(place)}"))
 
 
 def take_aliases(plain: dict[str, object]) -> tuple[frozenset[int], list[tuple[Place, str]]]:
@@ -65,6 +65,12 @@ def take_aliases(plain: dict[str, object]) -> tuple[frozenset[int], list[tuple[P
                 table[name] = table.pop(former)
                 aliased.add(at)
     return frozenset(aliased), problems
+
+
+def plainly(name: str | Path) -> str:
+    """A name as it is, or in quotes where it could be taken for several lines, for blanks or for nothing."""
+    text = str(name)
+    return text if text.isprintable() and text.strip() == text != "" else json.dumps(text)
 
 
 def key_of(location: Location) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from forwarder.client import Client, NoAnswerError, RequestError
 from forwarder.tables import Clip, render, worst_first
-from forwarder.units import count
+from forwarder.units import count, visible
 
 INTERVAL = 1.0          # seconds between two pictures
 UNLIMITED = 10_000      # columns, where nobody's terminal is the limit
@@ -45,7 +45,7 @@ def _picture(client: Client, noun: str, limit: int | None, console: Console) -> 
     try:
         answer = client.get_answer(noun, most if flows else limit, worst=flows and most is not None)
     except (NoAnswerError, RequestError) as error:
-        return Text(str(error), style="red")
+        return Text("\n".join(map(visible, str(error).split("\n"))), style="red")
     beyond = max((client.total or 0) - len(answer), 0) if isinstance(answer, list) else 0
     if flows and most is None:      # pages of an order that changes would repeat some and lack others
         answer.sort(key=worst_first)
@@ -61,6 +61,13 @@ def _screen(console: Console) -> Iterator[Callable[[RenderableType], None]]:
         yield lambda picture: live.update(picture, refresh=True)
 
 
+class _Console(Console):
+    """One whose reader may go away, as it may from every command (rich would end the program by itself)."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=UNLIMITED)
+    console = _Console(highlight=False)
+    return console if console.is_terminal else _Console(highlight=False, width=UNLIMITED)

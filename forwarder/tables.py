@@ -13,7 +13,7 @@ from rich.style import Style
 from rich.text import Text
 
 from forwarder.grid import GAP, Grid, Heading
-from forwarder.units import count, duration, listed, size
+from forwarder.units import count, duration, listed, size, visible
 
 Row = dict[str, Any]
 FOLDED = 28             # cells longer than this may be folded rather than cost a column
@@ -209,7 +209,7 @@ def render(noun: str, answer: Any, width: int, clip: Clip = Clip()) -> Renderabl
 
 def _with_notes(degraded: Sequence[tuple[str, str]], table: Grid) -> RenderableType:
     """A table under which stands which interfaces are not served, and why."""
-    notes = [Text(f"{name} is degraded: {reason}", style=WARNING) for name, reason in degraded]
+    notes = [Text(visible(f"{name} is degraded: {reason}"), style=WARNING) for name, reason in degraded]
     return Group(table, *notes) if notes else table
 
 
@@ -245,7 +245,8 @@ def _stats(stats: Row, width: int) -> RenderableType:
         *([f"the children are no other user: {kept}"] if kept else []),
     )
     degraded = [(row["interface"], row["reason"]) for row in stats.get("degraded", ())]
-    return Group(*map(Text, lines), _with_notes(degraded, _table(COLUMNS["processes"], stats["processes"], width)))
+    texts = [Text(visible(line)) for line in lines]
+    return Group(*texts, _with_notes(degraded, _table(COLUMNS["processes"], stats["processes"], width)))
 
 
 def _ring_memory(stats: Row) -> str:

@@ -1,4 +1,4 @@
-"""Numbers as people read them. Programs get the plain numbers (`--json`)."""
+"""Numbers, lists and foreign text as people read them. Programs get them as they are (`--json`)."""
 
 from collections.abc import Sequence
 
@@ -58,3 +58,10 @@ def listed(texts: Sequence[str], empty: str = "-") -> str:
     """A list in one cell, its tail counted; `empty` for none."""
     more = len(texts) - LISTED
     return ", ".join(texts[:LISTED]) + (f" +{more}" if more > 0 else "") or empty
+
+
+def visible(text: str) -> str:
+    """Text that cannot move the cursor or hide: whatever cannot be printed is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

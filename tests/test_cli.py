@@ -281,6 +281,63 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path):
     assert (done.returncode, done.stderr) == (1, "mcfwd: No space left on device\n")
 
 
+@pytest.mark.parametrize("arguments", [
+    "--help", "--version", "show --help", "show routes", "show routes --watch", "config --defaults",
+])  # fmt: skip
+def test_no_output_that_cannot_be_written_is_a_traceback(tmp_path, arguments):
+    """Of no command, and neither at its end, when what was kept back is written."""
+    with instance(tmp_path) as path, open("/dev/full", "w") as full:
+        surroundings = {**os.environ, "MCFWD_SOCKET": path}
+        done = subprocess.run(command(*arguments.split()), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=surroundings)
+        assert (done.returncode, done.stderr) == (1, "mcfwd: No space left on device\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_has_gone_is_a_status_of_its_own(tmp_path, options):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with instance(tmp_path) as path:
+        arguments = command("show", "routes", *options, "--socket", path)
+        done = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_nobody_to_write_to_is_no_traceback(tmp_path):
+    """Neither output nor errors: the status is all there is to say."""
+    for ending, status in ((["show", "stats"], 0), (["show", "groups", "--limit", "0"], 2), (["check", "/absent"], 78)):
+        with instance(tmp_path) as path:
+            words = [*command(*ending), *(["--socket", path] if ending[0] == "show" else [])]
+            shell = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *words]
+            assert subprocess.run(shell, timeout=60, check=False).returncode == status
+        os.unlink(path)
+
+
+def test_a_terminal_of_another_character_set_gets_what_it_can_show(tmp_path):
+    routes = [{**ANSWERS["routes"][0], "interfaces": ["été"]}]
+    for encoding in ("ascii", "latin-1"):
+        with instance(tmp_path, {"routes": routes}) as path:
+            done = subprocess.run(command("show", "routes", "--socket", path), capture_output=True, timeout=60,
+                                  env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})  # fmt: skip
+        os.unlink(path)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert "été".encode(encoding, "backslashreplace") in done.stdout
+        assert b"-----" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [
+    ["check", "{}"], ["run", "-c", "{}"], ["run", "-u", "{}"], ["reload", "--socket", "{}"],
+])  # fmt: skip
+@pytest.mark.parametrize("odd", ["", "\x1b[2J\n", "x" * 300, "é€😀", "\udce9", "\u2028"])
+def test_odd_arguments_are_refused_in_words_that_do_nothing_to_a_terminal(tmp_path, arguments, odd):
+    done = subprocess.run(command(*(odd if each == "{}" else each for each in arguments)), capture_output=True,
+                          timeout=60, env={**os.environ, "MCFWD_SOCKET": f"{tmp_path}/absent/s"})  # fmt: skip
+    lines = done.stderr.decode().split("\n")
+    assert done.returncode in (1, 78)
+    assert (done.stdout, lines.pop()) == (b"", "")
+    assert all(line.startswith("mcfwd: ") and line.isprintable() for line in lines)
+
+
 def test_watch_goes_on_until_interrupted(tmp_path):
     with instance(tmp_path) as path:
         arguments = command("show", "stats", "--json", "--watch", "--socket", path)

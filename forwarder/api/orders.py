@@ -4,6 +4,7 @@ Both take `interface` (a name or wildcard), `query` without it means all; `clear
 forgotten. The answer has for each interface whether it was asked, who is the querier, and how many groups it forgot.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ def _meant(interface: Any, ports: Sequence[Port], all_without: bool) -> list[Por
         raise RefusedError(400, "interface: is missing")
     named = [port for port in ports if interface is None or covers(interface, port.name)]
     if not named and interface is not None:
-        raise RefusedError(404, f"interface: there is no {interface[:40]!r}")
+        raise RefusedError(404, f"interface: there is no {json.dumps(interface[:40], ensure_ascii=False)}")
     meant = [port for port in named if port.role == "downstream"]
     if not meant and named:
         raise RefusedError(400, f"{named[0].name} is upstream: it is asked there, not we")

@@ -221,7 +221,8 @@ def _is_configured(name: str, text: str, settings: Settings) -> bool:
 def _text(row: dict[str, Any], key: str) -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value:
-        raise ChangeError(Cause.INVALID, f"{key}: is missing" if value is None else f"{key}: should be text")
+        wrong = "is missing" if value is None else "is empty" if value == "" else "should be text"
+        raise ChangeError(Cause.INVALID, f"{key}: {wrong}")
     return value
 
 
