@@ -3,16 +3,19 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from forwarder import notes
 from forwarder.client import Client, NoAnswerError, RequestError
 from forwarder.tables import Clip, render, worst_first
 from forwarder.units import count, visible
 
 INTERVAL = 1.0          # seconds between two pictures
+NEEDING = frozenset(("flows", "groups", "hosts", "upstream"))   # are empty where interfaces do not work
 UNLIMITED = 10_000      # columns, where nobody's terminal is the limit
 
 
@@ -20,8 +23,8 @@ def draw_once(client: Client, noun: str, limit: int | None = None) -> None:
     """Print the table of `noun`, of `limit` rows at most; raises NoAnswerError or RequestError."""
     console = _console()
     answer = client.get_answer(noun, limit)
-    console.print(render(noun, answer, console.width))
     total = client.total or 0
+    console.print(render(noun, answer, console.width, said=_why_empty(client, noun, answer)))
     if limit is not None and total > len(answer):
         console.print(f"{count(len(answer))} of {count(total)} {noun}; --limit {total} shows all")
     elif noun == "flows" and total:
@@ -49,7 +52,17 @@ def _picture(client: Client, noun: str, limit: int | None, console: Console) -> 
     beyond = max((client.total or 0) - len(answer), 0) if isinstance(answer, list) else 0
     if flows and most is None:      # pages of an order that changes would repeat some and lack others
         answer.sort(key=worst_first)
-    return render(noun, answer, console.width, Clip(height, beyond, ordered=flows))
+    return render(noun, answer, console.width, Clip(height, beyond, ordered=flows), _why_empty(client, noun, answer))
+
+
+def _why_empty(client: Client, noun: str, answer: Any) -> list[str]:
+    """What is wrong with interfaces, where there is nothing in the table that could say it."""
+    if answer or noun not in NEEDING:
+        return []
+    try:
+        return notes.of_emptiness(client.get("interfaces"))
+    except (NoAnswerError, RequestError):   # the table is the answer, and was given
+        return []
 
 
 @contextmanager

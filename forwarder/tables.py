@@ -12,11 +12,13 @@ from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
+from forwarder import notes
 from forwarder.grid import GAP, Grid, Heading
 from forwarder.units import count, duration, listed, size, visible
 
 Row = dict[str, Any]
-FOLDED = 28             # cells longer than this may be folded rather than cost a column
+FOLDED = 26             # cells longer than this may be folded rather than cost a column: with the longest of the others
+                        # a flow's hint just fits into 80 columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +139,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "flows": (
         Column("group", _text("group"), style="bold"),
         Column("source", _text("source")),
-        Column("from", _text("upstream"), 1),
-        Column("to", lambda row: listed(row["downstreams"]), 2),
+        Column("from", _text("upstream"), 2),
+        Column("to", lambda row: listed(row["downstreams"]), 3),
         Column("packets", lambda row: count(row["packets"]), 4, True),
         Column("bytes", lambda row: size(row["bytes"]), 6, True),
         Column("idle", lambda row: duration(row["idle"]), 5, True),
         Column("verdict", _text("verdict")),
-        Column("hint", _text("hint", ""), 3),
+        Column("hint", _text("hint", ""), 1),
     ),
     "upstream": (
         Column("interface", _text("interface"), style="bold"),
@@ -193,24 +195,24 @@ class Clip:
     ordered: bool = False
 
 
-def render(noun: str, answer: Any, width: int, clip: Clip = Clip()) -> RenderableType:
-    """The table of a noun in at most `width` columns where that can be."""
+def render(noun: str, answer: Any, width: int, clip: Clip = Clip(), said: Sequence[str] = ()) -> RenderableType:
+    """The table of a noun in at most `width` columns where that can be; `said` stands below where it is empty."""
     if noun == "stats":
         return _stats(answer, width)
     if not answer:
-        return Text("nothing is reported upstream" if noun == "upstream" else f"no {noun}")
-    degraded = [(row["name"], row["degraded"]) for row in answer if noun == "interfaces" and row.get("degraded")]
+        return _with_notes(said, Text("nothing is reported upstream" if noun == "upstream" else f"no {noun}"))
+    below = notes.of_interfaces(answer) if noun == "interfaces" else []
     if clip.height is not None:
-        degraded = degraded[: clip.height // 4]     # most of a small screen is for the table
-        clip = replace(clip, height=clip.height - len(degraded))
+        below = below[: clip.height // 4]     # most of a small screen is for the table
+        clip = replace(clip, height=clip.height - len(below))
     rows = answer if clip.ordered else sorted(answer, key=ORDER[noun])
-    return _with_notes(degraded, _table(COLUMNS[noun], rows, width, clip))
+    return _with_notes(below, _table(COLUMNS[noun], rows, width, clip))
 
 
-def _with_notes(degraded: Sequence[tuple[str, str]], table: Grid) -> RenderableType:
+def _with_notes(below: Sequence[str], table: RenderableType) -> RenderableType:
     """A table under which stands which interfaces are not served, and why."""
-    notes = [Text(visible(f"{name} is degraded: {reason}"), style=WARNING) for name, reason in degraded]
-    return Group(table, *notes) if notes else table
+    lines = [Text(visible(line), style=WARNING) for line in below]
+    return Group(table, *lines) if lines else table
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Row], width: int, clip: Clip = Clip()) -> Grid:
@@ -245,8 +247,8 @@ def _stats(stats: Row, width: int) -> RenderableType:
         *([f"the children are no other user: {kept}"] if kept else []),
     )
     degraded = [(row["interface"], row["reason"]) for row in stats.get("degraded", ())]
-    texts = [Text(visible(line)) for line in lines]
-    return Group(*texts, _with_notes(degraded, _table(COLUMNS["processes"], stats["processes"], width)))
+    texts, table = [Text(visible(line)) for line in lines], _table(COLUMNS["processes"], stats["processes"], width)
+    return Group(*texts, _with_notes(notes.degraded(degraded), table))
 
 
 def _ring_memory(stats: Row) -> str:

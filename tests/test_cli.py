@@ -457,6 +457,20 @@ def test_a_limit_is_said(tmp_path):
         assert mcfwd("show", "flows", "--limit", "0", "--socket", path).returncode == 2
 
 
+def test_an_empty_table_says_which_interfaces_keep_it_empty(tmp_path):
+    [down, up] = ANSWERS["interfaces"]
+    with instance(tmp_path, {"flows": [], "interfaces": [down, {**up, "state": "missing"}]}) as path:
+        assert mcfwd("show", "flows", "--socket", path).stdout.startswith("no flows\neth0 is missing: ")
+
+
+def test_what_keeps_a_flow_is_said_on_a_terminal_of_80_columns():
+    row = {**FLOW, "group": "239.255.100.250", "source": "192.168.100.100", "verdict": "source_not_allowed",
+           "hint": "source is in no subnet of eth0; add its network to altnets there"}  # fmt: skip
+    table = shown("flows", 80, [row])
+    assert "source_not_allowed  source is in no subnet of" in table
+    assert all(len(line) <= 80 for line in table.splitlines())
+
+
 def test_a_screen_shows_the_worst_flows_and_how_many_more_there_are():
     shuffled = sorted(FEW, key=lambda row: row["group"])
     rows = sorted(shuffled, key=worst_first)[:12]
@@ -470,7 +484,7 @@ def test_a_screen_shows_the_worst_flows_and_how_many_more_there_are():
 
 
 def test_notes_leave_most_of_a_small_screen_to_the_table():
-    rows = [{**ANSWERS["interfaces"][0], "name": f"tap{number}", "degraded": "no"} for number in range(50)]
+    rows = [{**ANSWERS["interfaces"][0], "name": f"tap{number}", "degraded": f"no {number}"} for number in range(50)]
     console = Console(width=100, height=12, highlight=False)
     with console.capture() as captured:
         console.print(render("interfaces", rows, 100, Clip(12)))
