@@ -1,6 +1,13 @@
 """When what was refused is asked for again, and what is news."""
 
-from forwarder.supervisor.refusals import LONGEST_RETRY, PORT_RETRY, Refusals
+import errno
+
+from forwarder.supervisor.refusals import LONGEST_RETRY, PORT_RETRY, Refusals, remedied
+
+
+def test_what_helps_is_said_where_it_is_known():
+    assert remedied("no", errno.EMFILE).startswith("no; what helps: raise the limit of open files (ulimit -n, ")
+    assert (remedied("no", errno.EIO), remedied("no", None)) == ("no", "no")
 
 
 def test_pauses_grow_to_the_longest_and_no_further():

@@ -32,8 +32,13 @@ def words_of(error: Exception) -> str:
     if not isinstance(error, PortError):
         return f"could not be opened: {error!r}"
     of_filter = (error.operation, error.errno) == ("SO_ATTACH_FILTER", errno.ENOMEM)
-    remedy = FILTER_HELP if of_filter else HELP.get(error.errno or 0)
-    return f"{error.words}; what helps: {remedy}" if remedy else error.words
+    return f"{error.words}; what helps: {FILTER_HELP}" if of_filter else remedied(error.words, error.errno)
+
+
+def remedied(words: str, number: int | None) -> str:
+    """`words`, and what helps against an errno where that is known."""
+    remedy = HELP.get(number or 0)
+    return f"{words}; what helps: {remedy}" if remedy else words
 
 
 def of_memory(error: Exception) -> bool:

@@ -25,7 +25,7 @@ from forwarder.process import access, logs, privileges, signals
 from forwarder.process.user import Children
 from forwarder.state.ports import Added
 from forwarder.state.settings import DataplaneSettings, Settings
-from forwarder.supervisor import changes, differences, listener, statistics
+from forwarder.supervisor import changes, differences, listener, refusals, statistics
 from forwarder.supervisor.capacity import fitted
 from forwarder.supervisor.children import Process
 from forwarder.supervisor.equipment import MakeOpener
@@ -96,7 +96,7 @@ def run(
         return Supervisor(fitted(settings, links), load, watch, listening, log_level, kept=children.reason,
                           log_format=log_format).run()  # fmt: skip
     except OSError as error:    # before its loop runs: descriptors, memory or threads that are not to be had
-        log.error("cannot start: %s", error)
+        log.error("cannot start: %s", refusals.remedied(str(error), error.errno))
         return EXIT_UNAVAILABLE
     finally:
         listener.release(listening, socket_path)
