@@ -288,7 +288,8 @@ def test_no_output_that_cannot_be_written_is_a_traceback(tmp_path, arguments):
     """Of no command, and neither at its end, when what was kept back is written."""
     with instance(tmp_path) as path, open("/dev/full", "w") as full:
         surroundings = {**os.environ, "MCFWD_SOCKET": path}
-        done = subprocess.run(command(*arguments.split()), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=surroundings)
+        done = subprocess.run(command(*arguments.split()), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+                              env=surroundings)  # fmt: skip
         assert (done.returncode, done.stderr) == (1, "mcfwd: No space left on device\n")
 
 

@@ -78,7 +78,7 @@ def test_a_port_of_a_bridge_needs_no_address():
 def test_what_is_static_and_has_no_effect_is_told():
     lan = replace(LAN, static_groups=("239.1.1.1",), deny=("239.0.0.0/8",))
     there = {"eth0": link("eth0", 2), "lan0": link("lan0", 3)}
-    settings = Settings(interface=(UP, lan, TAPS), route=(RouteSettings(group="239.2.2.2", interfaces=("tap0",)),))
+    settings = Settings(interface=(UP, lan, TAPS), route=(RouteSettings(group="239.2.2.2", downstreams=("tap0",)),))
     assert [doubt.words for doubt in unexpected(configuration(settings, there), there)] == [
         "static route 239.2.2.2 goes nowhere: tap0 is missing",
         "static group 239.1.1.1 of lan0 is refused by deny of the same interface",
@@ -98,7 +98,9 @@ def test_the_kernel_s_multicast_routing_on_our_links_is_told(tmp_path):
     assert words.startswith("the kernel's multicast routing is in use on eth0 too")
 
 
-def test_what_another_instance_serves_too_is_told():
+def test_another_instance_is_told_where_both_could_send():
     there = {each.name: each for each in (link("eth0", 2), link("lan0", 3))}
-    told = [words for _, words in unexpected(configuration(Settings(interface=(UP, LAN)), there), there, {3, 77})]
-    assert told == ["another mcfwd on this machine serves lan0 too: what both forward arrives twice"]
+    found = doubts(configuration(Settings(interface=(UP, LAN)), there), there, Surroundings(twins=frozenset((2, 3, 4))))
+    assert [doubt.words for doubt in found] == [
+        "another mcfwd serves lan0 already: what both forward arrives twice; stop one of them"
+    ]

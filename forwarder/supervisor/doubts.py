@@ -3,7 +3,7 @@
 Nothing of this keeps an instance from running: `mcfwd check` says it beforehand, `mcfwd run` logs it (`telling`).
 """
 
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from forwarder.state.contradictions import group_notes, route_note, words_of_route
@@ -28,34 +28,33 @@ class Doubt(NamedTuple):
 
 
 class Surroundings(NamedTuple):
-    """The interface of the `default` route, the way to remote sources; those that the kernel forwards multicast on."""
+    """The interface of the `default` route, the way to remote sources; those that the kernel forwards multicast on.
+
+    `twins`: indexes of those that another instance serves (`claims`).
+    """
 
     default: str | None = None
     kernel_routed: frozenset[str] = frozenset()
+    twins: frozenset[int] = frozenset()
 
 
 ALONE = Surroundings()
 
 
-def doubts(
-    configuration: Configuration, links: Links, around: Surroundings = ALONE, shared: Collection[int] = ()
-) -> Iterator[Doubt]:
-    """All there is to say; `shared`: the ifindexes of what another mcfwd serves too (`claims`)."""
+def doubts(configuration: Configuration, links: Links, around: Surroundings = ALONE) -> Iterator[Doubt]:
+    """All there is to say."""
     yield from _states(configuration.ports, links)
-    yield from unexpected(configuration, links, shared)
+    yield from unexpected(configuration, links)
     yield from _memory(configuration.settings, configuration.ports)
     yield from _direction(configuration.ports, around.default)
-    yield from _others(configuration.ports, around.kernel_routed)
+    yield from others(configuration.ports, around)
 
 
-def unexpected(configuration: Configuration, links: Links, shared: Collection[int] = ()) -> Iterator[Doubt]:
+def unexpected(configuration: Configuration, links: Links) -> Iterator[Doubt]:
     """Of `doubts` those that come while we run and that no change of a port's state tells."""
     yield from _masters(configuration.ports, links)
     yield from _room(configuration.settings, configuration.ports, links)
     yield from _static(configuration)
-    if names := [port.name for port in configuration.ports if port.ifindex in shared]:
-        served = f"another mcfwd on this machine serves {listed(names)} too: what both forward arrives twice"
-        yield Doubt(f"shared {names}", served)
 
 
 def ring_octets(settings: Settings, ports: Sequence[Port]) -> dict[int, int]:
@@ -144,9 +143,12 @@ def _direction(ports: Sequence[Port], default: str | None) -> Iterator[Doubt]:
         yield Doubt("default route", words)
 
 
-def _others(ports: Sequence[Port], kernel_routed: Container[str]) -> Iterator[Doubt]:
-    """Another forwarder on the same links."""
-    names = [port.name for port in ports if port.name in kernel_routed]
-    if names:
+def others(ports: Sequence[Port], around: Surroundings) -> Iterator[Doubt]:
+    """Other forwarders on the same links, which may come at any time."""
+    if names := [port.name for port in ports if port.name in around.kernel_routed]:
         words = f"the kernel's multicast routing is in use on {listed(names)} too (igmpproxy, smcroute, pimd)"
         yield Doubt("kernel routing", f"{words}: what both forward arrives twice")
+    # an upstream alone may be shared: each instance serves receivers of its own
+    if names := [port.name for port in ports if port.role == "downstream" and port.ifindex in around.twins]:
+        words = f"another mcfwd serves {listed(names)} already: what both forward arrives twice"
+        yield Doubt("another instance", f"{words}; stop one of them")

@@ -60,7 +60,8 @@ class Ports:
         self.ports: tuple[Port, ...] = ()
         self._enslaved: dict[str, str] = {}     # by name: why a port hears nothing
         self._news = 0
-        self._telling, self._claims = Telling(around), claims or Claims()
+        self._claims = claims or Claims()
+        self._telling = Telling(lambda: around()._replace(twins=self._claims.hold(self._interfaces)))
 
     def fileno(self) -> int:
         """The bell's number."""
@@ -119,8 +120,16 @@ class Ports:
 
     def _tell_doubts(self, everything: bool) -> None:
         configuration = Configuration(self._snapshot.sequence, self.settings, self.ports, self.added)
-        shared = self._claims.hold({port.ifindex for port in self.ports if port.ifindex})
-        (self._telling.tell_all if everything else self._telling.tell_news)(configuration, self.links, shared)
+        (self._telling.tell_all if everything else self._telling.tell_news)(configuration, self.links)
+
+    def look_around(self, now: float) -> None:
+        """Say which other forwarder has come to the same links meanwhile."""
+        self._telling.tell_others(self.ports, now)
+
+    @property
+    def _interfaces(self) -> set[int]:
+        """The indexes of those that we send to."""
+        return {port.ifindex for port in self.ports if port.ifindex and port.role == "downstream"}
 
     def _note_enslaved(self) -> None:
         """Note which ports hear nothing since another interface takes what comes in; say when that is over."""

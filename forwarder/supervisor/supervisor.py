@@ -236,6 +236,7 @@ class Supervisor:
         self._staff.keep(now)
         take("opening sockets again", lambda: self._ports.retry(now))
         take("replacing deaf rings", lambda: self._ports.replace_deaf(now))
+        take("looking for other forwarders", lambda: self._ports.look_around(now))
         if self._data_path_ready(now):
             take("starting the API", self._staff.open_doors)
         if not self._announced and self._staff.complete:

@@ -155,10 +155,10 @@ def test_a_file_that_no_reload_could_read_is_told_at_start_by_run_and_check(lab,
     assert "cannot be read" not in exit_code(lab.router, ["check", str(file)])[1]
 
 
-def test_another_instance_on_the_same_links_is_told_and_one_on_others_is_not(lab, start, file):
-    first, other = start("-c", str(file)), start("-u", "down1", "-d", "later0")
+def test_another_instance_for_the_same_receivers_is_told_and_one_for_others_is_not(lab, start):
+    first, other = start("-u", "up0", "-d", "down0"), start("-u", "up0", "-d", "down1")
     for mcfwd in (first, other):
         assert "another mcfwd" not in mcfwd.read_log()
     second = start("-u", "up0", "-d", "down0", "-d", "down1")
-    says(second, "another mcfwd on this machine serves up0, down0, down1 too: what both forward arrives twice",
+    says(second, "another mcfwd serves down0, down1 already: what both forward arrives twice; stop one of them",
          "WARNING")  # fmt: skip
