@@ -1,15 +1,17 @@
 """A host that speaks IGMP version 1 or 2: whole groups, one report each, suppressed by others' (RFC 2236, RFC 1112).
 
 Rules of this file: sources cannot be told, so only joining and leaving is; a leave is always sent in version 2 and
-never in version 1.
+never in version 1. Answers to a General Query find their times a few groups at a time, and all of them before any does
+again: a flood of queries would never have got to the last ones.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 
 from igmp.filter import Filter, Mode
 from igmp.messages import V1_MAX_RESPONSE_TIME, Query, encode_v1_report, encode_v2_leave, encode_v2_report
 from igmp.packet import ALL_ROUTERS
-from igmp.speaker import CHUNK, GENERAL_ANSWER, REPORT, Said, Speaker
+from igmp.speaker import ANSWER_GAP, CHUNK, GENERAL_ANSWER, REPORT, Said, Speaker
 
 
 class Older:
@@ -22,12 +24,15 @@ class Older:
         self._reported: set[int] = set()                # groups whose last report was ours
         self._asked: list[int] = []                     # groups whose answers have still to be scheduled
         self._response = V1_MAX_RESPONSE_TIME           # within which they are, seconds
+        self._until = math.inf                          # when what was asked meanwhile must be answered
+        self._next = -math.inf                          # when they may be scheduled anew
 
     def clear(self) -> None:
         """Forget what was still to be said, and heard."""
         self._repeats.clear()
         self._reported.clear()
         self._asked.clear()
+        self._until = math.inf
 
     def was_last_reporter(self, group: int) -> bool:
         """Whether the last report for `group` was ours (RFC 2236 section 3)."""
@@ -43,12 +48,17 @@ class Older:
 
     def ask(self, query: Query, now: float) -> None:
         """Report what is asked for within its response time, each group at a time of its own."""
-        self._response = V1_MAX_RESPONSE_TIME if self.version == 1 else query.max_response_time
+        response = V1_MAX_RESPONSE_TIME if self.version == 1 else query.max_response_time
         if query.group:
-            self._schedule(query.group, now)
+            self._schedule(query.group, response, now)
+            return
+        self._until = min(self._until, now + response)
+        if self._asked:
+            return
+        if now >= self._next:
+            self._begin(now)
         else:
-            self._asked = list(self._speaker.wanted)
-            self._schedule_some(now)
+            self._speaker.timers.set(GENERAL_ANSWER, self._next)
 
     # RFC 9776 7.2.2 b
     def hear(self, group: int) -> None:
@@ -60,21 +70,31 @@ class Older:
     def expire(self, due: Mapping[int, list[int]], now: float) -> list[Said]:
         """Say what is due, groups by kind of timer."""
         if GENERAL_ANSWER in due:
-            self._schedule_some(now)
+            if not self._asked:
+                self._begin(now)
+            else:
+                self._schedule_some(now)
         return [said for group in due.get(REPORT, ()) for said in self._report(group, now)]
+
+    def _begin(self, now: float) -> None:
+        self._response, self._until, self._next = max(self._until - now, 0.0), math.inf, now + ANSWER_GAP
+        self._asked = list(self._speaker.wanted)
+        self._schedule_some(now)
 
     def _schedule_some(self, now: float) -> None:
         for group in self._asked[-CHUNK:]:
-            self._schedule(group, now)
+            self._schedule(group, self._response, now)
         del self._asked[-CHUNK:]
         if self._asked:
             self._speaker.timers.set(GENERAL_ANSWER, now)
+        elif self._until < math.inf:                    # somebody has asked again
+            self._speaker.timers.set(GENERAL_ANSWER, max(now, self._next))
 
-    def _schedule(self, group: int, now: float) -> None:
+    def _schedule(self, group: int, response: float, now: float) -> None:
         speaker = self._speaker
         pending = speaker.timers.get(REPORT | group)
-        if group in speaker.wanted and (pending is None or self._response < pending - now):
-            speaker.timers.set(REPORT | group, speaker.answer_at(self._response, now))
+        if group in speaker.wanted and (pending is None or response < pending - now):
+            speaker.timers.set(REPORT | group, speaker.answer_at(response, now))
 
     # RFC 4605 4.1 i
     def _join_or_leave(self, group: int, old: Filter, now: float) -> Iterator[Said]:

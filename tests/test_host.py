@@ -518,6 +518,34 @@ def test_one_call_finds_times_for_no_more_than_a_chunk_of_older_answers(count):
     assert (len(drawn), host.host.deadline) == (count, 5.0)
 
 
+def test_a_flood_of_older_queries_keeps_no_group_from_being_answered_for():
+    """Each began anew with the same groups, so the others were never told, and their streams ended."""
+    count, heard = 4 * CHUNK, set[str]()
+    host = with_groups(count, igmp_version=2)
+    for number in range(10_000):
+        now = number / 1000
+        host.now = now
+        host.take(host.host.receive(V2, now))
+        if host.host.deadline <= now:
+            host.take(host.host.expire(now))            # one turn of the agent's between two packets
+        heard.update(text for _, text in host.sent)
+    assert len(heard) == count
+
+
+def test_a_specific_query_meanwhile_delays_no_answer_to_a_general_one():
+    host = with_groups(CHUNK + 1, igmp_version=2).hear(0.0, V2)
+    host.take(host.host.receive(Query(address("239.2.1.0"), max_response_time=25.0, version=2), 0.0))
+    host.run(5.0)
+    assert told(host) == CHUNK + 1
+
+
+def test_what_is_asked_while_answers_find_their_times_is_answered_in_time():
+    host = with_groups(CHUNK + 1, igmp_version=2).hear(0.0, V2)
+    host.take(host.host.receive(Query(max_response_time=1.0, version=2), 0.0))
+    host.run(0.55)
+    assert told(host) == CHUNK + 1
+
+
 FILTERS = st.builds(Filter, st.sampled_from(Mode), st.frozensets(st.integers(1, 5)))
 
 
