@@ -5,18 +5,19 @@ Whatever goes wrong is one line on stderr (a configuration: one a problem) and a
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:       # pydantic takes longer to import than `show` to answer
-    from forwarder.state.settings import ProfileName, Settings
+from forwarder.endings import EXIT_FAILED, fail, plain_errors
 
-EXIT_FAILED, EXIT_CONFIGURATION, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 78, 130, 141
+if TYPE_CHECKING:       # pydantic takes longer to import than `show` to answer
+    from forwarder.state.settings import Settings
+
+EXIT_CONFIGURATION = 78
 UNPROCESSABLE = 422     # the answer to a reload of a configuration that cannot run
 
 app = typer.Typer(
@@ -117,24 +118,14 @@ def run(
 ) -> None:
     """Run an instance in the foreground; SIGHUP reloads, SIGTERM leaves all groups and ends it."""
 
-    def load() -> "Settings":
-        from forwarder.config import load as load_settings
+    from forwarder.config import load
+    from forwarder.serve import Said, serve
 
-        manner: ProfileName | None = None if profile is None else profile.value
-        return load_settings(config, upstream or [], downstream or [], _socket_path(socket), manner, workers)
-
-    settings = _configured(load)
-    from forwarder.client import default_socket_path
-    from forwarder.process.launch import open_standard_descriptors
-    from forwarder.process.user import Trial
-
-    open_standard_descriptors()
-    with _plain_errors(), Trial(settings.process.user) as trial:
-        from forwarder.supervisor import run as supervise  # takes about as long as the trial beside it
-
-        path = settings.control.socket or default_socket_path()
-        raise SystemExit(supervise(settings, load, path, log_level.value, trial.result, log_format.value,
-                                   None if config is None else str(config)))  # fmt: skip
+    said = Said(None if config is None else str(config), upstream or [], downstream or [], _socket_path(socket),
+                None if profile is None else profile.value, workers)  # fmt: skip
+    settings = _configured(lambda: load(config, said.upstream, said.downstream, said.socket, said.profile, workers))
+    with plain_errors():
+        serve(settings, said, log_level.value, log_format.value)
 
 
 @app.command()
@@ -149,11 +140,11 @@ def show(
     from forwarder.client import Client, NoAnswerError, RequestError
     from forwarder.show import show as show_noun
 
-    with _plain_errors():
+    with plain_errors():
         try:
             show_noun(Client(socket), noun.value, as_json, watch, limit)
         except (NoAnswerError, RequestError) as error:
-            _fail(str(error))
+            fail(str(error))
         except KeyboardInterrupt:
             if not watch:
                 raise
@@ -167,7 +158,7 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
     settings = _configured(lambda: load(file, [], [], _socket_path(None)))
     from forwarder.process.user import Trial
 
-    with _plain_errors(), Trial(settings.process.user) as trial:
+    with plain_errors(), Trial(settings.process.user) as trial:
         from forwarder.check import explain, obstacles
         from forwarder.process.access import refusal_later, warning
         from forwarder.supervisor.link_watch import current_links
@@ -176,7 +167,7 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
         links = current_links()
         reasons = obstacles(settings, links)
         if reasons:
-            _fail("\n".join(f"{file}: {reason}" for reason in reasons), EXIT_CONFIGURATION)
+            fail("\n".join(f"{file}: {reason}" for reason in reasons), EXIT_CONFIGURATION)
         children = trial.result()
         lines = explain(settings, links, around=surroundings(), children=children.words)
         if reason := refusal_later(str(file), groups=children.user is None):
@@ -194,7 +185,7 @@ def config(
         raise typer.BadParameter("say what to print: --defaults")
     from forwarder import reference
 
-    with _plain_errors():
+    with plain_errors():
         print(reference.defaults(), end="", flush=True)
 
 
@@ -206,7 +197,7 @@ def reload(socket: Socket = None) -> None:
     """
     answer = _ask("POST", "reload", {}, socket)
     if ignored := answer.get("ignored"):
-        _fail(f"reloaded, but not {', '.join(ignored)}: fixed at start; needs a restart")
+        fail(f"reloaded, but not {', '.join(ignored)}: fixed at start; needs a restart")
 
 
 @app.command()
@@ -295,13 +286,13 @@ def _order(noun: str, body: dict[str, object], socket: str | None) -> None:
 def _asking(ask: Callable[[], Any]) -> Any:
     from forwarder.client import NoAnswerError, RequestError
 
-    with _plain_errors():
+    with plain_errors():
         try:
             return ask()
         except NoAnswerError as error:
-            _fail(str(error))
+            fail(str(error))
         except RequestError as error:
-            _fail(str(error), EXIT_CONFIGURATION if error.status == UNPROCESSABLE else EXIT_FAILED)
+            fail(str(error), EXIT_CONFIGURATION if error.status == UNPROCESSABLE else EXIT_FAILED)
 
 
 def _socket_path(option: str | None) -> str | None:
@@ -311,50 +302,20 @@ def _socket_path(option: str | None) -> str | None:
 
 def _configured(load: Callable[[], "Settings"]) -> "Settings":
     """The settings, or the end of the program with what is wrong with them."""
-    from forwarder.placing import ConfigurationError
+    from forwarder.config_file import ConfigurationError
 
-    with _plain_errors():
+    with plain_errors():
         try:
             return load()
         except ConfigurationError as error:
-            _fail(str(error), EXIT_CONFIGURATION)
-
-
-def _fail(words: str, status: int = EXIT_FAILED) -> NoReturn:
-    """Words may be what somebody else said, so that nothing in them does something to a terminal."""
-    from forwarder.units import visible
-
-    with suppress(OSError):     # there is nobody to tell, and the status says it too
-        for line in words.split("\n"):
-            print(f"mcfwd: {visible(line)}", file=sys.stderr)
-    raise SystemExit(status)
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """What ends any program ends this one without a traceback."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise SystemExit(EXIT_INTERRUPTED) from None
-    except BrokenPipeError:
-        _discard_output()
-        raise SystemExit(EXIT_BROKEN_PIPE) from None
-    except OSError as error:
-        _discard_output()
-        _fail(str(error.strerror or error))
-
-
-def _discard_output() -> None:
-    """Let the interpreter flush to nowhere at its end what cannot be written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            fail(str(error), EXIT_CONFIGURATION)
 
 
 def main() -> None:
     """The entry point of `mcfwd`."""
     if sys.stdout is not None:      # a terminal of another character set than UTF-8 is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")   # type: ignore[union-attr]
-    with _plain_errors():           # of --help and --version, and of what is written at the end
+    with plain_errors():            # of --help and --version, and of what is written at the end
         try:
             app(prog_name="mcfwd")
         finally:

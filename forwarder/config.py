@@ -6,12 +6,8 @@ at once, one line each: file and line, key, what is wrong.
 """
 
 import difflib
-import errno
 import json
-import os
 import re
-import select
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -21,14 +17,13 @@ import rtoml
 from pydantic import TypeAdapter, ValidationError
 
 from forwarder import rules
+from forwarder.config_file import ConfigurationError, plainly, read
 from forwarder.placing import (
     COMMAND_LINE,
-    ConfigurationError,
     Place,
     Source,
     key_of,
     location_of,
-    plainly,
     take_aliases,
 )
 from forwarder.process import group, user
@@ -44,10 +39,6 @@ RATE = re.compile(r"(\d{1,18})\s*(bit|kbit|Mbit|Gbit)?(/s)?", re.IGNORECASE)
 RATES = ("rate_limit", "flow_rate_limit")   # keys of an interface
 BITS = {"": 1, "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 
-PATIENCE = 2.0          # seconds: less than a supervisor may be away before it is missed
-MOST_OCTETS = 16 << 20  # several times what a snapshot holds
-CHUNK = 1 << 20
-
 SETTINGS: TypeAdapter[Settings] = TypeAdapter(Settings)
 PARSER_PLACE = re.compile(r"(.*) at line (\d+) column (\d+)", re.DOTALL)
 Entry = tuple[Place, InterfaceSettings]     # where it was said, what was said
@@ -56,13 +47,16 @@ Problem = tuple[Place, str]                 # where, what is wrong
 
 def load(
     path: Path | None, upstream: list[str], downstream: list[str], socket: str | None,
-    profile: ProfileName | None = None, workers: int | None = None,
+    profile: ProfileName | None = None, workers: int | None = None, octets: bytes | None = None,
 ) -> Settings:
     """The settings of `path` (None: defaults) with what the command line says instead or besides.
 
-    Raises ConfigurationError.
+    `octets`: what the file holds, where it was read already. Raises ConfigurationError.
     """
-    settings, source = (Settings(), Source()) if path is None else _from_file(path)
+    if path is None:
+        settings, source = Settings(), Source()
+    else:
+        settings, source = _from_file(path, read(path) if octets is None else octets)
     sizes = settings.dataplane
     sizes = replace(sizes, profile=profile or sizes.profile, workers=workers or sizes.workers)
     entries: list[Entry] = [(("interface", at), each) for at, each in enumerate(settings.interface)]
@@ -105,8 +99,8 @@ def _within(place: Place, key: str) -> Place:
 # --- the file and its shape ---
 
 
-def _from_file(path: Path) -> tuple[Settings, Source]:
-    text = _text(path)
+def _from_file(path: Path, octets: bytes) -> tuple[Settings, Source]:
+    text = _text(path, octets)
     plain = _parsed(text, path)
     aliased, problems = take_aliases(plain)
     source = Source(path, text, aliased)
@@ -127,13 +121,9 @@ def _only(entry: InterfaceSettings, keys: Iterable[str]) -> InterfaceSettings:
     return interface_holding({key: held[key] for key in keys})
 
 
-def _text(path: Path) -> str:
-    octets = b""
+def _text(path: Path, octets: bytes) -> str:
     try:
-        octets = _octets(path)
         return octets.decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigurationError(f"{plainly(path)}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         raise ConfigurationError(f"{plainly(path)}:{line}: is not UTF-8 text (octet {error.start})") from error
@@ -150,23 +140,6 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
         place = PARSER_PLACE.fullmatch(str(error))
         words, where = (place[1], f"{plainly(path)}:{place[2]}:{place[3]}") if place else (str(error), plainly(path))
         raise ConfigurationError(f"{where}: is not TOML: {words}") from error
-
-
-def _octets(path: Path, patience: float = PATIENCE) -> bytes:
-    """What a file holds, or what comes by a pipe until its writer ends it; OSError where that has no end.
-
-    A reload must not wait for somebody who writes nothing, nor read /dev/zero.
-    """
-    poll, octets, until = select.poll(), b"", time.monotonic() + patience
-    with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        poll.register(file, select.POLLIN)
-        while poll.poll(max(0.0, until - time.monotonic()) * 1000):
-            octets += (more := file.read(CHUNK) or b"")
-            if not more:
-                return octets
-            if len(octets) > MOST_OCTETS:
-                raise OSError(errno.EFBIG, f"is larger than {MOST_OCTETS} octets")
-    raise OSError(errno.ETIMEDOUT, f"nobody has written it to its end within {patience:g} s")
 
 
 def _convert_texts(plain: dict[str, Any]) -> Iterator[rules.Problem]:

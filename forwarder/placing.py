@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from forwarder.config_file import ConfigurationError, plainly
 from forwarder.toml_lines import Location, lines
 
 COMMAND_LINE = "command line"
@@ -14,10 +15,6 @@ BARE = re.compile(r"[A-Za-z0-9_-]+")
 ALIASES = {"downstreams": "interfaces"}     # of a route: the name it had, and its name now
 
 Place = str | Location                      # words about the command line, or where in the file
-
-
-class ConfigurationError(Exception):
-    """A configuration that cannot run; its text has one line a problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +62,6 @@ def take_aliases(plain: dict[str, object]) -> tuple[frozenset[int], list[tuple[P
                 table[name] = table.pop(former)
                 aliased.add(at)
     return frozenset(aliased), problems
-
-
-def plainly(name: str | Path) -> str:
-    """A name as it is, or in quotes where it could be taken for several lines, for blanks or for nothing."""
-    text = str(name)
-    return text if text.isprintable() and text.strip() == text != "" else json.dumps(text)
 
 
 def key_of(location: Location) -> str:

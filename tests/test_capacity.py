@@ -6,6 +6,7 @@ import pytest
 from test_assignment import link
 
 from forwarder import config
+from forwarder.config_file import ConfigurationError
 from forwarder.state.settings import InterfaceSettings, Settings
 from forwarder.supervisor.capacity import SPARE, UNSEEN, fitted
 
@@ -46,5 +47,5 @@ def test_as_many_as_there_can_be_may_be_named_on_the_command_line():
     downstreams = [f"lan{number}" for number in range(64)]
     settings = config.load(None, ["eth0"], downstreams, "/s")
     assert fitted(settings, {}).dataplane.max_ports == 128
-    with pytest.raises(config.ConfigurationError, match="4097 interfaces are named, 4096 can be"):
+    with pytest.raises(ConfigurationError, match="4097 interfaces are named, 4096 can be"):
         config.load(None, ["eth0"], [f"lan{number}" for number in range(4096)], "/s")

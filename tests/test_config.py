@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.config import _octets, load, parse_rate, parse_size
-from forwarder.placing import ConfigurationError
+from forwarder.config import load, parse_rate, parse_size
+from forwarder.config_file import ConfigurationError, octets_of
 from forwarder.state.settings import Settings
 
 ROLES = '[[interface]]\nname = "eth0"\nrole = "upstream"\n[[interface]]\nname = "eth1"\n'
@@ -431,10 +431,10 @@ def test_a_pipe_is_read_to_its_end_and_waited_for_in_vain_no_longer_than_it_may_
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(TimeoutError, match="nobody has written it to its end within"):
-        _octets(pipe, 0.01)
+        octets_of(pipe, 0.01)
     with ThreadPoolExecutor() as pool:
         pool.submit(pipe.write_text, ROLES)     # waits for a reader
-        assert _octets(pipe, 60.0) == ROLES.encode()
+        assert octets_of(pipe, 60.0) == ROLES.encode()
 
 
 def test_the_command_line_has_the_last_word_on_profile_and_workers_and_memory_must_do_for_these(tmp_path):

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import typer
 
-from forwarder import cli, config, reference
+from forwarder import cli, config, endings, reference
 from forwarder.api.application import DONE, Application
 from forwarder.api.supervisor import STATUSES
-from forwarder.placing import ConfigurationError
+from forwarder.config_file import ConfigurationError
 from forwarder.state.reasons import REASONS
 from forwarder.supervisor import supervisor
 from igmp.counters import COUNTERS
@@ -154,7 +154,7 @@ def said_in(title: str, column: int = 0) -> list[str]:
 
 
 def test_every_exit_status_is_said():
-    statuses = {value for module in (cli, supervisor) for name, value in vars(module).items() if name[:5] == "EXIT_"}
+    statuses = {value for module in (cli, endings, supervisor) for name, value in vars(module).items() if name[:5] == "EXIT_"}
     assert sorted(map(int, said_in("every exit status"))) == sorted({0, 2, *statuses})
 
 

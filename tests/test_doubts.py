@@ -78,7 +78,7 @@ def test_a_port_of_a_bridge_needs_no_address():
 def test_what_is_static_and_has_no_effect_is_told():
     lan = replace(LAN, static_groups=("239.1.1.1",), deny=("239.0.0.0/8",))
     there = {"eth0": link("eth0", 2), "lan0": link("lan0", 3)}
-    settings = Settings(interface=(UP, lan, TAPS), route=(RouteSettings(group="239.2.2.2", downstreams=("tap0",)),))
+    settings = Settings(interface=(UP, lan, TAPS), route=(RouteSettings(group="239.2.2.2", interfaces=("tap0",)),))
     assert [doubt.words for doubt in unexpected(configuration(settings, there), there)] == [
         "static route 239.2.2.2 goes nowhere: tap0 is missing",
         "static group 239.1.1.1 of lan0 is refused by deny of the same interface",

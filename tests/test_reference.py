@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from forwarder import config, reference
+from forwarder.config_file import ConfigurationError
 from forwarder.keys import KEYS, Key
-from forwarder.placing import ConfigurationError
 from forwarder.reference import Setting
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"

@@ -141,7 +141,7 @@ def test_one_of_several_is_taken_back():
         (add("groups", {**GROUP, "interface": "off0"}), Cause.INVALID, 'no [[interface]] covers "off0"'),
         (add("groups", {**GROUP, "interface": ["eth1"]}), Cause.INVALID, "interface: should be text"),
         (add("groups", {**GROUP, "interface": "tap7", "group": "239.7.7.7,"}), Cause.INVALID, "group: "),
-        (add("groups", {**GROUP, "interface": ""}), Cause.INVALID, "interface: should be text"),
+        (add("groups", {**GROUP, "interface": ""}), Cause.INVALID, "interface: is empty"),
         (add("groups", {**GROUP, "interface": "a/b"}), Cause.INVALID, "interface: "),
         (add("groups", {**GROUP, "group": "10.0.0.1"}), Cause.INVALID, "group: "),
         (add("groups", {**GROUP, "source": "239.0.0.1"}), Cause.INVALID, "source and group: "),

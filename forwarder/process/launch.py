@@ -45,9 +45,9 @@ def start(arguments: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]"
     with two users at once is treated as one of a setuid file (ld.so(8), secure-execution mode).
     """
     command = [sys.executable, "-P", *arguments]    # -P: no modules of the directory that we were started in
-    options = {**_real_user(), **options}
+    options = {"stdin": subprocess.DEVNULL, **_real_user(), **options}
     with signals.held_back():
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/", env=environment(), **options)
+        return subprocess.Popen(command, cwd="/", env=environment(), **options)
 
 
 def _real_user() -> dict[str, int]:

@@ -20,12 +20,12 @@ def begin(running: bool) -> None:
 
     The mask of whoever started us says nothing of what we want to hear, and would be our children's too.
     """
-    signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGHUP,) if running else ())
     if running:
         for number in ENDING:
             signal.signal(number, lambda *_: os._exit(0))   # an exception might be caught by what is being imported
     elif signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))
+    signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGHUP,) if running else ())     # last: some may have waited
 
 
 def imported(running: bool) -> None:
@@ -42,6 +42,11 @@ def end_by_exit() -> None:
 
 def _exit(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
+
+
+def keep() -> None:
+    """This process executes another program now: what comes meanwhile waits until that has its handlers (`begin`)."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
 
 @contextmanager

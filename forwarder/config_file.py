@@ -1,0 +1,47 @@
+"""The text of a configuration file, whatever it means; and the error of one that cannot run."""
+
+import errno
+import json
+import os
+import select
+import time
+from pathlib import Path
+
+PATIENCE = 2.0          # seconds: less than a supervisor may be away before it is missed
+MOST_OCTETS = 16 << 20  # several times what a snapshot holds
+CHUNK = 1 << 20
+
+
+class ConfigurationError(Exception):
+    """A configuration that cannot run; its text has one line a problem."""
+
+
+def read(path: Path) -> bytes:
+    """What a file holds; raises ConfigurationError."""
+    try:
+        return octets_of(path)
+    except OSError as error:
+        raise ConfigurationError(f"{plainly(path)}: {error.strerror}") from error
+
+
+def plainly(name: str | Path) -> str:
+    """A name as it is, or in quotes where it could be taken for several lines, for blanks or for nothing."""
+    text = str(name)
+    return text if text.isprintable() and text.strip() == text != "" else json.dumps(text)
+
+
+def octets_of(path: Path, patience: float = PATIENCE) -> bytes:
+    """What a file holds, or what comes by a pipe until its writer ends it; OSError where that has no end.
+
+    A reload must not wait for somebody who writes nothing, nor read /dev/zero.
+    """
+    poll, octets, until = select.poll(), b"", time.monotonic() + patience
+    with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        poll.register(file, select.POLLIN)
+        while poll.poll(max(0.0, until - time.monotonic()) * 1000):
+            octets += (more := file.read(CHUNK) or b"")
+            if not more:
+                return octets
+            if len(octets) > MOST_OCTETS:
+                raise OSError(errno.EFBIG, f"is larger than {MOST_OCTETS} octets")
+    raise OSError(errno.ETIMEDOUT, f"nobody has written it to its end within {patience:g} s")

@@ -1,0 +1,90 @@
+"""A configuration that another process has understood is the one that we would have."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from forwarder import config, reading
+from forwarder.config_file import ConfigurationError
+from forwarder.serve import Said
+
+OPTIONS = (["eth0"], ["eth1", "tap*"], "/run/s", "latency", 2)
+NONE = ([], [], None, None, None)
+TEXT = """
+[[interface]]
+name = "eth8"
+role = "upstream"
+
+[[interface]]
+name = "eth9"
+role = "downstream"
+deny = ["239.1.0.0/16"]
+rate_limit = "1Mbit"
+
+[igmp]
+ssm_range = ["232.0.0.0/8"]
+
+[dataplane]
+ring_memory = "64MiB"
+"""
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    path = tmp_path / "mcfwd.toml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_settings_are_the_same_by_both_ways(file):
+    for path, options in ((None, OPTIONS), (file, OPTIONS), (file, NONE)):
+        said = Said(None if path is None else str(path), *options)
+        assert reading.load(said) == config.load(path, *options)
+
+
+@pytest.mark.parametrize("octets", [b"[[interface]\n", b"\xff", b'[[interface]]\nname = "a"\nrole = "bridge"\nx = 1\n'])
+def test_problems_are_the_same_by_both_ways(file, octets):
+    file.write_bytes(octets)
+    with pytest.raises(ConfigurationError) as ours:
+        config.load(file, *OPTIONS)
+    with pytest.raises(ConfigurationError) as theirs:
+        reading.load(Said(str(file), *OPTIONS))
+    assert str(theirs.value) == str(ours.value)
+    assert str(file) in str(ours.value)
+
+
+def test_a_file_that_is_missing_is_said_as_ever(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"nowhere\.toml: No such file or directory"):
+        reading.load(Said(str(tmp_path / "nowhere.toml"), *NONE))
+
+
+def test_who_loads_has_no_pydantic_afterwards(file):
+    script = """
+import sys
+from forwarder.reading import load
+from forwarder.serve import Said
+load(Said(sys.argv[1], [], [], None, None, None))
+print(sorted({'pydantic', 'rtoml', 'forwarder.config'} & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", script, str(file)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_process_that_ends_without_an_answer_is_no_settings():
+    """As under a memory limit: it is killed, and said so."""
+    script = """
+import os, sys
+from forwarder import reading
+from forwarder.config_file import ConfigurationError
+from forwarder.serve import Said
+reading.COMMAND = ("-c", "import os; os.kill(os.getpid(), 9)")
+try:
+    reading.load(Said(None, ["a"], ["b"], None, None, None))
+except ConfigurationError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", script], env=os.environ, capture_output=True, text=True, check=True)
+    assert result.stdout == "the process that was to understand it ended (killed by SIGKILL)\n"
