@@ -85,10 +85,10 @@ def _port(settings: Settings, port: Port) -> Iterator[str]:
     else:
         yield f"IGMPv{options.igmp_version or 3} {'querier' if options.querier else 'without querying'}"
         if igmp_of(settings.igmp, port.settings).forward_when_not_querier:
-            yield "forwards whoever is querier"
+            yield "forwards whoever the querier is"
         yield f"at most {count(options.max_groups)} groups"
         if options.quick_leave_untracked:
-            yield "whoever leaves ends the group: for one subscriber"
+            yield "quick leave untracked, for a single receiver: whoever leaves ends the group"
         elif options.quick_leave:
             yield "quick leave"
     yield f"sources: {_sources(port)}"

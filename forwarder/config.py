@@ -126,7 +126,7 @@ def _text(path: Path, octets: bytes) -> str:
         return octets.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError(f"{plainly(path)}:{line}: is not UTF-8 text (octet {error.start})") from error
+        raise ConfigurationError(f"{plainly(path)}:{line}: is not UTF-8 text (byte {error.start})") from error
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:
@@ -184,7 +184,7 @@ WORDS: dict[str, Callable[[Any], str]] = {
     "unexpected_keyword_argument": lambda error: "unknown key" + _did_you_mean(error["loc"]),
     "less_than_equal": lambda error: f"should be at most {_plain(error['ctx']['le'])}, not {error['input']}",
     "greater_than_equal": lambda error: f"should be at least {_plain(error['ctx']['ge'])}, not {error['input']}",
-    "literal_error": lambda error: f"should be {error['ctx']['expected']}, not {quote(error['input'])}",
+    "literal_error": lambda error: f"should be {_choices(error)}, not {quote(error['input'])}",
     "string_type": lambda error: f"should be text in quotes, not {quote(error['input'])}",
     "bool_type": lambda error: f"should be true or false, not {quote(error['input'])}",
     "int_type": lambda error: f"should be a whole number, not {quote(error['input'])}",
@@ -194,6 +194,12 @@ WORDS: dict[str, Callable[[Any], str]] = {
     "string_too_long": lambda error: f"is longer than {error['ctx']['max_length']} characters",
     "string_too_short": lambda error: "is empty",
 }
+
+
+def _choices(error: Any) -> str:
+    """What may be written, in the quotes that TOML has in this program's examples."""
+    expected: str = error["ctx"]["expected"]
+    return expected.replace("'", '"')
 
 
 def _explain(error: Any) -> str:

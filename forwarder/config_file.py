@@ -7,6 +7,8 @@ import select
 import time
 from pathlib import Path
 
+from forwarder.units import size
+
 PATIENCE = 2.0          # seconds: less than a supervisor may be away before it is missed
 MOST_OCTETS = 16 << 20  # several times what a snapshot holds
 CHUNK = 1 << 20
@@ -43,5 +45,5 @@ def octets_of(path: Path, patience: float = PATIENCE) -> bytes:
             if not more:
                 return octets
             if len(octets) > MOST_OCTETS:
-                raise OSError(errno.EFBIG, f"is larger than {MOST_OCTETS} octets")
-    raise OSError(errno.ETIMEDOUT, f"nobody has written it to its end within {patience:g} s")
+                raise OSError(errno.EFBIG, f"is larger than {size(MOST_OCTETS)}")
+    raise OSError(errno.ETIMEDOUT, f"whoever writes it did not finish within {patience:g} s")

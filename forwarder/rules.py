@@ -52,7 +52,7 @@ def of_interface(interface: InterfaceSettings) -> Iterator[Problem]:
     if address is not None and not _is_unicast(address):
         yield "querier_address", f"should be a unicast IPv4 address, not {quote(address)}"
     if interface.quick_leave and interface.quick_leave_untracked:
-        yield "quick_leave_untracked", "contradicts quick_leave, which never cuts another viewer; set one of them"
+        yield "quick_leave_untracked", "contradicts quick_leave, which never cuts off another receiver; set one only"
     for key, problem_of in _LISTS.items():
         if texts := getattr(interface, key):    # empty on nearly all of thousands
             yield from _each(key, texts, problem_of)
@@ -210,7 +210,7 @@ def _size(settings: Settings) -> Iterator[Problem]:
         for key, value in interface_to_json(entry).items()
     ]
     longest = max(lists, default=(0, "route"))[1]
-    yield longest, f"is too long: all settings together take {taken} bytes, of which {LARGEST_SETTINGS} have room"
+    yield longest, f"is too long: all settings together take {taken} bytes, and there is room for {LARGEST_SETTINGS}"
 
 
 def groups_problem(text: str) -> str | None:

@@ -468,7 +468,7 @@ def test_routes_without_room_are_said_once(caplog):
     async def use(life: Life) -> None:
         life.say(1, join(*(G + at for at in range(70))))
         await life.until(lambda: caplog.messages)
-        assert caplog.messages == ["6 routes found no room: raise max_routes"]
+        assert caplog.messages == ["there is no room for 6 routes: raise max_routes"]
         assert len(life.rows()) == 64
         beat = life.heartbeat
         await life.until(lambda: life.heartbeat > beat)

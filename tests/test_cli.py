@@ -584,7 +584,7 @@ def test_check_tells_timers_once_or_of_each_kind_of_port():
     each = explained(replace(settings, interface=tuple(own)))
     assert "eth1, eth3: a general query every 125 s" in each
     assert "eth2: a general query every 60 s" in each
-    assert each.count("forwards whoever is querier") == 1
+    assert each.count("forwards whoever the querier is") == 1
 
 
 def test_check_wonders_about_a_default_route_downstream():

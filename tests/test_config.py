@@ -161,7 +161,7 @@ def test_an_odd_key_is_told_as_it_may_be_written(tmp_path):
         (ROLES + "[igmp]\nquery_interval = '1'\n", 'igmp.query_interval: should be a number, not "1"'),
         (ROLES + 'querier = "yes"\n', 'interface[1].querier: should be true or false, not "yes" (eth1)'),
         (ROLES + 'altnets = "10.0.0.0/8"\n', "interface[1].altnets: should be a list in brackets (eth1)"),
-        (ROLES + "igmp_version = 4\n", "interface[1].igmp_version: should be 'auto', 1, 2 or 3, not 4 (eth1)"),
+        (ROLES + "igmp_version = 4\n", 'interface[1].igmp_version: should be "auto", 1, 2 or 3, not 4 (eth1)'),
         ("igmp = 3\n" + ROLES, "igmp: should be a table, not 3"),
         ('[interface]\nname = "eth0"\n', "interface: should be a list of tables: write [[interface]]"),
         (ROLES + "[process]\nuser = 65534\n", "process.user: should be text in quotes, not 65534"),
@@ -170,7 +170,7 @@ def test_an_odd_key_is_told_as_it_may_be_written(tmp_path):
         (ROLES + '[process]\ngroup = "x"\n', "process.group: unknown key"),
         (ROLES + '[dataplane]\nring_memory = "lots"\n', 'dataplane.ring_memory: should be a size such as "160MiB"'),
         (ROLES + '[dataplane]\nring_memory = "1kB"\n', "dataplane.ring_memory: should be at least 1048576, not 1000"),
-        ('mode = "switch"\n' + ROLES, "mode: should be 'proxy', not \"switch\""),
+        ('mode = "switch"\n' + ROLES, 'mode: should be "proxy", not "switch"'),
         (ROLES + "mtu = 1979-05-27\n", "interface[1].mtu: unknown key; known are"),
     ],
 )
@@ -231,8 +231,8 @@ def test_wrong_shapes(tmp_path, text, expected):
         (ROLES + '[process]\nuser = "root"\n', 'process.user: "root" is uid 0, which children must not be'),
         (ROLES + f'[control]\nsocket = "/{"x" * 107}"\n', "control.socket: a socket path has 1 to 107 bytes"),
         (ROLES + '[control]\nsocket_group = "no-such"\n', 'control.socket_group: "no-such" is no group of this system'),
-        (ROLES + '[control]\nsocket_mode = "0777"\n', "control.socket_mode: should be '0600', '0660' or '0666'"),
-        (ROLES + "[control]\nsocket_mode = 0o660\n", "control.socket_mode: should be '0600', '0660' or '0666'"),
+        (ROLES + '[control]\nsocket_mode = "0777"\n', 'control.socket_mode: should be "0600", "0660" or "0666"'),
+        (ROLES + "[control]\nsocket_mode = 0o660\n", 'control.socket_mode: should be "0600", "0660" or "0666"'),
         (ROLES + '[control]\nsocket_group = "7"\nsocket_mode = "0600"\n', 'control.socket_mode: "0600" keeps'),
     ],
 )
@@ -257,7 +257,7 @@ def test_malformed_toml_is_told_with_line_and_column(tmp_path):
 def test_what_is_no_text_is_told_with_its_line(tmp_path):
     path = tmp_path / "mcfwd.toml"
     path.write_bytes(b"mode = 'proxy'\n\n# \xe9\n")
-    with pytest.raises(ConfigurationError, match=r"mcfwd\.toml:3: is not UTF-8 text \(octet 18\)"):
+    with pytest.raises(ConfigurationError, match=r"mcfwd\.toml:3: is not UTF-8 text \(byte 18\)"):
         load(path, [], [], None)
 
 
@@ -271,7 +271,7 @@ def test_files_that_are_no_configuration_at_all(tmp_path, content):
 
 def test_files_that_cannot_be_read(tmp_path):
     for path, words in ((tmp_path / "absent", "No such file or directory"), (tmp_path, "Is a directory"),
-                        (Path("/dev/zero"), "is larger than 16777216 octets")):  # fmt: skip
+                        (Path("/dev/zero"), "is larger than 16 MiB")):  # fmt: skip
         with pytest.raises(ConfigurationError, match=words):
             load(path, [], [], None)
 
@@ -430,7 +430,7 @@ def test_any_name_is_taken_or_refused(name):
 def test_a_pipe_is_read_to_its_end_and_waited_for_in_vain_no_longer_than_it_may_be(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(TimeoutError, match="nobody has written it to its end within"):
+    with pytest.raises(TimeoutError, match="whoever writes it did not finish within"):
         octets_of(pipe, 0.01)
     with ThreadPoolExecutor() as pool:
         pool.submit(pipe.write_text, ROLES)     # waits for a reader

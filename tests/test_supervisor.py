@@ -80,7 +80,7 @@ def test_a_route_that_was_added_gets_more_ways_out():
 def test_a_route_that_blocks_gets_no_ways_out_but_another_in_its_place():
     blocked = after(to())
     assert refusal(to("eth1"), blocked) == (
-        Cause.EXISTS, "route 239.1.1.1 from eth0 exists already; `route replace` changes it"
+        Cause.EXISTS, "route 239.1.1.1 from eth0 exists already; `mcfwd route replace` changes it"
     )
     assert apply(to("eth1", verb="replace"), blocked, SETTINGS) == after(to("eth1"))
 
@@ -199,7 +199,7 @@ def test_what_is_added_may_take_so_many_octets_and_no_more():
 
     room = MOST_OCTETS - len(json.dumps(asdict(beside(""))))
     assert len(json.dumps(asdict(beside("x" * room)))) == MOST_OCTETS == 1 << 20
-    with pytest.raises(ChangeError, match=f"would take {MOST_OCTETS + 1} octets, more than {MOST_OCTETS}"):
+    with pytest.raises(ChangeError, match=f"would take {MOST_OCTETS + 1} bytes; {MOST_OCTETS} have room"):
         beside("x" * (room + 1))
 
 

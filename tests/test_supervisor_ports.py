@@ -262,7 +262,7 @@ def test_a_link_that_came_back_under_its_name_and_index_has_other_sockets(caplog
     office.opener.opened["eth1"].transmit.bound = False
     office.ports.refresh()
     assert (office.opener.closed, office.ports.open) == ([1], [0])
-    assert caplog.messages[-1] == "eth1 went and came back; opening sockets again"
+    assert caplog.messages[-1] == "eth1 went away and came back; opening sockets again"
     assert office.opened() == [1]
     assert office.opener.opened["eth1"].transmit.bound
     office.ports.refresh()
@@ -341,7 +341,7 @@ def test_a_port_that_cannot_be_opened_is_degraded_and_says_why_once_and_when_it_
     office.later(LONGEST_RETRY)
     assert (office.ports.open, office.degraded()) == ([0, 1], {})
     assert office.ports.summary() == "2 of 2 interfaces served"
-    assert [record.message for record in caplog.records[1:]] == ["eth1: its sockets are open, it is degraded no more"]
+    assert [record.message for record in caplog.records[1:]] == ["eth1: its sockets are open, it is no longer degraded"]
 
 
 def test_another_reason_is_said_again(caplog):
@@ -385,7 +385,7 @@ def test_a_port_that_a_bridge_takes_is_said_and_shown_while_that_is_so(caplog):
     office.watch.links["eth1"] = replace(office.watch.links["eth1"], master=None)
     office.ports.refresh()
     assert office.degraded() == {}
-    assert caplog.messages[-1] == "eth1 is a port of another interface no more"
+    assert caplog.messages[-1] == "eth1 is no longer a port of another interface"
 
 
 def test_what_is_doubtful_is_said_at_the_start_and_after_a_reload_and_what_comes_meanwhile_once(caplog):

@@ -13,7 +13,7 @@ def test_thousands_of_doubts_are_a_hundred_lines_and_a_count(caplog):
     settings = Settings(interface=(UP, TAPS), dataplane=DataplaneSettings(max_ports=256))
     Telling(Surroundings).tell_news(configuration(settings, there), there)
     assert len(caplog.messages) == MOST + 1
-    assert caplog.messages[-1] == "and 20 warnings more: `mcfwd check` has them all"
+    assert caplog.messages[-1] == "and 20 more warnings: `mcfwd check` has them all"
 
 
 def test_what_is_over_and_comes_back_is_told_again(caplog):

@@ -39,7 +39,7 @@ def test_of_many_some_are_told_and_the_others_counted(told):
     lines = told([S << 32 | G] * 100, [Decision(Reason.FORWARD, (1 << 64) - 8)], [0] * 100)
     assert len(lines) == MOST + 1
     assert lines[0].endswith(f", {3 + MOST - 1}, {61 - MOST} more")
-    assert lines[-1] == f"port0: {100 - MOST} flows more were decided"
+    assert lines[-1] == f"port0: {100 - MOST} more flows were decided"
 
 
 def test_it_is_wanted_at_debug_only(caplog):

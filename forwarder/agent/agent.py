@@ -263,7 +263,7 @@ class Agent:
     def _beat(self) -> None:
         self._publisher.beat(time.monotonic_ns())
         if self._publisher.refused > self._refused:
-            log.warning("%d routes found no room: raise max_routes", self._publisher.refused - self._refused)
+            log.warning("there is no room for %d routes: raise max_routes", self._publisher.refused - self._refused)
             self._refused = self._publisher.refused
         rest.rest()
         self._loop.call_later(BEAT, self._beat)

@@ -141,11 +141,11 @@ def page_of(query: Any) -> Page:
     offset, limit = _number(query, "offset", 0), _number(query, "limit", PAGE)
     group, order = query.get("group"), query.get("order")
     if order not in (None, "worst"):
-        raise RefusedError(400, "order should be worst, or nothing for that of the tables")
+        raise RefusedError(400, 'order: should be "worst", or left out')
     try:
         groups = None if group is None else Network.parse(group)
     except ValueError as error:
-        raise RefusedError(400, "group should be an address or a network such as 239.0.0.0/8") from error
+        raise RefusedError(400, 'group: should be a group or a network such as "239.0.0.0/8"') from error
     return Page(offset, min(limit, LARGEST_PAGE), groups, order is not None)
 
 
@@ -154,5 +154,5 @@ def _number(query: Any, name: str, default: int) -> int:
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise RefusedError(400, f"{name} should be a whole number that is not negative")
+        raise RefusedError(400, f"{name}: should be a whole number, 0 or more")
     return int(text)

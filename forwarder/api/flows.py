@@ -215,7 +215,7 @@ def _hint(verdict: Reason, flow: Mapping[str, Any], ingress: Port | None) -> str
     if verdict is Reason.TTL_EXPIRED:
         return TTL_HINT
     if flow["ttl_expired"]:
-        return f"{flow['ttl_expired']} packets more came with TTL 1 and were dropped"
+        return f"{flow['ttl_expired']} more packets came with TTL 1 and were dropped"
     where = ingress.name if ingress else "the interface"
     match verdict:
         case Reason.SOURCE_NOT_ALLOWED:
@@ -225,7 +225,7 @@ def _hint(verdict: Reason, flow: Mapping[str, Any], ingress: Port | None) -> str
         case Reason.WRONG_INTERFACE:
             return f"the source's subnet, or a static route, says that it comes by another interface than {where}"
         case Reason.BOUNDARY:
-            return f"lists (allow, deny, boundary) of {where} or of every port that wants it keep it out"
+            return f"lists (allow, deny, boundary) of {where} or of every interface that wants it keep it out"
         case Reason.STANDBY_DUPLICATE:
             return "the flow is taken from another upstream"
         case Reason.TTL_THRESHOLD:

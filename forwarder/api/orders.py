@@ -43,7 +43,7 @@ def _meant(interface: Any, ports: Sequence[Port], all_without: bool) -> list[Por
         raise RefusedError(404, f"interface: there is no {json.dumps(interface[:40], ensure_ascii=False)}")
     meant = [port for port in named if port.role == "downstream"]
     if not meant and named:
-        raise RefusedError(400, f"{named[0].name} is upstream: it is asked there, not we")
+        raise RefusedError(400, f"{named[0].name} is upstream: mcfwd is asked there and does not ask")
     return meant
 
 
@@ -55,7 +55,7 @@ def _group(text: Any) -> int | None:
     except ValueError:
         group = 0
     if not is_multicast(group):
-        raise RefusedError(400, "group: should be a group such as 239.1.2.3")
+        raise RefusedError(400, 'group: should be a group such as "239.1.2.3"')
     return group
 
 

@@ -25,20 +25,20 @@ GROUP_KEYS = frozenset((
 async def body_of(request: web.BaseRequest) -> dict[str, Any]:
     """The JSON object of a request; without one the query string's; raises RefusedError."""
     if (request.content_length or 0) > LARGEST_READ:
-        raise RefusedError(413, f"a request has at most {LARGEST_BODY} bytes")
+        raise RefusedError(413, f"the request is too long: at most {LARGEST_BODY} bytes")
     try:
         text = await request.read()
         if len(text) > LARGEST_BODY:
-            raise RefusedError(413, f"a request has at most {LARGEST_BODY} bytes")
+            raise RefusedError(413, f"the request is too long: at most {LARGEST_BODY} bytes")
         body = json.loads(text) if text else dict(request.query)
     except (ValueError, RecursionError) as error:
         raise RefusedError(400, f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
-        raise RefusedError(400, "the body should be an object")
+        raise RefusedError(400, "the body should be a JSON object")
     try:
         json.dumps(body, ensure_ascii=False).encode()
     except UnicodeEncodeError:  # half of a character of two code units, which JSON can write and nobody can print
-        raise RefusedError(400, "the body has text that is not Unicode") from None
+        raise RefusedError(400, "the request has text that is not Unicode") from None
     return body
 
 
@@ -47,11 +47,11 @@ def route_row(body: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_unknown(body, ROUTE_KEYS)
     interfaces, kind = body.get("interfaces") or [], body.get("kind")
     if kind not in (None, "static", "block"):
-        raise RefusedError(400, f"kind: should be static or block, not {json.dumps(kind)}")
+        raise RefusedError(400, f'kind: should be "static" or "block", not {json.dumps(kind)}')
     if kind == "block" and interfaces:
-        raise RefusedError(400, "kind: a route that blocks goes to no interfaces")
+        raise RefusedError(400, 'kind: a route of kind "block" has no interfaces')
     if kind == "static" and not interfaces:
-        raise RefusedError(400, "interfaces: a route to nobody has kind block")
+        raise RefusedError(400, 'interfaces: is empty, as only kind "block" has it')
     names = [interfaces] if isinstance(interfaces, str) else interfaces
     row = {"group": body.get("group"), "source": body.get("source"), "upstream": body.get("upstream")}
     return {**row, "interfaces": names}
@@ -63,7 +63,7 @@ def group_row(body: Mapping[str, Any]) -> dict[str, Any]:
     source, sources = body.get("source"), body.get("sources") or []
     if source is None and sources:
         if not isinstance(sources, list) or len(sources) > 1:
-            raise RefusedError(400, "sources: one request speaks of one source")
+            raise RefusedError(400, "sources: a request can name one source only")
         source = sources[0].get("address") if isinstance(sources[0], dict) else sources[0]
     return {"interface": body.get("interface"), "group": body.get("group"), "source": source}
 

@@ -38,7 +38,7 @@ class SupervisorClient:
                 raise RefusedError(503, "the supervisor is busy; try again")
             answer: dict[str, Any] = await asyncio.wait_for(future, self._timeout)
         except control.MessageError:
-            raise RefusedError(413, "the request is more than a message to the supervisor holds") from None
+            raise RefusedError(413, "the request is too long for a message to the supervisor") from None
         except TimeoutError:
             raise RefusedError(504, "the supervisor does not answer; what was asked may still happen") from None
         finally:

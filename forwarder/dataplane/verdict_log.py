@@ -33,7 +33,7 @@ def tell(ports: Sequence[Port], ingress: int, pairs: Pairs, decided: Decided) ->
         log.debug("%s: %s of %s: %s%s", names.get(ingress, str(ingress)), format_address(pair & 0xFFFFFFFF),
                   format_address(pair >> 32), reason.name.lower(), where)
     if len(decided.which) > MOST:
-        log.debug("%s: %d flows more were decided", names.get(ingress, str(ingress)), len(decided.which) - MOST)
+        log.debug("%s: %d more flows were decided", names.get(ingress, str(ingress)), len(decided.which) - MOST)
 
 
 def tell_homeless(ports: Sequence[Port], times: int, ingress: int, pair: int, capacity: int) -> None:

@@ -51,7 +51,7 @@ def apply(request: dict[str, Any], added: Added, settings: Settings) -> Added:
         raise ChangeError(Cause.INVALID, "not a request that can be carried out")
     changed = change(row, added, settings)
     if request["type"] != "delete" and (size := len(json.dumps(asdict(changed)))) > MOST_OCTETS:
-        raise ChangeError(Cause.FULL, f"what was added at run time would take {size} octets, more than {MOST_OCTETS}")
+        raise ChangeError(Cause.FULL, f"what was added at run time would take {size} bytes; {MOST_OCTETS} have room")
     return changed
 
 
@@ -91,7 +91,7 @@ def _add_route(row: dict[str, Any], added: Added, settings: Settings) -> Added:
         return _with_route(route, added)
     more = tuple(name for name in route.interfaces if name not in former.interfaces)
     if not more or not former.interfaces:
-        raise ChangeError(Cause.EXISTS, f"{_words(route)} exists already; `route replace` changes it")
+        raise ChangeError(Cause.EXISTS, f"{_words(route)} exists already; `mcfwd route replace` changes it")
     wider = replace(route, interfaces=(*former.interfaces, *more))
     _refuse_invalid(rules.of_route(wider))
     return _with_route(wider, added)

@@ -137,7 +137,7 @@ class Equipment:
         self._changed += 1
         if self._refusals.granted(sockets.key):
             name = self._demand.ports[sockets.key[0]].name
-            log.info("%s: its sockets are open, it is degraded no more", name)
+            log.info("%s: its sockets are open, it is no longer degraded", name)
         self.replacements.opened(sockets)
 
     def _prioritise(self, sockets: PortSockets) -> None:

@@ -88,7 +88,7 @@ class Ports:
         if self.links != self._followed:
             self._follow()
         if renewed := self._equipment.renew():
-            log.info("%s went and came back; opening sockets again", listed(renewed))
+            log.info("%s went away and came back; opening sockets again", listed(renewed))
 
     def _follow(self) -> None:
         """Publish the ports that follow from the links, where they are others than before."""
@@ -136,7 +136,7 @@ class Ports:
         there = ((port, self.links[port.name]) for port in self.ports if port.ifindex)
         found = {port.name: words for port, link in there if (words := enslaved(link))}
         for name in self._enslaved.keys() - found:
-            log.info("%s is a port of another interface no more", name)
+            log.info("%s is no longer a port of another interface", name)
         self._news += found != self._enslaved
         self._enslaved = found
 
@@ -148,7 +148,7 @@ class Ports:
         for port in self.ports:
             _tell(former.get(port.name), port, first=not former)
         for name in sorted(former.keys() - {port.name for port in self.ports}):
-            log.info("%s is no interface of ours any more", name)
+            log.info("%s is no longer one of our interfaces", name)
         self._shared.ring()
         self._provide()
 

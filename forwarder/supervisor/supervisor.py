@@ -312,7 +312,7 @@ class Supervisor:
         ended = changes.ended_by(taken, self._ports.added)
         self._configure(taken, changes.still_added(self._ports.added, taken), reloaded=True)
         if ended:
-            log.warning("static groups without a source ended, since ssm_range holds them now: %s", named(ended))
+            log.warning("static groups without a source ended, since ssm_range covers them now: %s", named(ended))
         return self._say_taken(former, settings)
 
     def _say_taken(self, former: Settings, settings: Settings) -> list[str]:
@@ -321,7 +321,7 @@ class Supervisor:
         for difference in changed[:NAMED]:
             log.info("reload: %s", difference.words)
         if len(changed) > NAMED:
-            log.info("reload: %d changes more", len(changed) - NAMED)
+            log.info("reload: %d more changes", len(changed) - NAMED)
         if ignored:
             log.warning("reload: not taken over: %s; [dataplane], [control] and [process] are fixed at start; "
                         "their changes need a restart", ", ".join(ignored))

@@ -53,4 +53,4 @@ def _log(lines: list[str]) -> None:
     for line in lines[:MOST]:
         log.warning("%s", line)
     if len(lines) > MOST:
-        log.warning("and %d warnings more: `mcfwd check` has them all", len(lines) - MOST)
+        log.warning("and %d more warnings: `mcfwd check` has them all", len(lines) - MOST)

@@ -61,7 +61,7 @@ def test_a_port_for_which_there_are_no_descriptors_is_degraded_until_there_are(m
     assert mcfwd.show("stats")["degraded"] == []
     said = [line for line in mcfwd.read_log().splitlines() if "degraded" in line]
     assert [re.sub(r".*(down2.*?)( \w+( \w+)?: socket.*)?$", r"\1", line) for line in said] == [
-        "down2 is degraded:", "down2: its sockets are open, it is degraded no more",
+        "down2 is degraded:", "down2: its sockets are open, it is no longer degraded",
     ]  # fmt: skip
     assert "Traceback" not in mcfwd.read_log()
 

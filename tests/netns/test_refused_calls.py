@@ -140,7 +140,7 @@ def assert_what_is_no_file_is_refused(rig: Rig) -> None:
     for make, undo, words in (
         (lambda: None, lambda: None, "No such file or directory"),
         (rig.file.mkdir, rig.file.rmdir, "Is a directory"),
-        (lambda: os.mkfifo(rig.file), rig.file.unlink, "nobody has written it to its end within 2 s"),
+        (lambda: os.mkfifo(rig.file), rig.file.unlink, "whoever writes it did not finish within 2 s"),
         (lambda: rig.file.symlink_to("/dev/zero"), rig.file.unlink, "is larger than"),
         (lambda: rig.file.symlink_to(rig.file), rig.file.unlink, "Too many levels of symbolic links"),
     ):
