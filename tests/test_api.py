@@ -239,6 +239,14 @@ def test_what_is_reported_upstream_says_whence_it_comes():
     assert (row["interface"], row["interfaces"], row["static"]) == ("eth0", ["eth1", "eth2"], False)
 
 
+def test_a_group_that_the_upstream_s_lists_refuse_has_a_note():
+    closed = replace(PORTS[0], settings=replace(PORTS[0].settings, deny=("239.0.0.0/8",)))
+    anyone = {**GROUPS[0], "mode": "exclude", "sources": []}
+    shown = views.groups([anyone, GROUPS[0]], Configuration(1, Settings(), (closed, *PORTS[1:])))
+    assert [row["note"] for row in shown] == ["not asked for upstream: refused by deny of eth0"] * 2
+    assert [row["note"] for row in views.groups([anyone], Configuration(1, Settings(), PORTS))] == [None]
+
+
 def test_rows_of_a_port_that_is_gone_are_left_out():
     group = {"port": 9, "group": GROUP}
     assert views.groups([group], Configuration(1, Settings(), PORTS)) == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forwarder.state.contradictions import Overruling, group_note, group_notes, route_note
+from forwarder.state.contradictions import Overruling, Unasked, group_note, group_notes, route_note
 from forwarder.state.ports import Added, Configuration, Port
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
 from igmp.link import parse_address
@@ -64,3 +64,19 @@ def test_a_learned_route_is_overruled_by_what_covers_it(source, group, note):
         RouteSettings(group="239.3.0.0/16", upstream="tun0"),   # of no port yet, so there is no such route
     ], PORTS)  # fmt: skip
     assert overruling.note(source and parse_address(source), parse_address(group)) == note
+
+
+@pytest.mark.parametrize(("sources", "group", "note"), [
+    ([None], "239.1.1.1", "not asked for upstream: refused by deny of eth0"),
+    ([None], "239.2.1.1", None),
+    (["10.0.0.7"], "232.1.1.1", "not asked for upstream: refused by deny of eth0"),
+    (["10.0.0.7", "10.0.0.8"], "232.1.1.1", None),
+    ([None], "232.1.1.1", None),
+    ([], "239.1.1.1", None),
+])  # fmt: skip
+def test_a_group_that_no_upstream_may_be_asked_for_says_so(sources, group, note):
+    closed = port(0, "eth0", role="upstream", deny=("239.1.0.0/16", "10.0.0.7,232.1.1.1"))
+    wanted = [each and parse_address(each) for each in sources]
+    assert Unasked([closed, PORTS[1]]).note(wanted, parse_address(group)) == note
+    assert Unasked([closed, port(2, "eth2", role="upstream")]).note(wanted, parse_address(group)) is None
+    assert Unasked(PORTS[1:]).note(wanted, parse_address(group)) is None

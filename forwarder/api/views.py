@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from forwarder.state.contradictions import Overruling, group_notes, route_note
+from forwarder.state.contradictions import Overruling, Unasked, group_notes, route_note
 from forwarder.state.membership import PortMembership
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import REASONS
@@ -151,16 +151,17 @@ def total(parts: Sequence[PortCounters], assigned: int) -> PortCounters:
 def groups(rows: Iterable[Row], configuration: Configuration) -> list[Row]:
     """The agent's rows of memberships downstream; rows of ports that are gone are left out.
 
-    `note`: why a static group has no effect.
+    `note`: why a static group has no effect, or any group none upstream.
     """
+    unasked = Unasked(configuration.ports)
     names = {port.index: port.name for port in configuration.ports}
     refused: dict[tuple[int, int], str] = {}
     for port, text, note in group_notes(configuration):
         refused[port.index, parse_address(text.rpartition(",")[2].strip())] = f"static {text}: {note}"
-    return [
-        _group(row, names[row["port"]], refused.get((row["port"], row["group"])))
-        for row in rows if row["port"] in names
-    ]  # fmt: skip
+    ours = [row for row in rows if row["port"] in names]
+    static = [refused.get((row["port"], row["group"])) if row["static"] else None for row in ours]
+    notes = [note or _unasked(row, unasked) for row, note in zip(ours, static, strict=True)]
+    return [_group(row, names[row["port"]], note) for row, note in zip(ours, notes, strict=True)]
 
 
 def _group(row: Row, interface: str, note: str | None) -> Row:
@@ -176,8 +177,13 @@ def _group(row: Row, interface: str, note: str | None) -> Row:
         "uptime": _seconds(row["uptime"]),
         "last_reporter": _address(row["last_reporter"]),
         "static": row["static"],
-        "note": note if row["static"] else None,
+        "note": note,
     }
+
+
+def _unasked(row: Row, unasked: Unasked) -> str | None:
+    asked = [address for address, _ in row["sources"]] if row["mode"] == "include" else [None]
+    return unasked.note(asked, row["group"])
 
 
 def hosts(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from forwarder.state.ports import Configuration, Port
-from forwarder.state.settings import RouteSettings, covers
+from forwarder.state.settings import InterfaceSettings, RouteSettings, covers
 from igmp.access import Entry
 from igmp.link import Network, parse_address
 
@@ -21,17 +21,45 @@ def route_note(route: RouteSettings, ports: Sequence[Port]) -> str | None:
     return None
 
 
+class Lists:
+    """The lists of a port, read once."""
+
+    def __init__(self, own: InterfaceSettings) -> None:
+        self._boundary = [Network.parse(each) for each in own.boundary]
+        self._deny, self._allow = [[Entry.parse(each) for each in entries] for entries in (own.deny, own.allow)]
+
+    def refusing(self, source: int | None, group: int) -> str | None:
+        """Which of them refuses a membership, in words; None where none does. `source` None: any."""
+        if any(each.contains(group) for each in self._boundary):
+            return "refused by boundary"
+        if any(each.matches(source, group) for each in self._deny):
+            return "refused by deny"
+        if self._allow and not any(each.matches(source, group) for each in self._allow):
+            return "not among allow"
+        return None
+
+
 def group_note(text: str, port: Port) -> str | None:
     """Which list of a port refuses a static group of its own, in words; None where none does."""
-    own = port.settings
-    source, group = _membership(text)
-    if any(Network.parse(each).contains(group) for each in own.boundary):
-        return "refused by boundary of the same interface"
-    if any(Entry.parse(each).matches(source, group) for each in own.deny):
-        return "refused by deny of the same interface"
-    if own.allow and not any(Entry.parse(each).matches(source, group) for each in own.allow):
-        return "not among allow of the same interface"
-    return None
+    words = Lists(port.settings).refusing(*_membership(text))
+    return f"{words} of the same interface" if words else None
+
+
+class Unasked:
+    """Which groups are asked for on no upstream, since lists there refuse them."""
+
+    def __init__(self, ports: Iterable[Port]) -> None:
+        self._lists = {port.name: Lists(port.settings) for port in ports if port.role == "upstream"}
+
+    def note(self, sources: Iterable[int | None], group: int) -> str | None:
+        """Why none of a group's sources (None: any source) is asked for, in words; None where one may be."""
+        wanted, found = list(sources), None
+        for name, lists in self._lists.items():
+            refusing = [lists.refusing(source, group) for source in wanted]
+            if not refusing or None in refusing:
+                return None
+            found = f"not asked for upstream: {refusing[0]} of {name}"
+        return found
 
 
 def group_notes(configuration: Configuration) -> Iterator[tuple[Port, str, str]]:
