@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -1208,6 +1209,22 @@ def test_what_is_served_comes_from_agent_supervisor_and_segments(tmp_path):
 
     told.channel.setblocking(False)
     uvloop.run(use())
+
+
+def test_it_goes_on_to_answer_after_a_collection_of_garbage(tmp_path):
+    """uvloop holds no server of Unix sockets: what nobody held was closed, and the process answered nobody again."""
+    told = Told(f"{tmp_path}/s")
+
+    async def use() -> Any:
+        serving = asyncio.ensure_future(serve(told.start))
+        await asyncio.get_running_loop().sock_recv(told.channel, 1000)
+        gc.collect()
+        answer = await asyncio.to_thread(Client(f"{tmp_path}/s", timeout=5.0).get, "stats")
+        serving.cancel()
+        return answer
+
+    told.channel.setblocking(False)
+    assert uvloop.run(use())["flows"] == 2500
 
 
 def test_the_process_answers_on_the_socket_it_is_given(tmp_path):

@@ -19,7 +19,10 @@ HEARTBEAT = 1.0
 
 
 async def serve(start: Start) -> None:
-    """Answer for ever."""
+    """Answer for as long as we listen, which is for ever.
+
+    uvloop keeps servers of TCP alive, not those of Unix sockets: what nobody holds is closed by a garbage collection.
+    """
     loop = asyncio.get_running_loop()
     agent = AgentClient(socket.socket(fileno=start.descriptors["agent"]))
     agent.attach(loop)
@@ -28,9 +31,9 @@ async def serve(start: Start) -> None:
     server = Server(Application(Segments(start.descriptors), agent, supervisor).handle)
     beat = Segment(start.descriptors["segment"], writable=True).words
     beat[0] = time.monotonic_ns()
-    await loop.create_unix_server(server, sock=socket.socket(fileno=start.descriptors["listener"]))
+    listening = await loop.create_unix_server(server, sock=socket.socket(fileno=start.descriptors["listener"]))
     control.send(start.control, {"type": "ready"})
-    while True:
+    while listening.is_serving():
         beat[0] = time.monotonic_ns()
         server.sweep()
         await asyncio.sleep(HEARTBEAT)
