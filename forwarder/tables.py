@@ -245,6 +245,7 @@ def _stats(stats: Row, width: int) -> RenderableType:
         f"{count(stats['batches'])} batches of {'-' if frames is None else f'{frames:.1f}'} frames",
         *([f"{count(faults)} faults of the supervisor; its log says which"] if faults else []),
         *([f"the children are no other user: {kept}"] if kept else []),
+        *([f"no spare worker waits: {spare}"] if (spare := stats.get("spare_left_out")) else []),
     )
     degraded = [(row["interface"], row["reason"]) for row in stats.get("degraded", ())]
     texts, table = [Text(visible(line)) for line in lines], _table(COLUMNS["processes"], stats["processes"], width)

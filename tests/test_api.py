@@ -64,7 +64,7 @@ KEYS = {
     "upstream": "interface group mode sources version interfaces static",
     "stats": (
         "version uptime processes flows max_flows ring_memory ring_memory_used ready degraded batches"
-        " frames_per_batch faults user_kept"
+        " frames_per_batch faults user_kept spare_left_out"
     ),
 }
 

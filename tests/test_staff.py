@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 import segments
+from control_groups import MIB, second
 
 from forwarder.process import control
 from forwarder.process.launch import describe
@@ -21,8 +22,10 @@ from forwarder.state.worker_columns import WorkerSegment
 from forwarder.state.worker_segment import HEARTBEAT
 from forwarder.supervisor.children import LONGEST_BACKOFF, SHORT_LIFE, START, Child, Process
 from forwarder.supervisor.guard import Guard
+from forwarder.supervisor.memory_limit import MemoryLimit
 from forwarder.supervisor.shared import AGENT, API
 from forwarder.supervisor.staff import LATE, SPARE_RETRY, Staff
+from forwarder.supervisor.thrift import Thrift
 
 WORKER = "mcfwd-worker-0"
 
@@ -273,6 +276,56 @@ def test_a_spare_that_ends_is_replaced_after_a_while(office, caplog):
     assert not office.staff.has_spare
     office.staff.keep_spare(office.now + SPARE_RETRY)
     assert office.staff.has_spare
+
+
+def test_no_spare_waits_where_memory_is_short(office, caplog, tmp_path):
+    """Which is no reason to look after the children more often."""
+    left = second(tmp_path / "a", str(128 * MIB), usage=100 * MIB)
+    office.staff._thrift = Thrift(MemoryLimit([left]))
+    office.all_ready()
+    for _ in range(3):
+        office.turn(SPARE_RETRY)
+        office.staff.keep_spare(office.now)
+    assert (len(office.started), office.staff.has_spare) == (3, True)
+    assert [record.message for record in caplog.records if "spare" in record.message] == [
+        "no spare worker waits, so another one takes longer to be replaced: the memory limit (128 MiB) leaves 28 MiB, "
+        "one takes 20 MiB, and 16 MiB are to be left"
+    ]
+    said = SnapshotReader(office.shared.processes).poll()["spare_left_out"]
+    assert said == "the memory limit (128 MiB) leaves 28 MiB, one takes 20 MiB"
+    second(tmp_path / "a", str(128 * MIB), usage=90 * MIB)
+    office.turn(SPARE_RETRY)
+    office.staff.keep_spare(office.now)
+    office.turn()
+    assert len(office.started) == 4
+    assert SnapshotReader(office.shared.processes).poll()["spare_left_out"] is None
+
+
+def test_a_spare_is_given_up_before_somebody_is_killed_who_works(office, tmp_path):
+    group = second(tmp_path / "a", str(128 * MIB), usage=50 * MIB)
+    office.staff._thrift = Thrift(MemoryLimit([group]))
+    office.all_ready()
+    office.staff.keep_spare(office.now)
+    assert not office.started[3][1].killed
+    second(tmp_path / "a", str(128 * MIB), usage=121 * MIB)
+    office.staff.keep_spare(office.now + 1)
+    assert [popen.killed for _, popen, _ in office.started] == [False, False, False, True]
+    assert len(office.started) == 4
+
+
+def test_who_was_killed_by_the_memory_limit_is_said_with_what_to_lower(office, caplog, tmp_path):
+    group = second(tmp_path / "a", str(128 * MIB))
+    office.staff._thrift = Thrift(MemoryLimit([group]))
+    office.all_ready()
+    for status, kills in ((-9, 0), (-11, 0), (-9, 1), (-9, 1), (-9, 2)):     # the limit kills twice
+        second(tmp_path / "a", str(128 * MIB), kills=kills)
+        office.started[0 if len(office.started) == 3 else -1][1].status = status
+        office.turn(20.0)
+    said = [record.message for record in caplog.records if "memory limit" in record.message]
+    assert said == [
+        "mcfwd-worker-0 was killed by the memory limit (128 MiB): raise it, or lower [dataplane] workers or max_flows, "
+        "or max_groups of interfaces (docs/operating.md, Memory)"
+    ] * 2
 
 
 def test_there_is_no_spare_before_all_are_ready(office):

@@ -336,6 +336,7 @@ def stats(
         "frames_per_batch": round(load.frames / load.batches, 1) if load.batches else None,
         "faults": processes.get("faults", 0),
         "user_kept": processes.get("kept"),     # why the children are no other user than who started us
+        "spare_left_out": processes.get("spare_left_out"),  # why no worker waits to take another one's place
     }
 
 

@@ -23,8 +23,10 @@ from forwarder.state.snapshot import SnapshotWriter
 from forwarder.state.worker_segment import WorkerReader
 from forwarder.supervisor.children import Child, Process
 from forwarder.supervisor.guard import Guard
+from forwarder.supervisor.memory_limit import MemoryLimit
 from forwarder.supervisor.ports import Ports
 from forwarder.supervisor.shared import AGENT, API, WORKER, Shared
+from forwarder.supervisor.thrift import Thrift
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +46,14 @@ class Staff:
     def __init__(
         self, shared: Shared, ports: Ports, listener: int, selector: selectors.BaseSelector, log_level: str,
         answer: Answer, guard: Guard, starter: Starter = Process.start, clock: Callable[[], float] = time.monotonic,
-        kept: str | None = None, log_format: str = "text",
+        kept: str | None = None, log_format: str = "text", thrift: Thrift | None = None,
     ) -> None:
         self._shared, self._ports, self._selector = shared, ports, selector
         self._log, self._answer, self._guard = (log_level, log_format), answer, guard
         self._starter, self._clock = starter, clock
         self._version = version("mcfwd")    # now: the package may be replaced or removed while we run
         self._us, self._them = (name_of(uid) for uid in (os.geteuid(), os.getuid()))
-        self._kept = kept
+        self._kept, self._thrift = kept, thrift or Thrift(MemoryLimit([]))
         self._processes = SnapshotWriter(shared.processes)
         self._children = _roles(shared, listener)
         self._spare: Process | None = None
@@ -67,8 +69,8 @@ class Staff:
 
     @property
     def has_spare(self) -> bool:
-        """Whether a worker waits for its turn."""
-        return self._spare is not None
+        """Whether a worker waits for its turn, or none is to."""
+        return self._spare is not None or self._thrift.left_out is not None
 
     def start(self) -> None:
         """Fill every role."""
@@ -86,7 +88,7 @@ class Staff:
 
     def _to_be_shown(self) -> object:
         """Whatever is said besides who runs: another value when it is something else."""
-        return self._guard.faults, self._ports.changed, self.serves(), self._waiting()
+        return self._guard.faults, self._ports.changed, self.serves(), self._waiting(), self._thrift.left_out
 
     def _waiting(self) -> dict[str, frozenset[int]]:
         """The ports that borrowers have not been lent yet."""
@@ -113,15 +115,20 @@ class Staff:
                 child.owed.append(index)
 
     def keep_spare(self, now: float) -> None:
-        """One more worker with its imports done, once the others have had the processor."""
+        """One more worker with its imports done, once the others have had the processor, where memory is not short."""
         if self._spare is not None and (status := self._spare.popen.poll()) is not None:
             log.warning("the spare worker ended (%s); starting it again in %g s", describe(status), SPARE_RETRY)
+            self._thrift.explain("the spare worker", status)
             self._spare.channel.close()
             self._spare, self._spare_not_before = None, now + SPARE_RETRY
+        if self._spare is not None and self._thrift.is_short():
+            spare, self._spare = self._spare, None
+            spare.kill()
         if self._spare is None and now >= self._spare_not_before and self.complete:
             self._spare_not_before = now + SPARE_RETRY  # if it cannot be started
-            self._spare = self._starter(WORKER_MODULE, os.getpid(), 0)
-            self._spare_not_before = now
+            if self._thrift.has_room():
+                self._spare = self._starter(WORKER_MODULE, os.getpid(), 0)
+                self._spare_not_before = now
 
     def stop(self) -> None:
         """Let the agent leave its groups, then end all."""
@@ -205,7 +212,9 @@ class Staff:
             log.error("%s has been silent for %.0f s and is killed", child.name, child.silence(now, self._awake_since))
             process.popen.kill()    # and reaped below, now or in another turn: the kernel may be busy with it for long
             child.killed = True
-        if process is not None and child.reap(now) is not None:
+        if process is not None and (status := child.reap(now)) is not None:
+            if not child.killed:
+                self._thrift.explain(child.name, status)
             self._hang_up(process)
             self._publish()
         if child.process is None and now >= child.not_before:
@@ -224,7 +233,8 @@ class Staff:
             if child.process is not None
         ]  # fmt: skip
         own = {"name": "mcfwd", "pid": os.getpid(), "user": self._us, "started": self._started, "restarts": 0}
-        value = {"version": self._version, "started": self._started, "faults": self._guard.faults, "kept": self._kept}
+        value = {"version": self._version, "started": self._started, "faults": self._guard.faults, "kept": self._kept,
+                 "spare_left_out": self._thrift.left_out}
         shown, ports = self._to_be_shown(), standing.to_json(self._ports.standings(self._waiting()))
         sockets = {"ready": self.serves(), "ring_memory": self._ports.ring_memory, "ports": ports}
         self._processes.publish({**value, **sockets, "processes": [own, *rows]})

@@ -33,11 +33,13 @@ from forwarder.supervisor.guard import Guard
 from forwarder.supervisor.link_watch import LinkWatch, open_bell
 from forwarder.supervisor.links import KernelLink, obstacle
 from forwarder.supervisor.looks import Looks
+from forwarder.supervisor.memory_limit import MemoryLimit
 from forwarder.supervisor.notify import notify
 from forwarder.supervisor.opener import PortOpener
 from forwarder.supervisor.ports import Ports
 from forwarder.supervisor.shared import Shared
 from forwarder.supervisor.staff import Staff, Starter
+from forwarder.supervisor.thrift import Thrift
 from forwarder.units import duration
 
 log = logging.getLogger(__name__)
@@ -94,7 +96,7 @@ def run(
         setproctitle("mcfwd")
         gc.freeze()     # what is loaded stays: walking over it again took 30 ms of every few reloads
         return Supervisor(fitted(settings, links), load, watch, listening, log_level, kept=children.reason,
-                          log_format=log_format).run()  # fmt: skip
+                          log_format=log_format, thrift=Thrift(MemoryLimit())).run()  # fmt: skip
     except OSError as error:    # before its loop runs: descriptors, memory or threads that are not to be had
         log.error("cannot start: %s", refusals.remedied(str(error), error.errno))
         return EXIT_UNAVAILABLE
@@ -150,9 +152,9 @@ class Supervisor:
     def __init__(
         self, settings: Settings, load: Callable[[], Settings], watch: LinkWatch, listening: socket.socket,
         log_level: str, opener: MakeOpener = PortOpener, starter: Starter = Process.start, kept: str | None = None,
-        log_format: str = "text",
+        log_format: str = "text", thrift: Thrift | None = None,
     ) -> None:
-        """`kept`: why the children are no other user than we, if they are not."""
+        """`kept`: why the children are no other user than we, if they are not; `thrift`: None without a limit."""
         self._load, self._watch = load, watch
         shared = Shared(settings.dataplane)
         self._ports = Ports(settings, shared, watch, opener)
@@ -160,7 +162,7 @@ class Supervisor:
         self._guard = Guard(time.monotonic)
         self._staff = Staff(
             shared, self._ports, listening.fileno(), self._selector, log_level, self._answer, self._guard, starter,
-            kept=kept, log_format=log_format,
+            kept=kept, log_format=log_format, thrift=thrift,
         )
         self._looks = Looks(self._guard, watch.rang, self._ports.refresh)
         self._started = time.monotonic()
