@@ -135,6 +135,8 @@ def test_upstream_is_not_told_and_sends_nothing_of_what_it_does_not_admit(plant,
     assert reaches(group) == []
     assert plant.drops()["up0", "boundary"] == before + 1
     assert [row for row in plant.mcfwd.show("upstream") if row["group"] == group] == []
+    row = plant.mcfwd.group("down0", group)
+    assert row["note"] == f"not asked for upstream: refused by {'deny' if group == '239.32.1.1' else 'boundary'} of up0"
 
 
 def test_a_boundary_keeps_downstream_sources_in_too(plant, stack):

@@ -143,7 +143,10 @@ def test_the_longer_network_counts_and_a_wildcard_is_every_port_downstream(reach
 def test_a_route_to_nobody_blocks_what_has_members(plant, reaches, stack):
     plant.join(stack, 0, "239.21.3.4")
     assert reaches("239.21.3.4") == []
-    assert plant.flow("239.21.3.4")["verdict"] == "no_members"
+    row = plant.flow("239.21.3.4")
+    assert (row["verdict"], row["hint"]) == (
+        "no_members", "blocked by the static route 239.21.0.0/16, which has no downstreams"
+    )
 
 
 def test_routes_are_shown_as_they_were_written(plant):
