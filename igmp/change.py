@@ -3,7 +3,7 @@
 Rules of this file: pure; a record always tells the filter wanted when it is built, not when it was planned.
 """
 
-from igmp.filter import Filter, Mode
+from igmp.filter import NOTHING, Filter, Mode, merge
 from igmp.messages import GroupRecord, RecordType
 
 
@@ -66,8 +66,8 @@ def current_state(group: int, wanted: Filter, asked: frozenset[int]) -> GroupRec
     return GroupRecord(RecordType.MODE_IS_INCLUDE, group, sources) if sources else None
 
 
-def farewell(group: int, wanted: Filter) -> GroupRecord:
-    """The state-change record that ends a membership."""
-    if wanted.mode is Mode.EXCLUDE:
-        return GroupRecord(RecordType.CHANGE_TO_INCLUDE, group)
-    return GroupRecord(RecordType.BLOCK_OLD_SOURCES, group, tuple(sorted(wanted.sources)))
+def farewell(group: int, wanted: Filter, held: Filter = NOTHING) -> list[GroupRecord]:
+    """The state-change records that end a membership, and leave what our own kernel still holds."""
+    change = Change()
+    change.note(merge([wanted, held]), held, 1)
+    return change.records(group, held)

@@ -44,6 +44,12 @@ RATE_COUNTERS: tuple[str, ...] = (
     "leave_unasked",        # leaves that could not be asked about: what was left goes on until its timers end
     "query_private",        # specific queries of others that no member could hear: they shorten nothing
 )
+HOST_COUNTERS: tuple[str, ...] = (     # what this host's own kernel says upstream, which we overhear
+    "host_report",
+    "host_ignored",         # outgoing IGMP that is none of its reports
+    "host_limit",           # memberships of its own that found no room, or have too many sources to be remembered
+)
 COUNTERS: tuple[str, ...] = (
     RECEIVE_COUNTERS + STATE_COUNTERS + MESSAGE_COUNTERS + TRANSMIT_COUNTERS + SOCKET_COUNTERS + RATE_COUNTERS
+    + HOST_COUNTERS
 )

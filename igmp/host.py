@@ -9,14 +9,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapp
 
 from igmp.filter import NOTHING, Filter, Mode
 from igmp.heard import NOBODY, Heard
+from igmp.kernel import TAKING
 from igmp.lingering import Lingering
 from igmp.link import Link
-from igmp.messages import Message, Query, Report
+from igmp.messages import Message, Query, RecordType, Report
 from igmp.newest import Newest
 from igmp.older import Older
 from igmp.outputs import Notice, UpstreamStatus
 from igmp.parameters import PortOptions
-from igmp.speaker import ANNOUNCE, CHUNK, KIND, LINGER, OLDER_QUERIER, REPEAT, Said, Speaker
+from igmp.speaker import ANNOUNCE, CHUNK, KERNEL, KIND, LINGER, OLDER_QUERIER, REPEAT, Said, Speaker
 
 EVENTS = 512                            # what one call does of what is due, so that none takes long
 
@@ -52,8 +53,8 @@ class Host:
         return self._version
 
     def wanted(self, group: int) -> Filter:
-        """What routers here are told of `group`."""
-        return self._speaker.wants(group)
+        """What we want here of `group`."""
+        return self._speaker.wanted.get(group, NOTHING)
 
     def was_last_reporter(self, group: int) -> bool:
         """Whether the last version 1 or 2 report for `group` was ours (RFC 2236 section 3)."""
@@ -73,6 +74,7 @@ class Host:
     def configure(self, options: PortOptions, now: float) -> list[Said]:
         """The configuration is another one; what queriers taught stays. All is told anew only in another version."""
         former, self._options = self._options, options
+        self._speaker.kernel.options = options
         self._speaker.parameters = options.parameters.adopt(*self._taught)
         said: list[Said] = []
         if options.access != former.access or options.parameters.linger < former.parameters.linger:
@@ -115,6 +117,7 @@ class Host:
     def stop(self) -> None:
         """The port is down: nothing is sent, what is wanted stays."""
         self._forget_link()
+        self._speaker.kernel.clear()
         self._cancel_pending()
         self._up = False
 
@@ -174,8 +177,41 @@ class Host:
         """A message that passed the checks of the packet; `source` is only told to people."""
         if isinstance(message, Query):
             return self._on_query(message, now, source)
-        self._on_report(message)
+        self._on_report(message, now)
         return []
+
+    @property
+    def held(self) -> Mapping[int, Filter]:
+        """What our own kernel holds here, by group (see `igmp.kernel`)."""
+        return self._speaker.kernel.filters
+
+    def learn_held(self, filters: Mapping[int, Filter], now: float) -> None:
+        """The kernel holds just these, as it says when it is asked; it was not heard yet, or not always."""
+        if self._up:
+            self._speaker.kernel.learn(filters, now)
+
+    def overhear(self, report: Report, now: float) -> list[Said]:
+        """Our own kernel reports, which routers take for us: what it takes from what we want is said again at once."""
+        taken: dict[int, Filter] = {}
+        answered: list[int] = []
+        for record in report.records:
+            group, held = record.group, self._speaker.kernel.hear(record, report.version, now)
+            if group in self._speaker.wanted and self._speaker.wants(group) != held:
+                if record.type in TAKING:
+                    taken[group] = held
+                elif record.type is not RecordType.ALLOW_NEW_SOURCES:
+                    answered.append(group)
+        return self._restore(report, taken, answered, now)
+
+    def _restore(
+        self, report: Report, taken: Mapping[int, Filter], answered: Collection[int], now: float
+    ) -> list[Said]:
+        if self._version == 3:
+            self._newest.complete(answered, now)
+            return self._newest.restore(taken, now) if taken else []
+        if report.version < 3 and not report.leave:
+            self._older.hear(report.records[0].group)
+        return self._older.restore([group for group, held in taken.items() if held.mode is Mode.INCLUDE], now)
 
     def expire(self, now: float, limit: int = EVENTS) -> list[Said]:
         """Do what is due, about `limit` events; the deadline tells whether there are more."""
@@ -190,6 +226,8 @@ class Host:
             for version in due[OLDER_QUERIER]:
                 del self._older_until[version]
             said += self._switch()
+        if KERNEL in due:
+            self._speaker.kernel.expire(now, self._speaker.parameters.robustness)
         if REPEAT in due:
             self._voice.ask(Query(max_response_time=self._speaker.parameters.unsolicited_report_interval), now)
             self._repeat_later(now)
@@ -242,12 +280,20 @@ class Host:
             self._taught = query.robustness, query.interval
             speaker.parameters = self._options.parameters.adopt(*self._taught)
         self._voice.ask(query, now)
+        self._speaker.kernel.ask(query, now)
+        self._await_kernel()
         return told
 
+    def _await_kernel(self) -> None:
+        if self._speaker.kernel.deadline < math.inf:
+            self._speaker.timers.set(KERNEL, self._speaker.kernel.deadline)
+
     # RFC 9776 5 c, 7.2.2 a
-    def _on_report(self, report: Report) -> None:
-        if self._version < 3 and report.version < 3 and not report.leave:
-            self._older.hear(report.records[0].group)
+    def _on_report(self, report: Report, now: float) -> None:
+        if report.version < 3 and not report.leave:
+            self._speaker.kernel.hear_others(report.records[0].group, now)
+            if self._version < 3:
+                self._older.hear(report.records[0].group)
 
     # RFC 9776 7.2.1 a d i
     # RFC 4605 4.1 g
@@ -287,5 +333,6 @@ class Host:
             self._speaker.timers.set(REPEAT, self._repeat_at)
         if self._unknown:
             self._speaker.timers.set(ANNOUNCE, -math.inf)
+        self._await_kernel()
         self._newest.clear()
         self._older.clear()

@@ -7,7 +7,8 @@ then; nothing is suppressed.
 from collections.abc import Iterable, Mapping
 
 from igmp.change import Change, current_state, farewell
-from igmp.filter import NO_SOURCES, Filter
+from igmp.filter import NO_SOURCES, NOTHING, Filter
+from igmp.kernel import told_before
 from igmp.messages import GroupRecord, Query, encode_report, pack_records
 from igmp.packet import V3_ROUTERS
 from igmp.speaker import CHUNK, GENERAL_ANSWER, GROUP_ANSWER, STATE_CHANGE, Said, Speaker
@@ -35,13 +36,31 @@ class Newest:
     def change(self, changed: Mapping[int, Filter], now: float) -> list[Said]:
         """The filters of groups are no longer those of `changed`."""
         speaker, changes = self._speaker, self._changes
+        held = speaker.kernel.filters
+        if held:
+            changed = {group: self._told_before(group, old) for group, old in changed.items()}
+            changed = {group: old for group, old in changed.items() if old != speaker.wants(group)}
         for group, old in changed.items():
             changes.setdefault(group, Change()).note(old, speaker.wants(group), speaker.parameters.robustness)
-        return self._report_changes(changed, now)
+        return self._report_changes(changed, now) if changed else []
+
+    def restore(self, taken: Mapping[int, Filter], now: float) -> list[Said]:
+        """Our kernel told changes, after which routers know of `taken` alone: say at once what we want besides."""
+        speaker, changes = self._speaker, self._changes
+        for group, told in taken.items():
+            changes.setdefault(group, Change()).note(told, speaker.wants(group), speaker.parameters.robustness)
+        return self._report_changes(taken, now)
+
+    def complete(self, groups: Iterable[int], now: float) -> None:
+        """Our kernel answered for itself: who takes that for all that we want is told the rest."""
+        for group in groups:
+            self._schedule(group, NO_SOURCES, self._speaker.answer_at(0.0, now))
 
     def leave(self) -> list[Said]:
         """End all memberships."""
-        return self._reports([farewell(group, state) for group, state in sorted(self._speaker.wanted.items())])
+        held, groups = self._speaker.kernel.filters, sorted(self._speaker.wanted.items())
+        parting = [farewell(group, state, held.get(group, NOTHING)) for group, state in groups]
+        return self._reports([record for records in parting for record in records])
 
     def ask(self, query: Query, now: float) -> None:
         """Rules 1 to 5 of RFC 9776 section 5.2."""
@@ -84,6 +103,11 @@ class Newest:
                 del self._changes[group]
                 speaker.timers.cancel(STATE_CHANGE | group)
         return self._reports(records)
+
+    def _told_before(self, group: int, old: Filter) -> Filter:
+        speaker = self._speaker
+        held = speaker.kernel.filters.get(group, NOTHING)
+        return told_before(old, speaker.wanted.get(group, NOTHING), held)
 
     # RFC 9776 5.2 e f g
     def _schedule(self, group: int, sources: frozenset[int], due: float) -> None:

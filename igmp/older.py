@@ -1,14 +1,14 @@
 """A host that speaks IGMP version 1 or 2: whole groups, one report each, suppressed by others' (RFC 2236, RFC 1112).
 
-Rules of this file: sources cannot be told, so only joining and leaving is; a leave is always sent in version 2 and
-never in version 1. Answers to a General Query find their times a few groups at a time, and all of them before any does
-again: a flood of queries would never have got to the last ones.
+Rules of this file: sources cannot be told, so only joining and leaving is; a leave is always sent in version 2, unless
+our own kernel is a member too, and never in version 1. Answers to a General Query find their times a few groups at a
+time, and all of them before any does again: a flood of queries would never have got to the last ones.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from igmp.filter import Filter, Mode
+from igmp.filter import NOTHING, Filter, Mode
 from igmp.messages import V1_MAX_RESPONSE_TIME, Query, encode_v1_report, encode_v2_leave, encode_v2_report
 from igmp.packet import ALL_ROUTERS
 from igmp.speaker import ANSWER_GAP, CHUNK, GENERAL_ANSWER, REPORT, Said, Speaker
@@ -45,6 +45,10 @@ class Older:
     def leave(self) -> list[Said]:
         """End all memberships."""
         return [said for group in sorted(self._speaker.wanted) for said in self._leave_group(group)]
+
+    def restore(self, groups: Iterable[int], now: float) -> list[Said]:
+        """Our kernel left what we want: say so at once."""
+        return [said for group in groups for said in self._join(group, now)]
 
     def ask(self, query: Query, now: float) -> None:
         """Report what is asked for within its response time, each group at a time of its own."""
@@ -98,16 +102,19 @@ class Older:
 
     # RFC 4605 4.1 i
     def _join_or_leave(self, group: int, old: Filter, now: float) -> Iterator[Said]:
-        wanted = self._speaker.wants(group)
+        wanted = self._speaker.wanted.get(group, NOTHING)
         if not old:
             if wanted.mode is Mode.INCLUDE:
                 # RFC 4605 4.3 d
                 yield self._speaker.notice("sources_lost", group)       # RFC 4604 section 2.2.1
-            self._repeats[group] = self._speaker.parameters.robustness
-            yield from self._report(group, now)
+            yield from self._join(group, now)
         elif not wanted:
             self.hear(group)
             yield from self._leave_group(group)
+
+    def _join(self, group: int, now: float) -> Iterator[Said]:
+        self._repeats[group] = self._speaker.parameters.robustness
+        return self._report(group, now)
 
     # RFC 9776 4.2.15 b
     # RFC 4605 4.1 j
@@ -123,5 +130,6 @@ class Older:
         yield speaker.send(group, message, f"tx_report_v{self.version}")
 
     def _leave_group(self, group: int) -> Iterator[Said]:
-        if self.version == 2:                           # version 1 has no such message
+        # Version 1 has no such message; what our own kernel holds is not left: routers take us for one host.
+        if self.version == 2 and group not in self._speaker.kernel.filters:
             yield self._speaker.send(ALL_ROUTERS, encode_v2_leave(group), "tx_leave")

@@ -38,6 +38,7 @@ __all__ = [
     "format_address",
     "group_mac",
     "is_trackable",
+    "overhear",
     "parse_address",
     "receive",
 ]
@@ -112,6 +113,24 @@ def receive(
     except (MalformedMessage, Rejected) as error:
         raise Rejected(error.counter, tolerated) from error
     return Received(source, destination, message, tolerated + counters)
+
+
+def overhear(packet: bytes, link: Link) -> Report:
+    """The report that our own kernel sends in an outgoing packet, of trackable groups; raises Rejected only.
+
+    What has another address is of somebody behind us (a container, another link of ours), which routers tell from us.
+    """
+    try:
+        length, _, source, _ = _check_header(packet)
+        data = packet[(packet[0] & 15) * 4 : length]
+        verify(data)
+        message = parse(data)
+    except (MalformedMessage, Rejected) as error:
+        raise Rejected("host_ignored") from error
+    if not isinstance(message, Report) or (source and not link.is_own(source)):
+        raise Rejected("host_ignored")
+    records = tuple(record for record in message.records if is_trackable(record.group))
+    return Report(records, message.version, message.leave, message.defects)
 
 
 # RFC 4541 2.1.1 h

@@ -6,8 +6,9 @@ that follow. Any bytes may come in; bad ones are counted.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
+from igmp.filter import Filter
 from igmp.heard import Heard, OlderHosts
 from igmp.inheritance import Inheritance
 from igmp.link import group_mac
@@ -15,7 +16,7 @@ from igmp.merging import STALE, Merging
 from igmp.messages import Query
 from igmp.objections import REFUSING, REFUSING_RECORDS, Judge, note
 from igmp.outputs import Event, Notice, Output
-from igmp.packet import Link, Received, Rejected, receive
+from igmp.packet import Link, Received, Rejected, overhear, receive
 from igmp.parameters import PortOptions
 from igmp.ports import ProxyPorts
 from igmp.querier import EVENTS
@@ -155,6 +156,26 @@ class Proxy(Views):
         if len(received.counters) > 1 and not upstream and not REFUSING_RECORDS.isdisjoint(received.counters):
             self._note_refused(port, packet, "", now, mac)
         return outputs
+
+    def overhear(self, port: int, packet: bytes, now: float) -> list[Output]:
+        """An outgoing IPv4 packet of protocol 2 that is none of ours, on an upstream port: our own kernel speaks."""
+        link, counters = self._ports.links.get(port), self._ports.counters[port]
+        if link is None or port not in self._ports.hosts:
+            return []
+        try:
+            report = overhear(packet, link)
+        except Rejected as rejected:
+            counters[rejected.counter] += 1
+            return []
+        counters["host_report"] += 1
+        if self._inheritance:
+            self._restoration.prepare(report, now)
+        return self._finish(port, self._ports.hosts[port].overhear(report, now), now)
+
+    def learn_held(self, port: int, filters: Mapping[int, Filter], now: float) -> None:
+        """What our own kernel holds on an upstream port that is up, as it says when it is asked: just these groups."""
+        if port in self._ports.hosts:
+            self._ports.hosts[port].learn_held(filters, now)
 
     def expire(self, now: float, limit: int = EVENTS) -> list[Output]:
         """Do about `limit` of the events due at `now`; `deadline` is not later than `now` while there are more."""

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, MutableMapping
 
-from igmp.filter import NOTHING, Filter
+from igmp.filter import NOTHING, Filter, merge
+from igmp.kernel import KernelMemberships
 from igmp.link import Link
 from igmp.outputs import Notice, Send
 from igmp.packet import encode
@@ -21,6 +22,7 @@ REPORT = 4 << 32                        # of a group, versions 1 and 2: answer o
 OLDER_QUERIER = 5 << 32                 # of a version
 LINGER = 6 << 32                        # of a group that nobody wants any more
 REPEAT = 7 << 32                        # of everything, unasked
+KERNEL = 8 << 32                        # the time in which our own kernel answers a query is over
 KIND = ~0xFFFFFFFF
 
 CHUNK = 512                             # groups told of in one call, so that none takes long
@@ -30,21 +32,23 @@ ANSWER_GAP = 0.1                        # seconds between answers that are wante
 class Speaker:
     """State of one upstream port shared by the ways to speak; `random` gives numbers in (0, 1]."""
 
-    __slots__ = ("_at_once", "_counters", "_port", "link", "parameters", "random", "timers", "wanted")
+    __slots__ = ("_at_once", "_counters", "_port", "kernel", "link", "parameters", "random", "timers", "wanted")
 
     def __init__(
         self, port: int, options: PortOptions, counters: MutableMapping[str, int], random: Callable[[], float]
     ) -> None:
         self._port, self._counters, self.random = port, counters, random
         self.link = Link()
+        self.kernel = KernelMemberships(options, counters)
         self.parameters: Parameters = options.parameters
         self.wanted: dict[int, Filter] = {}
         self.timers: TimerQueue[int] = TimerQueue()
         self._at_once = -math.inf                       # when what is wanted at once is answered
 
     def wants(self, group: int) -> Filter:
-        """What routers are told of `group`."""
-        return self.wanted.get(group, NOTHING)
+        """What routers are told of `group`: what is wanted of us, and with it what our kernel wants for others."""
+        wanted, held = self.wanted.get(group, NOTHING), self.kernel.filters.get(group)
+        return wanted if held is None else merge([wanted, held])
 
     # RFC 9776 5.2 a j
     def answer_at(self, window: float, now: float) -> float:

@@ -78,6 +78,11 @@ class Views:
         known = self._ports.hosts[port].reported if querier is None else querier.members.numbers
         return len(known) + sum(group not in known for group in self._merging.static_of(port))
 
+    def held_count(self, port: int) -> int:
+        """How many groups our own kernel holds on an upstream port."""
+        host = self._ports.hosts.get(port)
+        return 0 if host is None else len(host.held)
+
     def routes(self) -> list[Route]:
         """Every row that was put out and not deleted since."""
         return self._merging.database.routes()
