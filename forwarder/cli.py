@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -313,11 +314,12 @@ def _configured(load: Callable[[], "Settings"]) -> "Settings":
 
 def main() -> None:
     """The entry point of `mcfwd`."""
-    if sys.stdout is not None:      # a terminal of another character set than UTF-8 is no reason to fail
-        sys.stdout.reconfigure(errors="backslashreplace")   # type: ignore[union-attr]
+    sys.stdout = sys.stdout or open(os.devnull, "w")    # noqa: SIM115 - closed by whoever started us; errors would
+    sys.stderr = sys.stderr or open(os.devnull, "w")    # noqa: SIM115 - become output
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")   # any character set will do
     with plain_errors():            # of --help and --version, and of what is written at the end
         try:
             app(prog_name="mcfwd")
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()

@@ -304,14 +304,16 @@ def test_a_reader_that_has_gone_is_a_status_of_its_own(tmp_path, options):
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_nobody_to_write_to_is_no_traceback(tmp_path):
-    """Neither output nor errors: the status is all there is to say."""
-    for ending, status in ((["show", "stats"], 0), (["show", "groups", "--limit", "0"], 2), (["check", "/absent"], 78)):
-        with instance(tmp_path) as path:
-            words = [*command(*ending), *(["--socket", path] if ending[0] == "show" else [])]
-            shell = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *words]
-            assert subprocess.run(shell, timeout=60, check=False).returncode == status
-        os.unlink(path)
+@pytest.mark.parametrize("redirection", [">&- 2>&-", ">&- 2>/dev/full", "2>&-"])
+@pytest.mark.parametrize(("arguments", "status"), [("show groups", 0), ("show groups --limit x", 2), ("check /no", 78)])
+def test_nobody_to_write_to_is_no_traceback(tmp_path, arguments, status, redirection):
+    """The status is all there is to say, and errors do not become output."""
+    with instance(tmp_path) as path:
+        shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", *command(*arguments.split())]
+        done = subprocess.run(shell, timeout=60, capture_output=True, env={**os.environ, "MCFWD_SOCKET": path})
+    assert done.returncode == status or (redirection.endswith("full") and done.returncode == 1)
+    assert (done.stdout != b"") == (status == 0 and redirection == "2>&-")
+    assert done.stderr == b""
 
 
 def test_a_terminal_of_another_character_set_gets_what_it_can_show(tmp_path):
