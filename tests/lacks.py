@@ -12,6 +12,7 @@ LACKS = {
     "no VLANs here": "CONFIG_VLAN_8021Q",
     "no ipip here": "CONFIG_NET_IPIP",
     "no gre here": "CONFIG_NET_IPGRE",
+    "no memory control group can be made here": "CONFIG_MEMCG, or a control group that may be divided",
     "no tun device here": "CONFIG_TUN, or no /dev/net/tun",
     "no token bucket filter here": "CONFIG_NET_SCH_TBF",
     "no hierarchical token buckets here": "CONFIG_NET_SCH_HTB",
