@@ -112,7 +112,8 @@ class Life:
 
     def lend(self, *ports: Port) -> None:
         for each in ports:
-            near, self.wires[each.index] = self.wire()
+            # Upstream frames are sent to an address of a packet socket, which those of UDP do not take.
+            near, self.wires[each.index] = self.wire() if each.role == "downstream" else packets()
             self.wires[each.index].setblocking(False)
             with near:
                 control.send(self.channel, *loan(each.key, 1, {"igmp": near.fileno()}))

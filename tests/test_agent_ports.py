@@ -15,6 +15,7 @@ from forwarder.state import membership, routes
 from forwarder.state.membership import MembershipReader
 from forwarder.state.ports import Added, Configuration, Port
 from forwarder.state.settings import InterfaceSettings, Settings
+from igmp.filter import EVERYTHING, Filter
 from igmp.link import parse_address
 from igmp.messages import GroupRecord, RecordType, encode_report
 from igmp.outputs import Role, Route
@@ -95,9 +96,11 @@ class Wired:
     def __init__(self, shared: tuple[int, int] | None = None) -> None:
         self.routes, self.membership = shared or (routes.create(256, 8), membership.create(8))
         self.now, self.asked, self.generation = 1000.0, [], 0
+        self.kernels: dict[int, Filter] | None = None   # what the host itself has joined
         self.proxy = Proxy(lambda: 0.5)
         self.publisher, self.listening = Publisher(self.routes, self.membership, []), Listening()
-        self.ports = AgentPorts(self.proxy, self.publisher, self.listening, self.asked.extend, lambda: self.now)
+        self.ports = AgentPorts(self.proxy, self.publisher, self.listening, self.asked.extend, lambda: self.now,
+                                lambda _: self.kernels)
         self.wires: dict[int, socket.socket] = {}
 
     def configure(self, *ports: Port, settings: Settings = SETTINGS, added: Added | None = None) -> list:
@@ -267,3 +270,15 @@ def test_a_port_costs_the_same_whatever_the_number_of_others():
 
     few, many = cost(20), cost(80)
     assert many < 4.2 * few
+
+
+# --- beside the host's own kernel ---
+
+
+@pytest.mark.parametrize(("kernels", "count"), [({G: EVERYTHING, G + 1: EVERYTHING}, 2), ({}, 0), (None, 0)])
+def test_upstream_the_kernel_is_asked_what_it_holds_already(wired, kernels, count):
+    wired.kernels = kernels
+    wired.lend(PORTS[0])
+    assert (wired.proxy.held_count(0), wired.proxy.held_count(1)) == (count, 0)
+    wired.publisher.port(wired.proxy, 0)
+    assert MembershipReader(wired.membership).port(0).held == count

@@ -52,7 +52,7 @@ SECOND = 1_000_000_000
 INTERFACE_KEYS = (
     "name index role state address mac mtu link_type querier querier_address igmp_version"
     " rx_packets rx_bytes tx_packets tx_bytes groups segmentation segmentation_reason ring ring_reason"
-    " ring_memory ring_replacements degraded drops igmp"
+    " ring_memory ring_replacements degraded drops igmp host_memberships"
 )
 KEYS = {
     "interfaces": INTERFACE_KEYS,

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.packet import bpf
-from forwarder.packet.bpf import ALL, Instruction, Share, data_filter, igmp_filter, reject_filter
+from forwarder.packet.bpf import (
+    ALL,
+    Instruction,
+    Share,
+    data_filter,
+    igmp_filter,
+    reject_filter,
+    shared_igmp_filter,
+)
 
 HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
 TRUNK, VLAN = 3, 9  # interface indexes
@@ -26,9 +34,14 @@ def load(packet: bytes, beside: dict[int, int], k: int, size: int) -> int | None
     return int.from_bytes(packet[at : at + size]) if at >= 0 and at + size <= len(packet) else None
 
 
-def run(program: list[Instruction], packet: bytes, pkttype: int = MULTICAST, ifindex: int = TRUNK) -> int:
+def run(
+    program: list[Instruction], packet: bytes, pkttype: int = MULTICAST, ifindex: int = TRUNK,
+    ethertype: int = 0x0800, tagged: int = 0,
+) -> int:
     """What the kernel would return: bytes to keep; a load beyond the packet returns 0."""
-    beside = {bpf.PKTTYPE: pkttype, bpf.IFINDEX: ifindex}
+    beside = {
+        bpf.PKTTYPE: pkttype, bpf.IFINDEX: ifindex, bpf.PROTOCOL: ethertype, bpf.VLAN_TAG: tagged,
+    }  # fmt: skip
     a = x = at = 0
     word = 0xFFFFFFFF
     while True:
@@ -52,6 +65,8 @@ def run(program: list[Instruction], packet: bytes, pkttype: int = MULTICAST, ifi
                 a = a * k & word
             case bpf.XOR_X:
                 a ^= x
+            case bpf.AND:
+                a &= k
             case bpf.RSH:
                 a >>= k
             case bpf.MOD:
@@ -118,6 +133,17 @@ def test_igmp_filter_passes_igmp_to_whomever(source: int, destination: int, prot
     assert run(igmp_filter(TRUNK), ipv4(source, destination, protocol)) == (ALL if protocol == 2 else 0)
 
 
+@given(addresses, addresses, st.sampled_from([0, 2, 17]), st.integers(0, 4), st.sampled_from([0x800, 0x86DD, 0x806]),
+       st.sampled_from([0, 5, 0xE000, 0xE005]))  # fmt: skip
+def test_shared_igmp_is_that_of_the_link_both_ways_without_what_is_of_a_vlan(
+    source: int, destination: int, protocol: int, pkttype: int, ethertype: int, tag: int
+):
+    wanted = protocol == 2 and ethertype == 0x800 and pkttype != OTHERHOST and tag in (0, 0xE000)
+    packet = ipv4(source, destination, protocol)
+    verdict = run(shared_igmp_filter(), packet, pkttype, ethertype=ethertype, tagged=tag)
+    assert verdict == (ALL if wanted else 0)
+
+
 @given(addresses, st.integers(0xE0000100, 0xEFFFFFFF), st.integers(1, 16))
 def test_every_flow_falls_into_exactly_one_share(source: int, group: int, workers: int):
     packet = ipv4(source, group, 17)
@@ -141,7 +167,10 @@ def test_reject_filter_rejects():
     assert run(reject_filter(), ipv4(1, 0xEF010203, 17)) == 0
 
 
-@pytest.mark.parametrize("program", [data_filter(TRUNK, Share(3, 8)), igmp_filter(TRUNK), reject_filter()])
+@pytest.mark.parametrize(
+    "program",
+    [data_filter(TRUNK, Share(3, 8)), igmp_filter(TRUNK), shared_igmp_filter(), reject_filter()],
+)
 def test_jumps_stay_inside_and_the_last_instruction_returns(program: list[Instruction]):
     assert program[-1].code == bpf.RET
     assert all(at + 1 + max(step.jt, step.jf) < len(program) for at, step in enumerate(program[:-1]))

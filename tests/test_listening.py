@@ -97,7 +97,7 @@ def test_a_link_without_header_has_none_to_take_off():
     attachment = IgmpSocket(near.detach(), port(0, link_type=0xFFFE))
     with far:
         far.send(b"packet")
-        assert attachment.receive() == (b"packet", 0, 0)
+        assert attachment.receive() == (b"packet", 0, 0, False)
         assert attachment.receive() is None
         attachment.close()
 

@@ -38,9 +38,9 @@ def test_all_that_the_agent_says_of_its_ports():
             writer.assign(port, 10 + port)
             writer.counters(port, counters)
             writer.version(port, 1 + port)
-            writer.groups(port, 50 + port)
+            writer.groups(port, 50 + port, 7)
             writer.role(port, port != 1, 0xFFFF_FFF0 + port)
-            expected[port] = PortMembership(10 + port, port != 1, 0xFFFF_FFF0 + port, 1 + port, 50 + port, counters)
+            expected[port] = PortMembership(10 + port, port != 1, 0xFFFF_FFF0 + port, 1 + port, 50 + port, counters, 7)
         writer.beat(1_500_000_000)
         assert {port: reader.port(port) for port in range(3)} == expected
         assert [writer.read_counters(port) for port in range(3)] == [expected[port].counters for port in range(3)]

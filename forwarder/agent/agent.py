@@ -169,7 +169,7 @@ class Agent:
 
     def _breathe(self) -> bool:
         """Hear packets for a breath; False when all were heard."""
-        more = self._complete and self._listening.breathe(self._hear)
+        more = self._complete and self._listening.breathe(self._hear, self._overhear)
         self._settle()
         return more
 
@@ -180,6 +180,13 @@ class Agent:
         if self._narrator.verbose:
             self._narrator.heard(packet, self._ports[index], grown(before, self._proxy.counters(index)))
         if outputs:
+            self._carry_out(outputs)
+
+    def _overhear(self, index: int, packet: bytes, now: float, mac: int, to: int) -> None:
+        """The kernel of this host has reported something for itself."""
+        if self._narrator.verbose:
+            self._narrator.overheard(packet, self._ports[index])
+        if outputs := self._proxy.overhear(index, packet, now):
             self._carry_out(outputs)
 
     def _expire(self) -> None:

@@ -3,15 +3,34 @@
 Frames are received and sent with their link header; whether there is one depends on the link type.
 """
 
+import ctypes
 import os
 import socket
+from typing import NamedTuple
 
-from forwarder.packet.packet_socket import link_header_length, most_waiting, take_drops, take_error
+from forwarder.packet.packet_socket import (
+    Sighted,
+    link_header_length,
+    most_waiting,
+    receive_sighted,
+    send_ipv4,
+    take_drops,
+    take_error,
+)
 from forwarder.state.ports import Port
 from igmp.link import group_mac
 
 LARGEST = 65536
 ETHERTYPE_IPV4 = b"\x08\x00"
+
+
+class Packet(NamedTuple):
+    """An IPv4 packet, with the MAC addresses it is from and to (0: none)."""
+
+    packet: bytes
+    mac: int
+    to: int
+    outgoing: bool          # this host itself has sent it
 
 
 class IgmpSocket:
@@ -37,18 +56,21 @@ class IgmpSocket:
         """Take over a changed MAC address."""
         self._mac = bytes.fromhex(port.mac.replace(":", "")) if self._header else b""
 
-    def receive(self) -> tuple[bytes, int, int] | None:
-        """The next waiting packet with the MAC addresses it is from and to (0: none), None when there is none."""
+    def receive(self) -> Packet | None:
+        """The next waiting packet, None when there is none."""
         try:
-            frame = self._socket.recv(LARGEST)
+            frame, outgoing = self._receive()
         except BlockingIOError:
             return None
         except OSError:  # the link went down; the kernel says so once
             take_error(self._socket)
             return None
         if not self._header:
-            return frame, 0, 0
-        return frame[self._header :], int.from_bytes(frame[6:12]), int.from_bytes(frame[:6])
+            return Packet(frame, 0, 0, outgoing)
+        return Packet(frame[self._header :], int.from_bytes(frame[6:12]), int.from_bytes(frame[:6]), outgoing)
+
+    def _receive(self) -> Sighted:
+        return Sighted(self._socket.recv(LARGEST), False)
 
     def send(self, packet: bytes) -> bool:
         """Send an IPv4 packet to its multicast destination; False when it could not be sent."""
@@ -58,10 +80,13 @@ class IgmpSocket:
 
     def _sent(self, frame: bytes) -> bool:
         try:
-            self._socket.send(frame)
+            self._transmit(frame)
         except OSError:     # down, gone, full: the protocol repeats what matters
             return False
         return True
+
+    def _transmit(self, frame: bytes) -> None:
+        self._socket.send(frame)
 
     def owe(self) -> None:
         """What waits now is owed."""
@@ -80,3 +105,17 @@ class IgmpSocket:
     def close(self) -> None:
         """Close our copy of the socket."""
         self._socket.close()
+
+
+class SharedSocket(IgmpSocket):
+    """That of an upstream port, where the kernel of this host reports too: it hears that, and not what leaves by it."""
+
+    def __init__(self, descriptor: int, port: Port) -> None:
+        super().__init__(descriptor, port)
+        self._ifindex, self._buffer = port.ifindex, ctypes.create_string_buffer(LARGEST)
+
+    def _receive(self) -> Sighted:
+        return receive_sighted(self._socket, self._buffer)
+
+    def _transmit(self, frame: bytes) -> None:
+        send_ipv4(self._socket, self._ifindex, frame)

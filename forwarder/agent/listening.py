@@ -13,6 +13,10 @@ QUOTA = 16              # packets of one port while others wait
 Hear = Callable[[int, bytes, float, int, int], None]    # port index, packet, now, MAC addresses it is from and to
 
 
+def unheard(index: int, packet: bytes, now: float, mac: int, to: int) -> None:
+    """Listens to nothing."""
+
+
 class Listening:
     """The sockets that are listened to; `fileno` is readable while one has something; `clock` is in seconds."""
 
@@ -36,8 +40,11 @@ class Listening:
         del self._sockets[sock.fileno()]
         self._waiting = deque(each for each in self._waiting if each is not sock)
 
-    def breathe(self, hear: Hear) -> bool:
-        """Give `hear` what has come, each port in turn, for BREATH seconds at most; False when all was heard."""
+    def breathe(self, hear: Hear, overhear: Hear = unheard) -> bool:
+        """Give `hear` what has come, each port in turn, for BREATH seconds at most; False when all was heard.
+
+        What this host itself has sent goes to `overhear`.
+        """
         self._notice()
         waiting, clock = self._waiting, self._clock
         end = clock() + BREATH
@@ -50,8 +57,8 @@ class Listening:
                     break
                 sock.owed -= 1
                 now = clock()
-                packet, mac, to = received
-                hear(sock.index, packet, now, mac, to)
+                packet, mac, to, outgoing = received
+                (overhear if outgoing else hear)(sock.index, packet, now, mac, to)
                 if now > end:
                     waiting.append(sock)
                     return True

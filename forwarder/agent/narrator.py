@@ -55,6 +55,10 @@ class Narrator:
         source = format_address(int.from_bytes(packet[12:16], "big"))
         log.debug("%s: heard %s of %s%s", port.name, _message(packet), source, f" ({why})" if why else "")
 
+    def overheard(self, packet: bytes, port: Port) -> None:
+        """A packet of IGMP that this host itself has sent."""
+        log.debug("%s: this host itself says %s", port.name, _message(packet))
+
     def sent(self, send: Send, port: Port) -> None:
         """A packet of ours."""
         log.debug("%s: send %s", port.name, _message(send.packet))

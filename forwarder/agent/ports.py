@@ -11,31 +11,37 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
 
-from forwarder.agent.igmp_socket import IgmpSocket
+from forwarder.agent.igmp_socket import IgmpSocket, SharedSocket
+from forwarder.agent.kernel_groups import held_groups
 from forwarder.agent.listening import Listening
 from forwarder.agent.options import Options, link_of
 from forwarder.agent.publisher import Publisher
 from forwarder.agent.static import memberships_of
 from forwarder.process.lending import Key, Loan, Loans
 from forwarder.state.ports import Configuration, Port
+from igmp.filter import Filter
 from igmp.outputs import Output
 from igmp.parameters import PortOptions
 from igmp.proxy import Proxy
 
 Apply = Callable[[Iterable[Output]], None]
+AskKernel = Callable[[int], Mapping[int, Filter] | None]
 _linked = attrgetter("key", "name", "role", "up", "mac", "mtu", "addresses", "peers", "settings.altnets")
 """What the socket and the protocol's link of a port follow from."""
 
 
 class AgentPorts:
-    """By index; what the protocol answers goes to `apply`; `clock` is monotonic seconds."""
+    """By index; what the protocol answers goes to `apply`; `clock` is monotonic seconds.
+
+    `ask_kernel`: which groups this host itself has joined on an interface, None where nobody can tell.
+    """
 
     def __init__(
         self, proxy: Proxy, publisher: Publisher, listening: Listening, apply: Apply,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, ask_kernel: AskKernel = held_groups,
     ) -> None:
         self._proxy, self._publisher, self._listening, self._apply = proxy, publisher, listening, apply
-        self._clock = clock
+        self._clock, self._ask_kernel = clock, ask_kernel
         self._ports: dict[int, Port] = {}
         self._said: Options | None = None
         self._options: dict[int, PortOptions] = {}
@@ -140,7 +146,8 @@ class AgentPorts:
         if port.index in self._attached and self._attached[port.index][0] != key:
             self._detach(port.index)
         if port.index not in self._attached and key in self._loans:
-            sock = IgmpSocket(os.dup(self._loans[key].descriptors["igmp"]), port)
+            descriptor = os.dup(self._loans[key].descriptors["igmp"])
+            sock = (SharedSocket if port.role == "upstream" else IgmpSocket)(descriptor, port)
             self._attached[port.index] = (key, sock)
             self._listening.add(sock)
         self._set_link(port)
@@ -152,6 +159,8 @@ class AgentPorts:
             return
         self._attached[port.index][1].refresh(port)
         self._apply(self._proxy.port_up(port.index, link_of(port), now))
+        if port.role == "upstream" and (held := self._ask_kernel(port.ifindex)) is not None:
+            self._proxy.learn_held(port.index, held, now)
 
     def _detach(self, index: int) -> None:
         if index not in self._attached:

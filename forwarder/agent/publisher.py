@@ -128,7 +128,7 @@ class Publisher:
         self._lost[index] += lost
         for older in proxy.take_older(index, OLDER_AT_ONCE):
             self._membership.older.set(index, older.group, older.v1_until, older.v2_until)
-        said = proxy.group_count(index), proxy.version(index), proxy.heard(index)
+        said = proxy.group_count(index), proxy.held_count(index), proxy.version(index), proxy.heard(index)
         told = dict(counting), self._failed[index], self._lost[index], said
         if self._told.get(index) == told:       # most of many ports: writing it all takes four times as long
             return
@@ -138,7 +138,7 @@ class Publisher:
         counters[TX_FAILED] = before[TX_FAILED] + self._failed[index]
         counters[RX_QUEUE_FULL] = before[RX_QUEUE_FULL] + self._lost[index]
         self._membership.counters(index, counters)
-        groups, version, heard = said
-        self._membership.groups(index, groups)
+        groups, held, version, heard = said
+        self._membership.groups(index, groups, held)
         self._membership.version(index, version)
         self._membership.heard(index, heard)

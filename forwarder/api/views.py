@@ -114,6 +114,7 @@ def _membership(port: Port, membership: PortMembership | None) -> Row:
         "querier_address": _querier_address(membership) if membership and downstream else None,
         "igmp_version": membership.igmp_version or None if membership else None,
         "groups": membership.groups if membership else 0,
+        "host_memberships": membership.held if membership else 0,
         "igmp": membership.counters if membership else dict.fromkeys(COUNTERS, 0),
     }
 

@@ -8,7 +8,7 @@ import ctypes
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from forwarder.packet.tpacket import PACKET_OTHERHOST, PACKET_OUTGOING, SOCK_FILTER, SOCK_FPROG
+from forwarder.packet.tpacket import ETH_P_IP, PACKET_OTHERHOST, PACKET_OUTGOING, SOCK_FILTER, SOCK_FPROG
 
 LD_W_ABS = 0x20
 LD_B_ABS = 0x30
@@ -18,12 +18,15 @@ RET = 0x06
 MUL = 0x24
 MOD = 0x94
 RSH = 0x74
+AND = 0x54
 XOR_X = 0xAC
 TAX = 0x07
 
 NET_OFF = 0xFFF00000  # SKF_NET_OFF
+PROTOCOL = 0xFFFFF000  # SKF_AD_OFF + SKF_AD_PROTOCOL
 PKTTYPE = 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PKTTYPE
 IFINDEX = 0xFFFFF008  # SKF_AD_OFF + SKF_AD_IFINDEX
+VLAN_TAG = 0xFFFFF02C  # SKF_AD_OFF + SKF_AD_VLAN_TAG: 0 where there is none
 ALL = 0xFFFFFFFF
 
 IP_PROTOCOL, IP_SOURCE, IP_DESTINATION = NET_OFF + 9, NET_OFF + 12, NET_OFF + 16
@@ -115,6 +118,27 @@ def data_filter(ifindex: int, share: Share = WHOLE) -> list[Instruction]:
 def igmp_filter(ifindex: int) -> list[Instruction]:
     """IPv4 packets that carry IGMP."""
     return _ours(ifindex, [Instruction(LD_B_ABS, IP_PROTOCOL), Instruction(JEQ, IPPROTO_IGMP, 0, 1), ACCEPT, REJECT])
+
+
+def shared_igmp_filter() -> list[Instruction]:
+    """IGMP in IPv4 that comes in by a link, and what this host itself sends there, for a socket of ETH_P_ALL.
+
+    Such a socket is shown frames before VLANs are taken apart: they still have their tag, in and out, and are not of
+    this link unless it says priority alone (VLAN 0).
+    """
+    return [
+        Instruction(LD_W_ABS, PROTOCOL),
+        Instruction(JEQ, ETH_P_IP, 0, 8),
+        Instruction(LD_B_ABS, IP_PROTOCOL),
+        Instruction(JEQ, IPPROTO_IGMP, 0, 6),
+        Instruction(LD_W_ABS, PKTTYPE),
+        Instruction(JEQ, PACKET_OTHERHOST, 4, 0),
+        Instruction(LD_W_ABS, VLAN_TAG),
+        Instruction(AND, 0xFFF),
+        Instruction(JEQ, 0, 0, 1),
+        ACCEPT,
+        REJECT,
+    ]
 
 
 def reject_filter() -> list[Instruction]:

@@ -7,6 +7,7 @@ Rules: constants and layouts only, nothing here calls the kernel. Integers are i
 import struct
 from dataclasses import dataclass
 
+ETH_P_ALL = 0x0003
 ETH_P_IP = 0x0800
 ETH_P_RESERVED = 0xFFFF  # RFC 1701: assigned to nobody
 LONGEST_PACKET = 65535

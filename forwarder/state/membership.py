@@ -4,7 +4,8 @@ Every value is one word. Word 0 heartbeat (monotonic ns), 1 sequence (grows when
 stamp (port assignment it speaks of), role (bit 40 known, bit 32 querier, low 32 bits the querier's address), IGMP
 version, groups, what was heard of other queriers (`igmp.heard`, for the agent's successor alone: address, until when it
 is querier, until when versions 1 and 2 are heard, in monotonic ns, then robustness and query interval in ms in the high
-and low half), then the counters of `igmp.counters.COUNTERS` in order. Behind all ports are rows of `older_hosts`.
+and low half), how many groups our own kernel holds, then the counters of `igmp.counters.COUNTERS` in order. Behind all
+ports are rows of `older_hosts`.
 
 Most words stand for themselves. A role belongs to the stamp beside it: a block is emptied before it gets its new stamp,
 and a reader looks at the stamp before and after the role. `sequence` grows after the role, so who reads the roles
@@ -21,7 +22,7 @@ from igmp.heard import Heard
 
 HEADER = 8
 HEARTBEAT, SEQUENCE = 0, 1
-STAMP, ROLE, VERSION, GROUPS, HEARD, FIRST_COUNTER = 0, 1, 2, 3, 4, 9
+STAMP, ROLE, VERSION, GROUPS, HEARD, HELD, FIRST_COUNTER = 0, 1, 2, 3, 4, 9, 10
 BLOCK = FIRST_COUNTER + len(COUNTERS)
 KNOWN, QUERIER = 1 << 40, 1 << 32
 _COLUMN = {name: FIRST_COUNTER + at for at, name in enumerate(COUNTERS)}
@@ -37,6 +38,7 @@ class PortMembership:
     igmp_version: int
     groups: int
     counters: dict[str, int]
+    held: int = 0           # groups that our own kernel holds there
 
 
 def create(max_ports: int) -> int:
@@ -79,9 +81,10 @@ class MembershipWriter:
         """Set the IGMP version spoken on this port."""
         self._segment.words[HEADER + port * BLOCK + VERSION] = version
 
-    def groups(self, port: int, count: int) -> None:
-        """Set how many groups this port has."""
-        self._segment.words[HEADER + port * BLOCK + GROUPS] = count
+    def groups(self, port: int, count: int, held: int = 0) -> None:
+        """Set how many groups this port has, and our own kernel there."""
+        at = HEADER + port * BLOCK
+        self._segment.words[at + GROUPS], self._segment.words[at + HELD] = count, held
 
     def counters(self, port: int, counters: Mapping[str, int]) -> None:
         """Set the counters named in `counters`."""
@@ -100,7 +103,7 @@ class MembershipWriter:
     def read_heard(self, port: int) -> Heard:
         """What was heard of other queriers, for a successor to go on with."""
         at = HEADER + port * BLOCK + HEARD
-        querier, until, v1, v2, told = self._segment.words[at : at + FIRST_COUNTER - HEARD]
+        querier, until, v1, v2, told = self._segment.words[at : at + HELD - HEARD]
         return Heard(querier, until / 1e9, v1 / 1e9, v2 / 1e9, told >> 32, (told & 0xFFFF_FFFF) / 1000)
 
     def read_counters(self, port: int) -> dict[str, int]:
@@ -147,6 +150,7 @@ class MembershipReader:
             igmp_version=words[at + VERSION],
             groups=words[at + GROUPS],
             counters=_counters(words, at),
+            held=words[at + HELD],
         )
 
 

@@ -120,7 +120,7 @@ class PortOpener:
             for ring in rings:
                 opened.enter_context(ring.socket)
             transmit = opened.enter_context(open_transmit(port.ifindex, port.name))
-            igmp = open_igmp(port.ifindex, port.name, promiscuous)
+            igmp = open_igmp(port.ifindex, port.name, promiscuous, port.role == "upstream")
             opened.pop_all()
         return PortSockets(port.key, port.role, rings, transmit, igmp, refused)
 

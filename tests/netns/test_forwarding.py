@@ -309,7 +309,7 @@ def test_a_source_behind_a_downstream_port_reaches_other_members_but_not_its_own
 INTERFACE_KEYS = (
     "name index role state address mac mtu link_type querier querier_address igmp_version "
     "rx_packets rx_bytes tx_packets tx_bytes groups segmentation segmentation_reason ring ring_reason "
-    "ring_memory ring_replacements degraded drops igmp"
+    "ring_memory ring_replacements degraded drops igmp host_memberships"
 )
 DROP_REASONS = (
     "malformed truncated ttl_expired ttl_threshold wrong_interface source_not_allowed bad_source boundary "

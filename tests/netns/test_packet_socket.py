@@ -1,6 +1,7 @@
 """Packet sockets on real links: `left` and `right` are the two ends of a veth pair, each in its own namespace."""
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -311,6 +312,39 @@ def test_igmp_socket_sends_frames_as_they_are(pair: Pair) -> None:
     assert right.recv(2000) == query
 
 
+def test_a_shared_igmp_socket_hears_the_link_and_this_host_but_not_itself_and_knows_which(pair: Pair) -> None:
+    index = links.index(pair.right, "right")
+    shared = pair.right.run(packet_socket.open_igmp, index, "right", False, True)
+    other = pair.right.run(packet_socket.open_igmp, index, "right", False)
+    left = pair.left.run(packet_socket.open_igmp, links.index(pair.left, "left"), "left", True)
+    buffer = ctypes.create_string_buffer(2000)
+    theirs, ours, hosts = (ethernet(pair, ipv4(f"239.9.9.{n}", b"\x16" + bytes(7), protocol=2)) for n in range(3))
+    left.send(theirs)       # with our addresses, as who forges would send it
+    select.select([shared], [], [], 2)
+    assert packet_socket.receive_sighted(shared, buffer) == (theirs, False)
+    packet_socket.send_ipv4(shared, index, ours)
+    left.settimeout(2)
+    assert left.recv(2000) == ours
+    other.send(hosts)
+    assert packet_socket.receive_sighted(shared, buffer) == (hosts, True)
+    with pytest.raises(BlockingIOError):
+        packet_socket.receive_sighted(shared, buffer)
+
+
+def test_a_shared_igmp_socket_hears_nothing_but_igmp(pair: Pair) -> None:
+    index = links.index(pair.right, "right")
+    shared = pair.right.run(packet_socket.open_igmp, index, "right", False, True)
+    igmp = ethernet(pair, ipv4("239.9.9.9", b"\x16" + bytes(7), protocol=2))
+    out = pair.transmit()
+    for frame in (ethernet(pair, ipv4(GROUP, udp(b"x"))), igmp[:12] + b"\x86\xdd" + igmp[14:], igmp):
+        assert send_frame(out.fileno(), VNET + frame) == 0
+    select.select([shared], [], [], 2)
+    buffer = ctypes.create_string_buffer(2000)
+    assert packet_socket.receive_sighted(shared, buffer) == (igmp, False)
+    with pytest.raises(BlockingIOError):
+        packet_socket.receive_sighted(shared, buffer)
+
+
 def test_igmp_that_finds_the_queue_full_is_counted(pair: Pair) -> None:
     left = pair.left.run(packet_socket.open_igmp, links.index(pair.left, "left"), "left", True)
     right = pair.right.run(packet_socket.open_igmp, links.index(pair.right, "right"), "right", False)
@@ -337,7 +371,7 @@ def test_the_agent_is_told_how_many_found_its_queue_full(pair: Pair) -> None:
         left.send(ethernet(pair, query))
     heard = 0
     while received := attachment.receive():
-        assert received == (query, int.from_bytes(pair.mac("left")), 0x0100_5E01_0203)
+        assert received == (query, int.from_bytes(pair.mac("left")), 0x0100_5E01_0203, False)
         heard += 1
     assert 0 < heard < 40
     assert (attachment.lost(), attachment.lost()) == (40 - heard, 0)

@@ -1,0 +1,230 @@
+"""A program on the forwarding host that wants the same groups: it shares our address, and neither cuts the other off.
+
+    head  eth0 -- eth1 [provider, leaves at once] eth0 -- up0 [router] down0 -- receiver0
+    10.1.0.1      10.1.0.2                 10.0.0.1     10.0.0.2
+
+On the router mcfwd forwards, and a recorder is a member on up0 by the kernel's IGMP.
+"""
+
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from forwarder.lab import links
+from forwarder.lab.capture import Capture
+from forwarder.lab.mcfwd import Mcfwd
+from forwarder.lab.namespaces import Namespace
+from forwarder.lab.programs import Receiver, Sender
+from forwarder.lab.topology import LINK, UPSTREAM, Lab
+from forwarder.lab.wait import wait_for
+from netns.site import Told, told
+
+GROUP, SOON, PROMPT = "239.1.1.1", 10.0, 1.0
+RATE = 1000.0
+AGENT = "mcfwd-agent"
+LEAVING, JOINING = {2: "leave", 3: "TO_IN"}, {2: "report v2", 3: "TO_EX"}
+# Queries come at the start alone: nothing that a test sees is the answer to one.
+PROVIDER = """
+[[interface]]
+name = "eth1"
+role = "upstream"
+
+[[interface]]
+name = "eth0"
+role = "downstream"
+igmp_version = {version}
+quick_leave_untracked = true
+
+[igmp]
+startup_query_interval = 0.3
+query_response_interval = 0.3
+"""
+
+
+class Shared:
+    """See the module; `version` is spoken on the link that the router and its recorder share."""
+
+    def __init__(self, stack: ExitStack, version: int) -> None:
+        self.version, self._stack = version, stack
+        self.lab = lab = stack.enter_context(Lab(1))
+        self.head = stack.enter_context(Namespace("head"))
+        links.veth(self.head, LINK, lab.source, "eth1")
+        for namespace, name, address in ((self.head, LINK, "10.1.0.1/24"), (lab.source, "eth1", "10.1.0.2/24")):
+            links.add_address(namespace, name, address)
+            links.up(namespace, name)
+        links.wait_up(lab.source, "eth1")
+        lab.router.sysctl(f"ipv4/conf/{lab.upstream}/force_igmp_version", version)
+        self.wire = stack.enter_context(Capture(lab.source))
+        file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "provider.toml"
+        file.write_text(PROVIDER.format(version=version))
+        self.provider = stack.enter_context(Mcfwd(lab.source, "-c", str(file)))
+        self.recorder = stack.enter_context(Receiver(lab.router, interface=lab.upstream, port=5001))
+        self.receiver = stack.enter_context(Receiver(lab.receivers[0]))
+        stack.enter_context(Sender(self.head, GROUP, rate=RATE, size=64))
+        stack.enter_context(Sender(self.head, GROUP, rate=RATE, size=64, port=5001))
+
+    def start(self) -> None:
+        """mcfwd on the router, which has heard what version is spoken."""
+        lab = self.lab
+        self.mcfwd = self._stack.enter_context(Mcfwd(lab.router, "-u", lab.upstream, "-d", *lab.downstreams))
+        if self.version == 2:
+            self.provider.request("POST", "/v1/query")
+        self.mcfwd.wait_for(lambda _: self.up["igmp_version"] == self.version, SOON, "the version")
+
+    @property
+    def up(self) -> dict:
+        return self.mcfwd.interface(self.lab.upstream)
+
+    def said(self, since: float = 0.0) -> list[Told]:
+        """What either of both has said on the link."""
+        frames = self.wire.select(lambda frame: frame.source == UPSTREAM and frame.time >= since)
+        return [each for frame in frames for each in told(frame) if each.group == GROUP]
+
+    def wait_said(self, kind: str, since: float) -> Told:
+        return wait_for(lambda: [each for each in self.said(since) if each.kind == kind], SOON, f"{kind} upstream")[0]
+
+    def wait_held(self, count: int) -> None:
+        self.mcfwd.wait_for(lambda _: self.up["host_memberships"] == count, SOON, f"{count} of the host's own")
+
+    def wait_wanted(self, wanted: bool) -> None:
+        self.mcfwd.wait_for(lambda mcfwd: bool(mcfwd.show("upstream")) is wanted, SOON, f"wanted: {wanted}")
+
+    def flows_to(self, receiver: Receiver, count: int = int(RATE)) -> None:
+        receiver.wait_received(receiver.report().total("received") + count, SOON)
+
+
+@pytest.fixture(params=[2, 3], ids=["v2", "v3"])
+def shared(request: pytest.FixtureRequest, stack: ExitStack) -> Iterator[Shared]:
+    return Shared(stack, request.param)
+
+
+def host_leaves(shared: Shared, measured) -> None:
+    """The recorder comes and goes, while the receiver goes on."""
+    joined = shared.recorder.join(GROUP)
+    shared.wait_said(JOINING[shared.version], joined)
+    shared.wait_held(1)
+    shared.flows_to(shared.recorder)
+    left = shared.recorder.leave(GROUP)
+    leave = shared.wait_said(LEAVING[shared.version], left)
+    report = shared.wait_said(JOINING[shared.version], leave.time)
+    assert measured("leave of the host to our report", report.time - leave.time) < PROMPT
+    shared.wait_held(0)
+    shared.flows_to(shared.receiver)
+    assert shared.provider.group("eth0", GROUP)
+
+
+def we_leave(shared: Shared) -> None:
+    """The receiver goes, while the recorder goes on; then that goes too."""
+    left = shared.receiver.leave(GROUP)
+    shared.wait_wanted(False)
+    shared.flows_to(shared.recorder)
+    assert LEAVING[shared.version] not in {each.kind for each in shared.said(left)}
+    shared.wait_said(LEAVING[shared.version], shared.recorder.leave(GROUP))
+    shared.provider.wait_for(lambda provider: not provider.group("eth0", GROUP), SOON, "the end of the group")
+
+
+def test_what_the_host_leaves_is_reported_again_at_once(shared, measured):
+    shared.start()
+    shared.receiver.join(GROUP)
+    shared.wait_wanted(True)
+    shared.flows_to(shared.receiver)
+    host_leaves(shared, measured)
+    shared.wait_said(LEAVING[shared.version], shared.receiver.leave(GROUP))     # nobody else wants it
+
+
+def test_what_the_host_joined_before_we_came_is_not_left(shared):
+    shared.recorder.join(GROUP)
+    shared.start()
+    shared.wait_held(1)
+    shared.receiver.join(GROUP)
+    shared.wait_wanted(True)
+    shared.flows_to(shared.receiver)
+    we_leave(shared)
+
+
+def test_both_hold_after_the_agent_was_killed(shared, measured):
+    shared.start()
+    shared.receiver.join(GROUP)
+    shared.wait_wanted(True)
+    shared.recorder.join(GROUP)
+    shared.wait_held(1)
+    shared.mcfwd.wait_replaced(AGENT, shared.mcfwd.kill(AGENT, signal.SIGKILL))
+    shared.wait_held(1)
+    shared.recorder.leave(GROUP)
+    shared.wait_held(0)
+    host_leaves(shared, measured)
+    shared.recorder.join(GROUP)
+    shared.wait_held(1)
+    we_leave(shared)
+
+
+def test_when_we_end_what_the_host_holds_is_not_left(shared):
+    shared.start()
+    shared.receiver.join(GROUP)
+    shared.recorder.join(GROUP)
+    shared.wait_wanted(True)
+    shared.wait_held(1)
+    before = shared.said()[-1].time
+    assert shared.mcfwd.stop() == 0
+    shared.flows_to(shared.recorder)
+    assert LEAVING[shared.version] not in {each.kind for each in shared.said(before)}
+
+
+def test_a_channel_of_the_host_is_kept_beside_a_group_of_ours(stack):
+    shared = Shared(stack, 3)
+    shared.start()
+    shared.receiver.join(GROUP)
+    shared.wait_wanted(True)
+    shared.recorder.join(GROUP, "10.1.0.1")
+    shared.wait_held(1)
+    left = shared.receiver.leave(GROUP)
+    told_of = shared.wait_said("TO_IN", left)
+    assert told_of.sources == ("10.1.0.1",)
+    shared.flows_to(shared.recorder)
+
+
+def test_reports_of_the_link_are_never_taken_for_the_hosts_own(stack):
+    """Whatever address they have: what left this host is marked by its kernel."""
+    shared = Shared(stack, 3)
+    shared.start()
+    forged = Receiver(shared.lab.source)
+    with forged:
+        forged.join(GROUP)
+        shared.mcfwd.wait_for(lambda _: shared.up["igmp"]["report_v3"], SOON, "reports")
+    igmp = shared.up["igmp"]
+    assert (shared.up["host_memberships"], igmp["host_report"], igmp["host_ignored"]) == (0, 0, 0)
+
+
+def test_a_thousand_groups_of_the_host_and_a_loop_of_joins_and_leaves(stack):
+    shared = Shared(stack, 3)
+    shared.start()
+    shared.receiver.join(GROUP)
+    shared.wait_wanted(True)
+    many = [f"239.7.{number >> 8}.{number & 255}" for number in range(1000)]
+    with Receiver(shared.lab.router, *many, interface=shared.lab.upstream, port=5002):
+        shared.wait_held(1000)
+        pids = shared.mcfwd.pids
+        for _ in range(50):
+            shared.recorder.join(GROUP)
+            shared.recorder.leave(GROUP)
+        shared.flows_to(shared.receiver)
+    shared.wait_held(0)
+    shared.flows_to(shared.receiver)
+    assert shared.mcfwd.pids == pids
+    assert shared.up["igmp"]["host_limit"] == 0
+
+
+def test_what_the_host_sends_on_other_links_of_its_own_is_no_business_of_ours(stack):
+    shared = Shared(stack, 3)
+    shared.start()
+    with shared.lab.router.socket(socket.AF_INET, socket.SOCK_DGRAM) as member:
+        request = socket.inet_aton(GROUP) + socket.inet_aton("192.168.10.1")
+        member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+        shared.receiver.join(GROUP)
+        shared.wait_wanted(True)
+    assert shared.up["host_memberships"] == 0
