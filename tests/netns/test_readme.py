@@ -94,7 +94,7 @@ def test_the_commands_of_the_readme_work_as_printed(namespace, place):
     python, needed = public or (sys.executable, {"PYTHONPATH": str(ROOT)})
     tried = [command for command in commands() if public or "setpriv" not in command]
     lines = [f"{'run' if ' run ' in command else 'ask'} {command}" for command in tried]
-    lines[1:1] = [f"ask {command}" for command in commands(OPERATING)]
+    lines[1:1] = [f"ask {command}" for command in commands(OPERATING) if " run " not in command]    # test_host_programs
     if public:
         lines.append("ask mcfwd show flows")     # of the setpriv run, as README says
     program(place / "bin" / "sudo", 'exec "$@"')
@@ -113,5 +113,5 @@ def test_the_commands_of_the_readme_work_as_printed(namespace, place):
 
 def test_all_of_them_are_tried():
     assert len(commands()) >= 8
-    assert len(commands(OPERATING)) == 4
+    assert len([command for command in commands(OPERATING) if " run " not in command]) == 4
     assert sum(" run " in command for command in commands()) == 3
