@@ -54,6 +54,8 @@ class KernelMemberships:
         for group in [group for group in self.filters if group not in filters]:
             self._drop(group)
         for group, wanted in filters.items():
+            if len(self._held) >= self.options.max_groups:
+                break                                   # what it reports of the others is counted
             if group not in self.filters and (known := self._usable(group, wanted)):
                 self._keep(group, known, 3, now, guessed=True)
 

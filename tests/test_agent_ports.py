@@ -8,7 +8,7 @@ import pytest
 from effort import lines
 
 from forwarder.agent.listening import Listening
-from forwarder.agent.ports import AgentPorts
+from forwarder.agent.ports import CONFIRMED, AgentPorts
 from forwarder.agent.publisher import Publisher
 from forwarder.process.lending import loan
 from forwarder.state import membership, routes
@@ -282,3 +282,17 @@ def test_upstream_the_kernel_is_asked_what_it_holds_already(wired, kernels, coun
     assert (wired.proxy.held_count(0), wired.proxy.held_count(1)) == (count, 0)
     wired.publisher.port(wired.proxy, 0)
     assert MembershipReader(wired.membership).port(0).held == count
+
+
+def test_what_the_kernel_holds_is_confirmed_upstream_once_in_a_while(wired):
+    wired.kernels = {G: EVERYTHING, G + 1: EVERYTHING}
+    wired.lend(PORTS[0])
+    wired.kernels = {G: EVERYTHING}
+    counts = []
+    for turn in range(1, CONFIRMED + 1):
+        wired.ports.confirm(turn)
+        counts.append(wired.proxy.held_count(0))
+    assert counts == [2] * (CONFIRMED - 1) + [1]
+    wired.kernels = None
+    wired.ports.confirm(2 * CONFIRMED)
+    assert wired.proxy.held_count(0) == 1

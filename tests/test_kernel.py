@@ -191,6 +191,8 @@ def test_no_more_groups_are_kept_than_may_be_and_the_others_are_counted():
     for number in range(10_000):
         kernel.hear(GroupRecord(RecordType.CHANGE_TO_EXCLUDE, G + number), 3, 0.0)
     assert (len(kernel.filters), counters["host_limit"]) == (100, 9_900)
+    kernel.learn({G + number: EVERYTHING for number in range(10_000)}, 1.0)
+    assert (len(kernel.filters), counters["host_limit"]) == (100, 9_900)
     for number in range(10_000):
         kernel.hear(GroupRecord(RecordType.CHANGE_TO_INCLUDE, G + number), 3, 0.0)
     assert kernel.filters == {}
@@ -294,3 +296,30 @@ def test_a_router_that_takes_both_for_one_host_always_knows_what_both_want(taken
         host.until(now)
         settle()
         assert router.state == merge([ours, kernels])
+
+
+def test_two_forwarders_on_one_host_do_not_keep_what_nobody_wants():
+    """Each takes the other for the kernel, and tells what both want; what the kernel itself says ends that."""
+    first, second = Shared().has(G="IN{a}"), Shared().has(G="IN{b}")
+
+    def talk(now: float) -> list[str]:
+        said = []
+        for _ in range(4):
+            for here, there in ((first, second), (second, first)):
+                told, here.sent[:] = [text for _, text in here.run(now).sent], []
+                said += told
+                there.kernel(now, *told)
+        return said
+
+    for host in (first, second):
+        host.hear(0.0, GENERAL)
+    assert "IS_IN(G,{a,b})" in talk(10.0)
+    first.want(11.0, "IN{c}")
+    talk(20.0)
+    for host in (first, second):
+        host.host.learn_held({}, 30.0)
+    for host in (first, second):
+        host.hear(31.0, GENERAL)
+    said = talk(45.0)
+    assert "IS_IN(G,{b,c})" in said
+    assert all("a" not in text.partition(",")[2] for text in said)

@@ -92,6 +92,7 @@ class Agent:
         self._timer_at = math.inf
         self._publishing = False
         self._heard_until = self._owed_since = -math.inf
+        self._beats = 0
         self._complete = self._ready = False    # all ports there were are here; all memberships are
         self._refused = self._publisher.refused
 
@@ -272,5 +273,7 @@ class Agent:
         if self._publisher.refused > self._refused:
             log.warning("there is no room for %d routes: raise max_routes", self._publisher.refused - self._refused)
             self._refused = self._publisher.refused
+        self._beats += 1
+        self._ports.confirm(self._beats)
         rest.rest()
         self._loop.call_later(BEAT, self._beat)

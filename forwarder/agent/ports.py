@@ -25,6 +25,7 @@ from igmp.parameters import PortOptions
 from igmp.proxy import Proxy
 
 Apply = Callable[[Iterable[Output]], None]
+CONFIRMED = 30      # seconds: less than most query intervals; 10,000 groups of the host take 25 ms
 AskKernel = Callable[[int], Mapping[int, Filter] | None]
 _linked = attrgetter("key", "name", "role", "up", "mac", "mtu", "addresses", "peers", "settings.altnets")
 """What the socket and the protocol's link of a port follow from."""
@@ -100,6 +101,16 @@ class AgentPorts:
                     self._attach(port)
         self._loans.keep({port.key for port in current.values()}, configuration.generation)
 
+    def confirm(self, turn: int) -> None:
+        """Ask the kernel again what it holds upstream: each port once in CONFIRMED calls, of which this is one.
+
+        What was overheard may be another forwarder's on this host, which tells what we both want. If each of two
+        believed that for ever, what nobody wants any more would stay.
+        """
+        for index, (_, sock) in self._attached.items():
+            if index % CONFIRMED == turn % CONFIRMED and isinstance(sock, SharedSocket):
+                self._confirm(self._ports[index])
+
     def lost(self, index: int) -> int:
         """Packets of a port that the kernel had no room for, since the last call."""
         attached = self._attached.get(index)
@@ -159,8 +170,11 @@ class AgentPorts:
             return
         self._attached[port.index][1].refresh(port)
         self._apply(self._proxy.port_up(port.index, link_of(port), now))
+        self._confirm(port)
+
+    def _confirm(self, port: Port) -> None:
         if port.role == "upstream" and (held := self._ask_kernel(port.ifindex)) is not None:
-            self._proxy.learn_held(port.index, held, now)
+            self._proxy.learn_held(port.index, held, self._clock())
 
     def _detach(self, index: int) -> None:
         if index not in self._attached:
