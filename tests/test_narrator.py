@@ -79,6 +79,11 @@ def test_anything_may_be_heard(story):
     assert [words.split(" of ")[0] for _, words in story()] == ["tap1: heard what is no IGMP message"] * 3
 
 
+def test_what_this_host_itself_reports_is_told(story):
+    Narrator().overheard(packet_of("Leave(G)", OURS), PORT)
+    assert story() == [("DEBUG", "tap1: this host itself says leave of 239.1.1.1")]
+
+
 def test_what_is_sent_and_decided_is_told(story):
     narrator = Narrator()
     narrator.sent(Send(1, query_packet(Query(parse_address("239.1.1.1"), (1,)), OURS)), PORT)
