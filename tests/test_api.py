@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -624,7 +624,8 @@ class Standing:
 class Instance:
     """An API on a Unix socket in a thread of its own; agent and supervisor answer, or keep silent."""
 
-    def __init__(self, path: Path, answering: bool, patience: float) -> None:
+    def __init__(self, path: Path, answering: bool, patience: float, segments: type[Segments] = Segments) -> None:
+        self._segments = segments
         self.path, self._answering, self._patience = str(path), answering, patience
         self._ready = threading.Event()
         self._thread = threading.Thread(target=uvloop.run, args=(self._serve(),))    # as in life
@@ -644,7 +645,7 @@ class Instance:
         self.supervisor = Standing(asked)
         if self._answering:
             self.supervisor.attach(self._loop)
-        application = Application(Segments(descriptors()), agent, supervisor)
+        application = Application(self._segments(descriptors()), agent, supervisor)
         server = self.server = Server(application.handle, patience=self._patience)
         listening = await self._loop.create_unix_server(server, self.path)
         self._ready.set()
@@ -688,8 +689,10 @@ class Instance:
 
 
 @contextmanager
-def running(folder: Path, answering: bool = True, patience: float = 5.0):
-    instance = Instance(folder / "s", answering, patience)
+def running(
+    folder: Path, answering: bool = True, patience: float = 5.0, segments: type[Segments] = Segments
+) -> Iterator[Instance]:
+    instance = Instance(folder / "s", answering, patience, segments)
     instance.start()
     try:
         yield instance
@@ -711,6 +714,27 @@ def test_the_client_fetches_all_pages(tmp_path):
         assert len({row["group"] for row in Client(instance.path).get("flows")}) == 2500
         assert len(json.loads(instance.get("/v1/flows")[2])) == 1000
         assert len(json.loads(instance.get("/v1/flows?group=239.1.2.3")[2])) == 1
+
+
+def test_clients_that_ask_the_same_at_once_get_one_answer(tmp_path):
+    """Each had one of its own worked out, in the same turn: the process was silent for so long that it was killed."""
+    worked_out = []
+
+    class Counted(Segments):
+        def routes(self) -> Any:
+            worked_out.append(1)
+            time.sleep(0.05)
+            return super().routes()
+
+    with running(tmp_path, segments=Counted) as instance:
+        clients = [instance.connect() for _ in range(40)]
+        for client in clients:
+            client.sendall(b"GET /v1/routes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answers = {b"".join(iter(partial(client.recv, 65536), b"")).partition(b"\r\n\r\n")[2] for client in clients}
+        for client in clients:
+            client.close()
+    assert len(worked_out) < 20
+    assert [json.loads(each) for each in answers] == [json.loads(next(iter(answers)))]
 
 
 def test_a_page_says_of_how_many_flows_it_is_one(tmp_path):

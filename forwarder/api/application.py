@@ -4,6 +4,7 @@ POST adds and DELETE takes away one of `/v1/routes` or `/v1/groups`; POST of `/v
 POST of `/v1/query` and `/v1/clear` are orders to the agent (`orders`).
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,7 +17,7 @@ from forwarder.api.agent import AgentClient
 from forwarder.api.pages import Page
 from forwarder.api.refused_hints import RefusedHints
 from forwarder.api.segments import Segments
-from forwarder.api.server import RefusedError, json_response
+from forwarder.api.server import RefusedError, copied, json_response
 from forwarder.api.supervisor import SupervisorClient
 from igmp.link import Network
 
@@ -37,6 +38,7 @@ class Application:
     def __init__(self, segments: Segments, agent: AgentClient, supervisor: SupervisorClient) -> None:
         self._segments, self._agent, self._supervisor = segments, agent, supervisor
         self._hints = RefusedHints(agent)
+        self._answering: dict[str, asyncio.Task[web.Response]] = {}     # by what is asked
         self._answers: dict[str, Answer] = {
             "interfaces": self._interfaces,
             "groups": self._groups,
@@ -66,8 +68,7 @@ class Application:
                 body, ports = await requests.body_of(request), self._segments.configuration.ports
                 return await json_response(await orders.carry_out(noun, body, ports, self._agent))
             if request.method == "GET":
-                total = self._segments.flow_count(page_of(request.query).groups) if noun == "flows" else None
-                return await json_response(await self._answers[noun](request), total)
+                return copied(await self._together(noun, request))
             said = json.dumps(await self._change(noun, request)).encode()
             return web.Response(status=DONE[request.method], body=said, content_type="application/json")
         except RefusedError:
@@ -77,6 +78,20 @@ class Application:
         except Exception as error:
             log.exception("%s %s failed", request.method, request.path)
             raise RefusedError(500, f"internal error: {type(error).__name__}") from error
+
+    async def _together(self, noun: str, request: web.BaseRequest) -> web.Response:
+        """Clients that ask the same at once get one answer: sixty of a long table would have held up all others."""
+        asked = request.path_qs
+        answering = self._answering.get(asked)
+        if answering is None:
+            answering = self._answering[asked] = asyncio.get_running_loop().create_task(self._answer(noun, request))
+            answering.add_done_callback(lambda _: self._answering.pop(asked))
+        return await asyncio.shield(answering)
+
+    async def _answer(self, noun: str, request: web.BaseRequest) -> web.Response:
+        await asyncio.sleep(0)      # who asks in the same turn is one of them
+        total = self._segments.flow_count(page_of(request.query).groups) if noun == "flows" else None
+        return await json_response(await self._answers[noun](request), total)
 
     @property
     def nouns(self) -> list[str]:

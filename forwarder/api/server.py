@@ -53,6 +53,12 @@ async def json_response(answer: Any, total: int | None = None) -> web.Response:
     return web.Response(body=f"[{', '.join(pieces)}]".encode(), content_type="application/json", headers=headers)
 
 
+def copied(response: web.Response) -> web.Response:
+    """The same answer for another client; what it says is not copied."""
+    headers = {TOTAL: response.headers[TOTAL]} if TOTAL in response.headers else {}
+    return web.Response(body=response.body, content_type="application/json", headers=headers)
+
+
 class Connection(web.RequestHandler):
     """One client's connection; `deadline` is the loop time at which it is cut off, `answered` whether it is now."""
 
