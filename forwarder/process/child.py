@@ -12,7 +12,7 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from forwarder.process import control, logs
+from forwarder.process import control, logs, memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Start:
 def bootstrap(name: str) -> Start:
     """Become the child `name`; returns once the supervisor has said what to do."""
     setproctitle(name)
+    memory.trim()
     channel = socket.socket(fileno=lowest(int(sys.argv[1])))
     received = control.receive(channel)
     if received is None:

@@ -29,7 +29,7 @@ FILES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ControlGroup:
     """A directory of a control group that may limit memory."""
 
     version: int
@@ -56,14 +56,14 @@ class Group:
         return _counter(_text(self.directory / FILES[self.version].kills), "oom_kill")
 
 
-def groups(process: Path = Path("/proc/self")) -> list[Group]:
+def groups(process: Path = Path("/proc/self")) -> list[ControlGroup]:
     """The groups of a process that may limit its memory: its own first, then those above, as far as we see them."""
     found = []
     for version, path in _memberships(_text(process / "cgroup").splitlines()):
         for root, mount in _mounts(_text(process / "mountinfo").splitlines(), version):
             with suppress(ValueError):      # not below what is mounted here
                 inside = PurePosixPath(path).relative_to(root)
-                found += [Group(version, mount / part) for part in (inside, *inside.parents)]
+                found += [ControlGroup(version, mount / part) for part in (inside, *inside.parents)]
                 break
     return [group for group in found if (group.directory / FILES[group.version].usage).exists()
             or (group.directory / FILES[group.version].limit).exists()]  # fmt: skip
@@ -72,7 +72,7 @@ def groups(process: Path = Path("/proc/self")) -> list[Group]:
 class MemoryLimit:
     """The limits that hold for us; `of`: the groups, our own first."""
 
-    def __init__(self, of: Iterable[Group] | None = None) -> None:
+    def __init__(self, of: Iterable[ControlGroup] | None = None) -> None:
         self._groups = groups() if of is None else list(of)
         self._kills = self._count()
 

@@ -21,7 +21,7 @@ from typing import Any
 from setproctitle import setproctitle
 
 from forwarder import rules
-from forwarder.process import access, logs, privileges, signals
+from forwarder.process import access, logs, memory, privileges, signals
 from forwarder.process.user import Children
 from forwarder.state.ports import Added
 from forwarder.state.settings import DataplaneSettings, Settings
@@ -94,6 +94,7 @@ def run(
         logs.detach()
         _raise_descriptor_limit()
         setproctitle("mcfwd")
+        memory.trim()
         gc.freeze()     # what is loaded stays: walking over it again took 30 ms of every few reloads
         return Supervisor(fitted(settings, links), load, watch, listening, log_level, kept=children.reason,
                           log_format=log_format, thrift=Thrift(MemoryLimit())).run()  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 
 from forwarder.lab.mcfwd import Mcfwd
 from forwarder.lab.wait import wait_for
-from forwarder.supervisor.memory_limit import FILES, Group, groups
+from forwarder.supervisor.memory_limit import FILES, ControlGroup, groups
 
 MIB = 1 << 20
 FLOWS = [f"239.7.{number // 250}.{number % 250 + 1}" for number in range(1000)]
@@ -20,10 +20,10 @@ TASKS = "cgroup.procs"
 PATIENCE = 40.0
 
 
-class Limited(Group):
+class Limited(ControlGroup):
     """A control group for one test."""
 
-    def __init__(self, own: Group) -> None:
+    def __init__(self, own: ControlGroup) -> None:
         super().__init__(own.version, own.directory / f"mcfwd-test-{os.getpid()}")
         self.directory.mkdir()
 

@@ -19,7 +19,8 @@ from forwarder.lab.programs import Receiver, Sender
 GROUP, OTHER = "239.1.1.1", "239.1.1.2"
 READY_TIME = 10.0  # seconds; two are wanted, but the machine may be busy with other things
 ANSWERED = 15.0  # seconds; a kernel host takes up to the query response interval, 10 s, to answer a query
-LARGEST = 120 << 20  # octets of memory of one process's own
+LARGEST = 40 << 20  # octets of memory of one process's own, under load
+IDLE = 100 << 20  # octets of all processes' own, the spare included, with three idle ports
 UPSTREAM = ("[[interface]]", 'name = "up0"', 'role = "upstream"')
 
 
@@ -67,6 +68,13 @@ def test_processes_are_small(lab, start_mcfwd, capsys):
     with capsys.disabled():
         print("\nMiB of its own:", {name: round(size / (1 << 20), 1) for name, size in sizes.items()})
     assert {name: size for name, size in sizes.items() if size > LARGEST} == {}
+
+
+def test_idle_processes_are_small_together(lab, start_mcfwd):
+    mcfwd = start_mcfwd(lab)
+    mcfwd.wait_for(lambda each: len(each.children()) == 4, READY_TIME, "a spare worker")
+    mcfwd.wait_for(lambda each: "mcfwd-worker-sp" in each.children().values(), READY_TIME, "its imports done")
+    assert sum(own_memory(pid) for pid in [mcfwd.process.pid, *mcfwd.children()]) <= IDLE
 
 
 def test_processes_carry_their_names(lab, start_mcfwd):
