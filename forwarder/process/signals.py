@@ -21,6 +21,7 @@ def begin(running: bool) -> None:
     The mask of whoever started us says nothing of what we want to hear, and would be our children's too.
     """
     if running:
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))  # first: it has no handler, and would end us
         for number in ENDING:
             signal.signal(number, lambda *_: os._exit(0))   # an exception might be caught by what is being imported
     elif signal.getsignal(signal.SIGINT) is signal.default_int_handler:
