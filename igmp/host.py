@@ -144,8 +144,6 @@ class Host:
     def _linger(self, group: int, wanted: Filter, now: float) -> Filter:
         """What to tell of a group now."""
         lingered, until = group in self._lingering, now + self._speaker.parameters.linger
-        if not lingered and until == now:
-            return wanted
         told = self._lingering.tell(group, self.wanted(group), wanted, self._options.access, until)
         if group not in self._lingering:
             self._speaker.timers.cancel(LINGER | group)

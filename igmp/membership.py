@@ -71,9 +71,6 @@ class Memberships:
         self.refusals = RefusedJoins()
         self.aged = Aged()
 
-    def __len__(self) -> int:
-        return len(self._groups)
-
     def __iter__(self) -> Iterator[Group]:
         """Every group; they may change meanwhile."""
         return (group for number in list(self._groups) if (group := self._groups.get(number)) is not None)

@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from link import LINKS, UP, address, filter_text, packet_of, record_of, sources
+from link import D1, LINKS, UP, address, filter_text, packet_of, record_of, sources
 from test_host import Upstream, reports
 
 from igmp.change import Change, current_state
@@ -221,6 +221,31 @@ def test_outgoing_packets_that_are_no_reports_of_the_kernel_are_counted_and_igno
     proxy.port_up(UP, LINKS[UP], 0.0)
     assert proxy.overhear(UP, packet, 1.0) == []
     assert (proxy.counters(UP)["host_ignored"], proxy.counters(UP)["host_report"], proxy.held_count(UP)) == (1, 0, 0)
+
+
+def test_only_an_upstream_that_is_up_has_a_kernel_beside_it():
+    proxy = Proxy(lambda: 0.5)
+    proxy.add_port(UP, PortOptions("upstream"))
+    proxy.add_port(D1, PortOptions("downstream"))
+    proxy.port_up(D1, LINKS[D1], 0.0)
+    for port in (UP, D1):
+        assert proxy.overhear(port, packet_of("TO_EX(G,{})", OURS), 1.0) == []
+        proxy.learn_held(port, {G: EVERYTHING}, 1.0)
+    assert (proxy.held_count(UP), proxy.held_count(D1)) == (0, 0)
+    proxy.port_up(UP, LINKS[UP], 2.0)
+    proxy.overhear(UP, packet_of("TO_EX(G,{})", OURS), 3.0)
+    assert (proxy.held_count(UP), proxy.counters(UP)["host_report"]) == (1, 1)
+
+
+def test_before_the_time_to_answer_is_over_nothing_ends():
+    kernel = KernelMemberships(PortOptions("upstream"), dict.fromkeys(COUNTERS, 0))
+    kernel.hear(GroupRecord(RecordType.CHANGE_TO_EXCLUDE, G), 3, 0.0)
+    kernel.ask(Query(), 10.0)
+    for now in (10.0, kernel.deadline - 0.1):
+        kernel.expire(now, 1)
+        assert kernel.filters == {G: EVERYTHING}
+    kernel.expire(kernel.deadline, 1)
+    assert kernel.filters == {}
 
 
 @given(st.binary(max_size=80))

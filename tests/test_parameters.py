@@ -93,3 +93,9 @@ def test_options_that_cannot_work_are_refused_by_name(values):
 def test_parameters_are_frozen():
     with pytest.raises(FrozenInstanceError):
         Parameters().robustness = 3
+
+
+@pytest.mark.parametrize("name", ["specific_query_burst", "specific_query_rate"])
+def test_a_rate_of_nothing_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1"):
+        Parameters(**{name: 0}).check()

@@ -948,3 +948,23 @@ def test_a_version_2_port_cannot_ask_for_sources():
     bench.hear(1.0, D1, "TO_IN(G,{}) + TO_IN(G2,{})")
     assert bench.sends(D1) == [(1, "v2 Q(G2)")]
     assert bench.state() == "INCLUDE{a:269}"
+
+
+@pytest.mark.parametrize("changed", [{"querier": False}, {"igmp_version": 1}])
+def test_what_was_being_asked_is_asked_no_more_once_we_may_not(changed):
+    bench = including(a=200, b=200)
+    bench.hear(0.0, D1, "BLOCK(G,{a})")
+    bench.take(bench.proxy.set_options(D1, PortOptions("downstream", **changed), bench.now))
+    bench.log.clear()
+    assert bench.run(3.0).state() == "INCLUDE{b:197}"       # its timer was lowered, and nobody answered
+    assert bench.sends(D1) == []
+
+
+def test_a_stranger_s_leave_is_asked_about_though_nobody_who_is_tracked_wants_the_source():
+    bench = Bench()
+    bench.hear(0.0, D1, "ALLOW(G,{a,b})")
+    bench.hear(1.0, D1, "BLOCK(G,{a})")
+    bench.take(bench.proxy.set_options(D1, PortOptions("downstream", quick_leave=True), bench.now))
+    bench.log.clear()
+    bench.hear(1.5, D1, "BLOCK(G,{a})", "192.168.10.77")
+    assert bench.run(4.0).sends(D1) == [(2.0, "Q(G,{a}) S=0")]

@@ -9,6 +9,7 @@ from link import ADDRESSES, D1, D2, D3, LINKS, SPEAKERS, UP, Bench, address, pac
 
 from igmp.access import AccessList, Entry
 from igmp.filter import Filter
+from igmp.heard import OlderHosts
 from igmp.messages import GroupRecord, Query, RecordType, encode_report
 from igmp.outputs import Route, Send
 from igmp.packet import V3_ROUTERS, Network, Rules, encode, parse_address
@@ -225,6 +226,28 @@ def test_a_port_that_went_down_meanwhile_gets_nothing_back():
     one.run(0.0)
     assert one.proxy.group_count(D1) == 0
     assert set(one.routes.values()) == {B2}
+
+
+def test_what_older_hosts_of_a_port_that_is_gone_said_is_forgotten():
+    one = bench()
+    for port in (D1, D2):
+        one.proxy.inherit_older(port, OlderHosts(FIRST, 100.0, 100.0))
+    one.inherit(*many(3 * PORTION))
+    one.take(one.proxy.remove_port(D1, 0.0))
+    one.run(0.0)
+    assert not one.proxy.is_restoring
+    assert one.proxy.group_count(D2) == 3 * PORTION
+
+
+def test_what_the_kernel_leaves_of_a_group_that_waits_is_said_again():
+    one = bench().inherit(*many(3 * PORTION))
+    waiting = FIRST + 2 * PORTION
+    for kind in (RecordType.CHANGE_TO_EXCLUDE, RecordType.CHANGE_TO_INCLUDE):
+        said = encode_report([GroupRecord(kind, waiting)])
+        one.take(one.proxy.overhear(UP, encode(LINKS[UP].address, V3_ROUTERS, said), 0.0))
+    again = one.sends(UP)
+    assert len(again) == 1
+    assert again[0][1].startswith("TO_EX")
 
 
 def test_a_new_static_membership_of_a_group_that_waits_is_told_and_routed_in_the_end():
