@@ -1,15 +1,14 @@
 """The configuration of a supervisor that reads it again, validated by a process that ends with that.
 
 What validates (`config`, pydantic) takes 10 MiB of a process and is needed for the moment of a reload.
-The supervisor reads the file, since it alone may be allowed to, and has a child without privileges make settings of it.
-Both ways are files in memory: nobody waits for a reader, and nothing is too long for a message.
+The supervisor reads the file, since it alone may be allowed to, and has a child without privileges make settings of it,
+while it goes on. Both ways are files in memory: nobody waits for a reader, and nothing is too long for a message.
 """
 
 import json
 import os
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,37 +17,60 @@ from forwarder.process import launch
 from forwarder.serve import Said
 from forwarder.state.settings import Settings
 
-PATIENCE = 10.0     # seconds; 2,000 interfaces take 0.5
 COMMAND = ("-m", "forwarder.process", "0", "forwarder.reading", "0")
 
 
-def load(said: Said) -> Settings:
-    """As `config.load`; raises ConfigurationError, and OSError where there is no process to be had."""
-    answer = _ask(json.dumps(said).encode() + b"\n" + (b"" if said.file is None else read(Path(said.file))))
-    if "settings" not in answer:
-        raise ConfigurationError(answer["problems"])
-    return Settings.from_json(answer["settings"])
+class Reading:
+    """One, from the text of the file on; readable when the child has ended. `close` ends it whatever it does."""
 
+    def __init__(self, said: Said) -> None:
+        """Raises ConfigurationError, and OSError where there is no process to be had."""
+        request = json.dumps(said).encode() + b"\n" + (b"" if said.file is None else read(Path(said.file)))
+        with _memory("question") as question:
+            question.write(request)
+            question.seek(0)
+            self._answer = _memory("answer")
+            try:
+                self._child, self._ended = _start(question, self._answer)
+            except OSError:
+                self._answer.close()
+                raise
 
-def _ask(request: bytes) -> dict[str, Any]:
-    """What a child makes of it."""
-    with ExitStack() as stack:
-        question, answer = (stack.enter_context(_memory(name)) for name in ("question", "answer"))
-        question.write(request)
-        question.seek(0)
-        child = launch.start([*COMMAND, str(os.getpid())], stdin=question, stdout=answer, stderr=subprocess.DEVNULL)
-        try:
-            status = child.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise ConfigurationError(f"what it says is not understood within {PATIENCE:g} s") from None
-        finally:
-            child.kill()
-            child.wait()
-        if status:
+    def fileno(self) -> int:
+        """A descriptor of the child."""
+        return self._ended
+
+    def settings(self) -> Settings:
+        """As `config.load`; waits for the child. Raises ConfigurationError."""
+        if status := self._child.wait():
             raise ConfigurationError(f"the process that was to understand it ended ({launch.describe(status)})")
-        answer.seek(0)
-        said: dict[str, Any] = json.load(answer)
-        return said
+        self._answer.seek(0)
+        said: dict[str, Any] = json.load(self._answer)
+        if "settings" not in said:
+            raise ConfigurationError(said["problems"])
+        return Settings.from_json(said["settings"])
+
+    def kill(self) -> None:
+        """End the child."""
+        self._child.kill()
+
+    def close(self) -> None:
+        """End the child, and let everything go."""
+        self._child.kill()
+        self._child.wait()
+        os.close(self._ended)
+        self._answer.close()
+
+
+def _start(question: BinaryIO, answer: BinaryIO) -> tuple["subprocess.Popen[bytes]", int]:
+    """The child, and a descriptor that is readable when it has ended."""
+    child = launch.start([*COMMAND, str(os.getpid())], stdin=question, stdout=answer, stderr=subprocess.DEVNULL)
+    try:
+        return child, os.pidfd_open(child.pid)
+    except OSError:
+        child.kill()
+        child.wait()
+        raise
 
 
 def _memory(name: str) -> BinaryIO:

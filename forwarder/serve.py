@@ -51,7 +51,7 @@ def main() -> NoReturn:
 
     from forwarder.endings import plain_errors
     from forwarder.process.user import Trial
-    from forwarder.reading import load
+    from forwarder.reading import Reading
     from forwarder.state.settings import Settings
 
     with open(int(sys.argv[1]), "rb") as file:
@@ -61,7 +61,7 @@ def main() -> NoReturn:
     with plain_errors(), Trial(settings.process.user) as trial:
         from forwarder.supervisor import run  # takes about as long as the trial beside it
 
-        raise SystemExit(run(settings, lambda: load(said), path, level, trial.result, form, said.file))
+        raise SystemExit(run(settings, lambda: Reading(said), path, level, trial.result, form, said.file))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 """A configuration that another process has understood is the one that we would have."""
 
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from forwarder import config, reading
+from forwarder import config
 from forwarder.config_file import ConfigurationError
+from forwarder.reading import Reading
 from forwarder.serve import Said
+from forwarder.state.settings import Settings
 
 OPTIONS = (["eth0"], ["eth1", "tap*"], "/run/s", "latency", 2)
 NONE = ([], [], None, None, None)
@@ -32,6 +35,16 @@ ring_memory = "64MiB"
 """
 
 
+def load(said: Said) -> Settings:
+    """What a process makes of it."""
+    read = Reading(said)
+    try:
+        select.select([read], (), (), 60.0)
+        return read.settings()
+    finally:
+        read.close()
+
+
 @pytest.fixture
 def file(tmp_path) -> Path:
     path = tmp_path / "mcfwd.toml"
@@ -42,7 +55,7 @@ def file(tmp_path) -> Path:
 def test_settings_are_the_same_by_both_ways(file):
     for path, options in ((None, OPTIONS), (file, OPTIONS), (file, NONE)):
         said = Said(None if path is None else str(path), *options)
-        assert reading.load(said) == config.load(path, *options)
+        assert load(said) == config.load(path, *options)
 
 
 @pytest.mark.parametrize("octets", [b"[[interface]\n", b"\xff", b'[[interface]]\nname = "a"\nrole = "bridge"\nx = 1\n'])
@@ -51,22 +64,22 @@ def test_problems_are_the_same_by_both_ways(file, octets):
     with pytest.raises(ConfigurationError) as ours:
         config.load(file, *OPTIONS)
     with pytest.raises(ConfigurationError) as theirs:
-        reading.load(Said(str(file), *OPTIONS))
+        load(Said(str(file), *OPTIONS))
     assert str(theirs.value) == str(ours.value)
     assert str(file) in str(ours.value)
 
 
 def test_a_file_that_is_missing_is_said_as_ever(tmp_path):
     with pytest.raises(ConfigurationError, match=r"nowhere\.toml: No such file or directory"):
-        reading.load(Said(str(tmp_path / "nowhere.toml"), *NONE))
+        load(Said(str(tmp_path / "nowhere.toml"), *NONE))
 
 
 def test_who_loads_has_no_pydantic_afterwards(file):
     script = """
 import sys
-from forwarder.reading import load
+from forwarder.reading import Reading
 from forwarder.serve import Said
-load(Said(sys.argv[1], [], [], None, None, None))
+Reading(Said(sys.argv[1], [], [], None, None, None)).settings()
 print(sorted({'pydantic', 'rtoml', 'forwarder.config'} & set(sys.modules)))
 """
     command = [sys.executable, "-c", script, str(file)]
@@ -82,9 +95,20 @@ from forwarder.config_file import ConfigurationError
 from forwarder.serve import Said
 reading.COMMAND = ("-c", "import os; os.kill(os.getpid(), 9)")
 try:
-    reading.load(Said(None, ["a"], ["b"], None, None, None))
+    reading.Reading(Said(None, ["a"], ["b"], None, None, None)).settings()
 except ConfigurationError as error:
     print(error)
 """
     result = subprocess.run([sys.executable, "-c", script], env=os.environ, capture_output=True, text=True, check=True)
     assert result.stdout == "the process that was to understand it ended (killed by SIGKILL)\n"
+
+
+def test_what_is_given_up_ends_and_leaves_nothing():
+    before = os.listdir("/proc/self/fd")
+    read = Reading(Said(None, ["a"], ["b"], None, None, None))
+    read.kill()
+    with pytest.raises(ConfigurationError, match="killed by SIGKILL"):
+        read.settings()
+    read.close()
+    Reading(Said(None, ["a"], ["b"], None, None, None)).close()
+    assert os.listdir("/proc/self/fd") == before

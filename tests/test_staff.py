@@ -118,7 +118,7 @@ class Office:
         self.shared = segments.shared(DataplaneSettings(max_ports=4, max_flows=64, max_routes=64))
         self.selector = Selector()
         self.guard = Guard(self.clock)
-        self.answer = lambda request: {"type": "answer", "id": request.get("id")}
+        self.answer = lambda request, reply: reply({"type": "answer", "id": request.get("id")})
         self.open = (0, 1)
         self.alive = {WORKER, AGENT, API}   # whose hearts beat
         self.hearts = {WORKER: WorkerSegment(self.shared.workers[0], writable=True),
@@ -126,7 +126,7 @@ class Office:
         listening = os.open(os.devnull, os.O_RDONLY)
         self.ports = Ports(self)
         self.staff = Staff(self.shared, self.ports, listening, self.selector, "info",
-                           lambda request: self.answer(request), self.guard, self.start, self.clock)
+                           lambda *asked: self.answer(*asked), self.guard, self.start, self.clock)
 
     def clock(self) -> float:
         return self.now

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from readings import Read
 from test_assignment import link
 from test_staff import Popen
 from test_supervisor_ports import Opener
@@ -124,7 +125,9 @@ class Life:
         self.log: list[tuple[str, str]] = []
         self.over = threading.Event()
         self.listening = socket.socket(socket.AF_UNIX)      # open for as long as it is lent
-        self.supervisor = Supervisor(SETTINGS, self.load, self.watch, self.listening, "info", self.opener, self.start)
+        self.supervisor = Supervisor(
+            SETTINGS, lambda: Read(self.load), self.watch, self.listening, "info", self.opener, self.start
+        )
 
     def load(self) -> Settings:
         if isinstance(self.file, Exception):

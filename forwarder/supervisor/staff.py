@@ -36,7 +36,7 @@ LATE = 3.0
 WORKER_MODULE = "forwarder.dataplane.worker"
 
 Request = dict[str, Any]
-Answer = Callable[[Request], Request]   # what the API asks of us -> what it is told
+Answer = Callable[[Request, Callable[[Request], None]], None]   # what the API asks of us; what tells it, now or later
 Starter = Callable[[str, int, int], Process]    # module, our process id, niceness
 
 
@@ -204,7 +204,12 @@ class Staff:
         elif received[0].get("type") == "ready":
             child.ready = True
         elif child.name == API:
-            child.send(self._answer(received[0]))
+            self._answer(received[0], partial(self._reply, child, process))
+
+    def _reply(self, child: Child, process: Process, answer: Request) -> None:
+        """Its successor did not ask, and counts its own questions."""
+        if child.process is process:
+            child.send(answer)
 
     def _keep_alive(self, child: Child, now: float) -> None:
         process = child.process

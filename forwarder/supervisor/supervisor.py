@@ -13,7 +13,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -37,6 +36,7 @@ from forwarder.supervisor.memory_limit import MemoryLimit
 from forwarder.supervisor.notify import notify
 from forwarder.supervisor.opener import PortOpener
 from forwarder.supervisor.ports import Ports
+from forwarder.supervisor.reloads import Reading, Reloads, Reply, refused
 from forwarder.supervisor.shared import Shared
 from forwarder.supervisor.staff import Staff, Starter
 from forwarder.supervisor.thrift import Thrift
@@ -55,12 +55,12 @@ HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 def run(
-    settings: Settings, load: Callable[[], Settings], socket_path: str, log_level: str, choose: Callable[[], Children],
+    settings: Settings, read: Callable[[], Reading], socket_path: str, log_level: str, choose: Callable[[], Children],
     log_format: str = "text", file: str | None = None,
 ) -> int:
     """Run until SIGTERM or SIGINT; returns the exit status of `mcfwd run`. `choose` says who the children are.
 
-    `file` is what `load` reads, if it reads one.
+    `read` begins to read the configuration again; `file` is what it reads, if it reads one.
     """
     signals.end_by_exit()
     logs.configure(log_level, "mcfwd", log_format)
@@ -96,7 +96,7 @@ def run(
         setproctitle("mcfwd")
         memory.trim()
         gc.freeze()     # what is loaded stays: walking over it again took 30 ms of every few reloads
-        return Supervisor(fitted(settings, links), load, watch, listening, log_level, kept=children.reason,
+        return Supervisor(fitted(settings, links), read, watch, listening, log_level, kept=children.reason,
                           log_format=log_format, thrift=Thrift(MemoryLimit())).run()  # fmt: skip
     except OSError as error:    # before its loop runs: descriptors, memory or threads that are not to be had
         log.error("cannot start: %s", refusals.remedied(str(error), error.errno))
@@ -151,12 +151,12 @@ class Supervisor:
     """See the module; `run` is its life."""
 
     def __init__(
-        self, settings: Settings, load: Callable[[], Settings], watch: LinkWatch, listening: socket.socket,
+        self, settings: Settings, read: Callable[[], Reading], watch: LinkWatch, listening: socket.socket,
         log_level: str, opener: MakeOpener = PortOpener, starter: Starter = Process.start, kept: str | None = None,
         log_format: str = "text", thrift: Thrift | None = None,
     ) -> None:
         """`kept`: why the children are no other user than we, if they are not; `thrift`: None without a limit."""
-        self._load, self._watch = load, watch
+        self._watch = watch
         shared = Shared(settings.dataplane)
         self._ports = Ports(settings, shared, watch, opener)
         self._selector = selectors.DefaultSelector()
@@ -165,6 +165,7 @@ class Supervisor:
             shared, self._ports, listening.fileno(), self._selector, log_level, self._answer, self._guard, starter,
             kept=kept, log_format=log_format, thrift=thrift,
         )
+        self._reloads = Reloads(read, self._take_over, self._guard.failed, self._selector, time.monotonic)
         self._looks = Looks(self._guard, watch.rang, self._ports.refresh)
         self._started = time.monotonic()
         self._announced = False
@@ -186,6 +187,7 @@ class Supervisor:
         while not self._stopping:
             self._turn()
         notify("STOPPING=1")
+        self._guard.take("ending a reload", self._reloads.close)
         self._guard.take("ending the children", self._staff.stop)
         self._guard.take("saying what was carried", self._say_farewell)
         self._guard.take("closing sockets", self._ports.close)
@@ -237,6 +239,7 @@ class Supervisor:
         take = self._guard.take
         self._looks.turn(now)
         self._staff.keep(now)
+        take("waiting for a configuration", self._reloads.turn)
         take("opening sockets again", lambda: self._ports.retry(now))
         take("replacing deaf rings", lambda: self._ports.replace_deaf(now))
         take("looking for other forwarders", lambda: self._ports.look_around(now))
@@ -263,54 +266,47 @@ class Supervisor:
 
     # what is asked of us while we run
 
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request of the API process: `refusal` is None when it was done."""
+    def _answer(self, request: dict[str, Any], reply: Reply) -> None:
+        """A request of the API process is answered: `refusal` is None when it was done."""
         answer = {"type": "answer", "id": request.get("id"), "refusal": None, "words": ""}
+
+        def tell(outcome: dict[str, Any]) -> None:
+            reply({**answer, **outcome, "words": outcome.get("words", "")[:LONGEST_WORDS]})
+
+        if request.get("type") == "reload":
+            self._reloads.ask(tell)
+        else:
+            tell(self._outcome(request))
+
+    def _outcome(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What comes of a change while we run."""
+        settings = self._ports.settings
         try:
-            if request.get("type") == "reload":
-                answer["ignored"] = self._take_over()
-            else:
-                self._change(request)
-        except changes.ChangeError as refused:
-            answer |= {"refusal": refused.reason.value, "words": str(refused)[:LONGEST_WORDS]}
+            self._configure(settings, changes.apply(request, self._ports.added, settings))
+        except changes.ChangeError as error:
+            return refused(str(error), error.reason)
         except Exception as fault:
             self._guard.failed("answering a request", fault)
-            answer |= {"refusal": changes.Cause.FAULT.value, "words": f"internal error: {type(fault).__name__}"}
-        return answer
-
-    def _change(self, request: dict[str, Any]) -> None:
-        settings = self._ports.settings
-        self._configure(settings, changes.apply(request, self._ports.added, settings))
+            return refused(f"internal error: {type(fault).__name__}", changes.Cause.FAULT)
         log.info("%s", changes.describe(request))
+        return {}
 
     def _reload(self) -> None:
         """SIGHUP: as a request, but nobody waits for the answer."""
         notify("RELOADING=1")
-        with suppress(changes.ChangeError):
-            self._take_over()
-        notify("READY=1")
+        self._reloads.ask(lambda _: notify("READY=1"))
 
-    def _take_over(self) -> list[str]:
-        """Take over a changed configuration; the keys of it that need a restart. ChangeError when it cannot run."""
-        try:
-            return self._take_over_or_refuse()
-        except changes.ChangeError as refused:
-            log.error("reload refused, the running configuration stays: %s", refused)
-            raise
+    def _take_over(self, settings: Settings) -> list[str]:
+        """Take over a changed configuration; the keys of it that need a restart. ChangeError when it cannot run.
 
-    def _take_over_or_refuse(self) -> list[str]:
-        """What did not change is not touched."""
+        What did not change is not touched.
+        """
         former = self._ports.settings
-        try:
-            settings = self._load()
-            settings = replace(settings, dataplane=_in_words_of(former.dataplane, settings.dataplane))
-            if self._watch.ignored and not _served(settings) <= _served(former):
-                self._looks.look(time.monotonic())  # what did not matter until now may matter
-            taken = replace(settings, dataplane=former.dataplane, control=former.control, process=former.process)
-            problem = _never_works(settings, self._ports.links) or _never_fits(taken)
-        except Exception as error:  # whatever is wrong with the file, the running configuration stays
-            problem = str(error)
-        if problem:
+        settings = replace(settings, dataplane=_in_words_of(former.dataplane, settings.dataplane))
+        if self._watch.ignored and not _served(settings) <= _served(former):
+            self._looks.look(time.monotonic())  # what did not matter until now may matter
+        taken = replace(settings, dataplane=former.dataplane, control=former.control, process=former.process)
+        if problem := _never_works(settings, self._ports.links) or _never_fits(taken):
             raise changes.ChangeError(changes.Cause.CONFIGURATION, problem)
         ended = changes.ended_by(taken, self._ports.added)
         self._configure(taken, changes.still_added(self._ports.added, taken), reloaded=True)
