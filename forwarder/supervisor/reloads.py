@@ -19,7 +19,7 @@ PATIENCE = 10.0     # seconds for a file to be understood; 2,000 interfaces take
 Reply = Callable[[dict[str, Any]], None]    # is told `ignored`, or else `refusal` and `words`
 
 
-class Reading(Protocol):
+class Underway(Protocol):
     """A configuration that is being read; readable when it was."""
 
     def fileno(self) -> int:
@@ -39,13 +39,13 @@ class Reloads:
     """One at a time; `begin` reads, and raises what keeps it from that, `take_over` raises ChangeError."""
 
     def __init__(
-        self, begin: Callable[[], Reading], take_over: Callable[[Settings], list[str]],
+        self, begin: Callable[[], Underway], take_over: Callable[[Settings], list[str]],
         failed: Callable[[str, Exception], None], selector: selectors.BaseSelector, clock: Callable[[], float],
     ) -> None:
         """`failed` is told faults of ours; what is under way is registered at `selector`; `clock`: seconds."""
         self._begin, self._take_over, self._failed = begin, take_over, failed
         self._selector, self._clock = selector, clock
-        self._reading: Reading | None = None
+        self._reading: Underway | None = None
         self._until = 0.0
         self._asked: list[Reply] = []       # who has what is being read
         self._next: list[Reply] = []
@@ -93,7 +93,7 @@ class Reloads:
         if self._next:
             self._start()
 
-    def _outcome(self, reading: Reading) -> dict[str, Any]:
+    def _outcome(self, reading: Underway) -> dict[str, Any]:
         try:
             settings = reading.settings()
         except Exception as error:
@@ -106,7 +106,7 @@ class Reloads:
             self._failed("taking over a configuration", fault)
             return refused(f"internal error: {type(fault).__name__}", Cause.FAULT)
 
-    def _forget(self, reading: Reading) -> None:
+    def _forget(self, reading: Underway) -> None:
         self._selector.unregister(reading)
         reading.close()
         self._reading = None

@@ -36,7 +36,7 @@ from forwarder.supervisor.memory_limit import MemoryLimit
 from forwarder.supervisor.notify import notify
 from forwarder.supervisor.opener import PortOpener
 from forwarder.supervisor.ports import Ports
-from forwarder.supervisor.reloads import Reading, Reloads, Reply, refused
+from forwarder.supervisor.reloads import Reloads, Reply, Underway, refused
 from forwarder.supervisor.shared import Shared
 from forwarder.supervisor.staff import Staff, Starter
 from forwarder.supervisor.thrift import Thrift
@@ -55,7 +55,7 @@ HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 def run(
-    settings: Settings, read: Callable[[], Reading], socket_path: str, log_level: str, choose: Callable[[], Children],
+    settings: Settings, read: Callable[[], Underway], socket_path: str, log_level: str, choose: Callable[[], Children],
     log_format: str = "text", file: str | None = None,
 ) -> int:
     """Run until SIGTERM or SIGINT; returns the exit status of `mcfwd run`. `choose` says who the children are.
@@ -151,7 +151,7 @@ class Supervisor:
     """See the module; `run` is its life."""
 
     def __init__(
-        self, settings: Settings, read: Callable[[], Reading], watch: LinkWatch, listening: socket.socket,
+        self, settings: Settings, read: Callable[[], Underway], watch: LinkWatch, listening: socket.socket,
         log_level: str, opener: MakeOpener = PortOpener, starter: Starter = Process.start, kept: str | None = None,
         log_format: str = "text", thrift: Thrift | None = None,
     ) -> None:
