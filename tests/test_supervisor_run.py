@@ -387,6 +387,7 @@ def test_a_reload_takes_over_what_is_not_fixed_and_keeps_what_was_added(caplog):
         life.file = other
         os.kill(os.getpid(), signal.SIGHUP)
         life.until(lambda: life.published().settings.igmp.robustness == 3)
+        life.until(lambda: any(each.startswith("reloaded") for each in caplog.messages))
         assert life.published().settings == replace(other, dataplane=SETTINGS.dataplane)
         assert [route.group for route in life.published().routes] == ["239.1.1.1"]
         said = [each for each in caplog.messages if each.startswith("reload")]
