@@ -18,6 +18,7 @@ from forwarder import others
 
 SYSTEM_SOCKET = "/run/mcfwd/mcfwd.sock"
 TIMEOUT = 5.0           # seconds; the instance answers for a silent agent after 2
+RELOAD_TIMEOUT = 15.0   # seconds; for a reload that takes too long after 14
 PAGE = 1000             # flows asked for at once
 TOTAL = "X-Total-Count"
 
@@ -117,7 +118,8 @@ class Client:
         return rows
 
     def _ask(self, target: str, method: str = "GET", body: Any = None) -> Any:
-        connection = UnixConnection(self._connect(), self._timeout)
+        timeout = RELOAD_TIMEOUT if target.endswith("/reload") else self._timeout
+        connection = UnixConnection(self._connect(), timeout)
         try:
             connection.request(method, target, None if body is None else json.dumps(body))
             response = connection.getresponse()

@@ -5,6 +5,8 @@ import selectors
 import pytest
 from readings import Read
 
+from forwarder import client
+from forwarder.api import supervisor
 from forwarder.config_file import ConfigurationError
 from forwarder.state.settings import Settings
 from forwarder.supervisor.changes import Cause, ChangeError
@@ -106,6 +108,7 @@ def test_what_goes_wrong_is_answered_and_the_next_one_goes_on(office, caplog, wh
 
 
 def test_what_takes_too_long_is_given_up(office):
+    assert PATIENCE + 2.0 < supervisor.RELOAD_TIMEOUT < client.RELOAD_TIMEOUT   # whoever asks is told
     office.ask("one")
     office.now += PATIENCE - 0.1
     office.turn()
@@ -115,7 +118,7 @@ def test_what_takes_too_long_is_given_up(office):
     office.turn()
     assert office.readings[0].killed
     office.turn()
-    assert office.told == [("one", {"refusal": "configuration", "words": "it was killed"})]
+    assert office.told == [("one", {"refusal": "configuration", "words": "it was not understood within 10 s"})]
 
 
 def test_at_the_end_what_is_under_way_is_let_go(office):

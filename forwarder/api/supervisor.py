@@ -12,6 +12,7 @@ from forwarder.api.server import RefusedError
 from forwarder.process import control
 
 TIMEOUT = 4.0
+RELOAD_TIMEOUT = 14.0   # seconds: the file may take 2 to be written, and 10 to be understood (`supervisor.reloads`)
 STATUSES = {"invalid": 400, "exists": 409, "unknown": 404, "configured": 409, "full": 507, "configuration": 422}
 
 
@@ -36,7 +37,8 @@ class SupervisorClient:
         try:
             if not control.send(self._channel, {**request, "id": number}):
                 raise RefusedError(503, "the supervisor is busy; try again")
-            answer: dict[str, Any] = await asyncio.wait_for(future, self._timeout)
+            timeout = RELOAD_TIMEOUT if request["type"] == "reload" else self._timeout
+            answer: dict[str, Any] = await asyncio.wait_for(future, timeout)
         except control.MessageError:
             raise RefusedError(413, "the request is too long for a message to the supervisor") from None
         except TimeoutError:

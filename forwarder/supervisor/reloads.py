@@ -46,7 +46,7 @@ class Reloads:
         self._begin, self._take_over, self._failed = begin, take_over, failed
         self._selector, self._clock = selector, clock
         self._reading: Underway | None = None
-        self._until = 0.0
+        self._until, self._is_late = 0.0, False
         self._asked: list[Reply] = []       # who has what is being read
         self._next: list[Reply] = []
 
@@ -63,8 +63,8 @@ class Reloads:
 
     def turn(self) -> None:
         """What takes too long is given up."""
-        if self._reading is not None and self._clock() >= self._until:
-            self._until += PATIENCE
+        if self._reading is not None and not self._is_late and self._clock() >= self._until:
+            self._is_late = True
             self._reading.kill()
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class Reloads:
         except Exception as error:  # whatever is wrong with the file, the running configuration stays
             self._tell(refused(str(error)))
             return
-        self._until = self._clock() + PATIENCE
+        self._until, self._is_late = self._clock() + PATIENCE, False
         self._selector.register(self._reading, selectors.EVENT_READ, ("taking over a configuration", self._finish))
 
     def _finish(self) -> None:
@@ -97,7 +97,7 @@ class Reloads:
         try:
             settings = reading.settings()
         except Exception as error:
-            return refused(str(error))
+            return refused(f"it was not understood within {PATIENCE:g} s" if self._is_late else str(error))
         try:
             return {"ignored": self._take_over(settings)}
         except ChangeError as error:
