@@ -273,15 +273,24 @@ def _ask(method: str, noun: str, body: dict[str, object], socket: str | None) ->
 
 def _order(noun: str, body: dict[str, object], socket: str | None) -> None:
     """Have it done on interfaces, and say what came of it; exit status 1 where none was asked."""
-    from forwarder.client import Client
+    from forwarder.client import Client, understood
 
-    rows = _asking(lambda: Client(socket).order(noun, body))
-    for row in rows:
-        told = "asked" if row["asked"] else f"not asked, {row['querier'] or 'nobody'} is the querier there"
-        many = f"{row['forgotten']} group{'s'[: row['forgotten'] != 1]}"
-        print(f"{row['interface']}: {told}" + (f"; {many} forgotten" if noun == "clear" else ""))
-    if not any(row["asked"] for row in rows):
+    def done() -> tuple[list[str], bool]:
+        rows = Client(socket).order(noun, body)
+        with understood():
+            return [_outcome(row, noun) for row in rows], any(row["asked"] for row in rows)
+
+    lines, asked = _asking(done)
+    print(*lines, sep="\n", end="\n" if lines else "")
+    if not asked:
         raise SystemExit(EXIT_FAILED)
+
+
+def _outcome(row: dict[str, Any], noun: str) -> str:
+    """What came of an order on an interface."""
+    told = "asked" if row["asked"] else f"not asked, {row['querier'] or 'nobody'} is the querier there"
+    many = f"{row['forgotten']} group{'s'[: row['forgotten'] != 1]}"
+    return f"{row['interface']}: {told}" + (f"; {many} forgotten" if noun == "clear" else "")
 
 
 def _asking(ask: Callable[[], Any]) -> Any:

@@ -10,7 +10,8 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
@@ -20,11 +21,23 @@ SYSTEM_SOCKET = "/run/mcfwd/mcfwd.sock"
 TIMEOUT = 5.0           # seconds; the instance answers for a silent agent after 2
 RELOAD_TIMEOUT = 15.0   # seconds; for a reload that takes too long after 14
 PAGE = 1000             # flows asked for at once
+MOST_OCTETS = 1 << 28   # of an answer: several times what a million members take
+LONGEST_TOTAL = 18      # digits
 TOTAL = "X-Total-Count"
 
 
 class NoAnswerError(Exception):
     """No instance answers; the text says which sockets were tried."""
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """What is made of an answer meanwhile; NoAnswerError where that cannot be done with it, as of another version."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+        raise NoAnswerError("the instance gives an answer that this mcfwd does not understand "
+                            f"({type(error).__name__}); it may be of another version: restart it") from error
 
 
 class RequestError(Exception):
@@ -101,7 +114,9 @@ class Client:
 
     def order(self, noun: str, body: Any) -> Any:
         """Have "query" or "clear" carried out; what came of it on each interface; NoAnswerError or RequestError."""
-        return self._ask(f"/v1/{noun}", "POST", body)
+        rows = self._ask(f"/v1/{noun}", "POST", body)
+        _check_rows(rows)
+        return rows
 
     def _flows(self, limit: int | None, worst: bool) -> list[Any]:
         """Page after page; a page has less than was asked for where rows were being replaced."""
@@ -110,6 +125,7 @@ class Client:
         for offset in itertools.count(0, PAGE):
             size = PAGE if limit is None else min(PAGE, limit - offset)
             page = self._ask(f"/v1/flows?offset={offset}&limit={size}{order}")
+            _check_rows(page)
             rows += page
             more = len(page) == size if self._said is None else offset + size < self._said
             if not (page and more) or offset + size == limit:
@@ -123,8 +139,9 @@ class Client:
         try:
             connection.request(method, target, None if body is None else json.dumps(body))
             response = connection.getresponse()
-            status, answer = response.status, json.loads(response.read())
-            answer = answer if self._other is None else others.printable(answer)
+            with understood():
+                status, answer = response.status, _decoded(response.read(MOST_OCTETS + 1))
+                answer = answer if self._other is None else others.printable(answer)
             said = response.getheader(TOTAL, "")
         except (OSError, HTTPException, ValueError) as error:
             raise NoAnswerError(f"no answer from the instance at {connection.path}: {_words(error)}") from error
@@ -133,7 +150,7 @@ class Client:
         if status not in (200, 201):
             words = answer.get("error", status) if isinstance(answer, dict) else f"HTTP status {status}"
             raise RequestError(str(words), status)
-        self._said = int(said) if said.isdecimal() else None
+        self._said = int(said) if said.isdecimal() and len(said) <= LONGEST_TOTAL else None
         return answer
 
     def _connect(self) -> socket.socket:
@@ -171,6 +188,23 @@ def check_agent(answer: Any) -> None:
     """Raise NoAnswerError for the null that stands for an agent that did not answer in time."""
     if answer is None:
         raise NoAnswerError("the agent does not answer; what only it knows cannot be shown now")
+
+
+def _check_rows(answer: Any) -> None:
+    """Raise NoAnswerError for what is no list of objects."""
+    check_agent(answer)
+    with understood():
+        if not (isinstance(answer, list) and all(isinstance(row, dict) for row in answer)):
+            raise TypeError
+
+
+def _decoded(octets: bytes) -> Any:
+    if len(octets) > MOST_OCTETS:
+        raise OSError(errno.EFBIG, f"its answer is larger than {MOST_OCTETS >> 20} MiB")
+    try:
+        return json.loads(octets)
+    except ValueError as error:     # no JSON at all: whatever answers is no instance
+        raise HTTPException(str(error)) from error
 
 
 def _refuse_foreign(path: str) -> None:

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from forwarder import notes
-from forwarder.client import Client, NoAnswerError, RequestError
+from forwarder.client import Client, NoAnswerError, RequestError, understood
 from forwarder.tables import Clip, render, worst_first
 from forwarder.units import count, visible
 
@@ -24,7 +24,9 @@ def draw_once(client: Client, noun: str, limit: int | None = None) -> None:
     console = _console()
     answer = client.get_answer(noun, limit)
     total = client.total or 0
-    console.print(render(noun, answer, console.width, said=_why_empty(client, noun, answer)))
+    with understood():
+        picture = render(noun, answer, console.width, said=_why_empty(client, noun, answer))
+    console.print(picture)
     if limit is not None and total > len(answer):
         console.print(f"{count(len(answer))} of {count(total)} {noun}; --limit {total} shows all")
     elif noun == "flows" and total:
@@ -47,12 +49,14 @@ def _picture(client: Client, noun: str, limit: int | None, console: Console) -> 
     flows = noun == "flows"
     try:
         answer = client.get_answer(noun, most if flows else limit, worst=flows and most is not None)
+        beyond = max((client.total or 0) - len(answer), 0) if isinstance(answer, list) else 0
+        clip, said = Clip(height, beyond, ordered=flows), _why_empty(client, noun, answer)
+        with understood():
+            if flows and most is None:      # pages of an order that changes would repeat some and lack others
+                answer.sort(key=worst_first)
+            return render(noun, answer, console.width, clip, said)
     except (NoAnswerError, RequestError) as error:
         return Text("\n".join(map(visible, str(error).split("\n"))), style="red")
-    beyond = max((client.total or 0) - len(answer), 0) if isinstance(answer, list) else 0
-    if flows and most is None:      # pages of an order that changes would repeat some and lack others
-        answer.sort(key=worst_first)
-    return render(noun, answer, console.width, Clip(height, beyond, ordered=flows), _why_empty(client, noun, answer))
 
 
 def _why_empty(client: Client, noun: str, answer: Any) -> list[str]:

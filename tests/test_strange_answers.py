@@ -1,0 +1,42 @@
+"""Whatever answers at the socket, an instance of another version or no instance: a line says so, never a traceback."""
+
+import pytest
+from test_cli import instance, mcfwd
+
+from forwarder import screen
+from forwarder.client import Client, NoAnswerError, RequestError
+from forwarder.tables import COLUMNS
+
+DEEP: list[object] = []
+for _ in range(900):
+    DEEP = [DEEP]
+STRANGE = [5, "x", [1], [None], [{}], [[1]], {"a": [1]}, {"a": 1}, [float("nan")], DEEP]
+NOUNS = [*(COLUMNS.keys() - {"processes"}), "stats"]
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_a_table_of_what_is_none_is_an_error_in_words(tmp_path, noun):
+    for answer in STRANGE:
+        with instance(tmp_path, {noun: answer}) as path, pytest.raises(NoAnswerError, match="does not understand"):
+            screen.draw_once(Client(path), noun)
+        (tmp_path / "s").unlink()
+
+
+def test_flows_of_an_agent_that_is_silent_are_said_to_be_missing(tmp_path):
+    with instance(tmp_path, {"flows": None}) as path, pytest.raises(NoAnswerError, match="agent does not answer"):
+        Client(path).get("flows")
+
+
+def test_an_order_of_which_comes_what_it_cannot_is_an_error_in_words(tmp_path):
+    for answer in (None, 5, [1]):
+        with instance(tmp_path, {"ignored": answer}) as path, pytest.raises((NoAnswerError, RequestError)):
+            Client(path).order("query", {})
+        (tmp_path / "s").unlink()
+
+
+def test_it_is_one_line_at_the_command_line(tmp_path):
+    with instance(tmp_path, {"groups": [{"interface": "eth0"}], "ignored": 1}) as path:
+        for command in (("show", "groups"), ("query",)):
+            done = mcfwd(*command, "--socket", path)
+            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+            assert "does not understand" in done.stderr
