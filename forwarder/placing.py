@@ -10,6 +10,7 @@ from forwarder.config_file import ConfigurationError, plainly
 from forwarder.toml_lines import Location, lines
 
 COMMAND_LINE = "command line"
+MOST_TOLD = 1000        # problems: a file of 16 MiB may have a million, which made a line of the log of 6 MB
 PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 BARE = re.compile(r"[A-Za-z0-9_-]+")
 ALIASES = {"downstreams": "interfaces"}     # of a route: the name it had, and its name now
@@ -33,8 +34,10 @@ class Source:
         told = [(self._written(place) if isinstance(place, tuple) else place, text) for place, text in problems]
         if not told:
             return
+        told, more = told[:MOST_TOLD], len(told[MOST_TOLD:])
         known = lines(self.text, (place for place, _ in told if isinstance(place, tuple)))
-        raise ConfigurationError("\n".join(f"{self._where(place, known)}: {text}" for place, text in told))
+        words = [f"{self._where(place, known)}: {text}" for place, text in told]
+        raise ConfigurationError("\n".join([*words, *([f"{more} more problems"] if more else [])]))
 
     def _written(self, place: Location) -> Location:
         match place:

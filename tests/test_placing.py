@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.config_file import ConfigurationError
-from forwarder.placing import Source, key_of, location_of, take_aliases
+from forwarder.placing import MOST_TOLD, Source, key_of, location_of, take_aliases
 
 
 @pytest.mark.parametrize("key", ["interface", "interface[12].altnets[3]", "igmp.robustness", "ssm_range[0]"])
@@ -34,3 +34,11 @@ def test_odd_shapes_have_no_aliases(route):
     plain = {"route": route}
     assert take_aliases(plain) == (frozenset(), [])
     assert plain == {"route": route}
+
+
+def test_problems_beyond_so_many_are_counted():
+    """A file of 20,000 wrong interfaces made a line of the log of 6 MB at a reload."""
+    with pytest.raises(ConfigurationError) as refused:
+        Source().refuse((("interface", at, "name"), "is wrong") for at in range(MOST_TOLD + 7))
+    assert str(refused.value).count("\n") == MOST_TOLD
+    assert str(refused.value).endswith("\n7 more problems")
