@@ -7,7 +7,7 @@ oldest querier about; while the port is down nothing is said, when it returns ev
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 
-from igmp.filter import NOTHING, Filter, Mode
+from igmp.filter import NOTHING, Filter, Mode, merge
 from igmp.heard import NOBODY, Heard
 from igmp.kernel import TAKING
 from igmp.lingering import Lingering
@@ -165,6 +165,8 @@ class Host:
             old = known.get(group, NOTHING)
             if new is not old and new != old:
                 changed[group] = old
+                if old:
+                    self._speaker.kernel.trust(group)
                 if new:
                     known[group] = new
                 else:
@@ -183,10 +185,18 @@ class Host:
         """What our own kernel holds here, by group (see `igmp.kernel`)."""
         return self._speaker.kernel.filters
 
-    def learn_held(self, filters: Mapping[int, Filter], now: float) -> None:
+    @property
+    def doubtful(self) -> bool:
+        """Whether `learn_held` is wanted soon: something was left to another who may have left it to us."""
+        return self._speaker.kernel.doubtful
+
+    def learn_held(self, filters: Mapping[int, Filter], now: float) -> list[Said]:
         """The kernel holds just these, as it says when it is asked; it was not heard yet, or not always."""
-        if self._up:
-            self._speaker.kernel.learn(filters, now)
+        if not self._up:
+            return []
+        betrayed, wanted = self._speaker.kernel.learn(filters, now), self._speaker.wanted
+        told = {group: merge([held, wanted.get(group, NOTHING)]) for group, held in betrayed.items()}
+        return self._voice.change(told, now) if told else []
 
     def overhear(self, report: Report, now: float) -> list[Said]:
         """Our own kernel reports, which routers take for us: what it takes from what we want is said again at once."""

@@ -36,12 +36,14 @@ class KernelMemberships:
         self.options, self._counters = options, counters
         self.filters: dict[int, Filter] = {}
         self._held: dict[int, Held] = {}
+        self._trusted: dict[int, Filter] = {}           # see `trust`
         self._asked = self._until = math.inf            # the general query that is being answered; inf: none
 
     def clear(self) -> None:
         """The link is gone."""
         self.filters.clear()
         self._held.clear()
+        self._trusted.clear()
         self._asked = self._until = math.inf
 
     @property
@@ -49,8 +51,27 @@ class KernelMemberships:
         """When `expire` must be called."""
         return self._until
 
-    def learn(self, filters: Mapping[int, Filter], now: float) -> None:
-        """The kernel holds just these, it says; how it filters them is known only of those that it has reported."""
+    @property
+    def doubtful(self) -> bool:
+        """Whether the kernel should be asked soon: something was left to whom it reported."""
+        return bool(self._trusted)
+
+    def trust(self, group: int) -> None:
+        """We want less of a group than before, and routers were not told of what was heard to be held.
+
+        Who was heard may be another forwarder of this host, which trusted us in the same way.
+        """
+        held = self._held.get(group)
+        if held is not None and not held.guessed:
+            self._trusted.setdefault(group, self.filters[group])
+
+    def learn(self, filters: Mapping[int, Filter], now: float) -> dict[int, Filter]:
+        """The kernel holds just these, it says; how it filters them is known only of those that it has reported.
+
+        What it never held though it was trusted to: routers were told of that for us.
+        """
+        betrayed = {group: held for group, held in self._trusted.items() if group not in filters}
+        self._trusted.clear()
         for group in [group for group in self.filters if group not in filters]:
             self._drop(group)
         for group, wanted in filters.items():
@@ -58,6 +79,7 @@ class KernelMemberships:
                 break                                   # what it reports of the others is counted
             if group not in self.filters and (known := self._usable(group, wanted)):
                 self._keep(group, known, 3, now, guessed=True)
+        return betrayed
 
     def hear(self, record: GroupRecord, version: int, now: float) -> Filter:
         """A record of the kernel's report; what it holds of the group now."""
@@ -131,6 +153,7 @@ class KernelMemberships:
 
     def _drop(self, group: int) -> None:
         self._held.pop(group, None)
+        self._trusted.pop(group, None)
         self.filters.pop(group, None)
 
 

@@ -172,10 +172,10 @@ class Proxy(Views):
             self._restoration.prepare(report, now)
         return self._finish(port, self._ports.hosts[port].overhear(report, now), now)
 
-    def learn_held(self, port: int, filters: Mapping[int, Filter], now: float) -> None:
+    def learn_held(self, port: int, filters: Mapping[int, Filter], now: float) -> list[Output]:
         """What our own kernel holds on an upstream port that is up, as it says when it is asked: just these groups."""
-        if port in self._ports.hosts:
-            self._ports.hosts[port].learn_held(filters, now)
+        host = self._ports.hosts.get(port)
+        return [] if host is None else self._finish(port, host.learn_held(filters, now), now)
 
     def expire(self, now: float, limit: int = EVENTS) -> list[Output]:
         """Do about `limit` of the events due at `now`; `deadline` is not later than `now` while there are more."""

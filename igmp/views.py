@@ -78,6 +78,11 @@ class Views:
         known = self._ports.hosts[port].reported if querier is None else querier.members.numbers
         return len(known) + sum(group not in known for group in self._merging.static_of(port))
 
+    def is_held_doubtful(self, port: int) -> bool:
+        """Whether something was left upstream to what may not be our own kernel: it should be asked."""
+        host = self._ports.hosts.get(port)
+        return host is not None and host.doubtful
+
     def held_count(self, port: int) -> int:
         """How many groups our own kernel holds on an upstream port."""
         host = self._ports.hosts.get(port)

@@ -296,3 +296,19 @@ def test_what_the_kernel_holds_is_confirmed_upstream_once_in_a_while(wired):
     wired.kernels = None
     wired.ports.confirm(2 * CONFIRMED)
     assert wired.proxy.held_count(0) == 1
+
+
+def test_what_was_left_upstream_to_who_was_overheard_is_confirmed_next_time(wired):
+    def report(kind: RecordType) -> bytes:
+        return encode_report([GroupRecord(kind, G)])
+
+    wired.join()
+    wired.proxy.overhear(0, encode(parse_address("10.0.0.1"), ROUTERS, report(RecordType.CHANGE_TO_EXCLUDE)), wired.now)
+    wired.kernels = {}
+    wired.proxy.receive(1, encode(HOST, ROUTERS, report(RecordType.CHANGE_TO_INCLUDE)), wired.now)
+    wired.now += 60.0
+    wired.proxy.expire(wired.now)
+    del wired.asked[:]
+    wired.ports.confirm(CONFIRMED - 1)
+    assert [(each.port, each.packet[24:]) for each in wired.asked] == [(0, report(RecordType.CHANGE_TO_INCLUDE))]
+    assert wired.proxy.held_count(0) == 0

@@ -342,9 +342,42 @@ def test_two_forwarders_on_one_host_do_not_keep_what_nobody_wants():
     first.want(11.0, "IN{c}")
     talk(20.0)
     for host in (first, second):
-        host.host.learn_held({}, 30.0)
+        host.take(host.host.learn_held({}, 30.0))
     for host in (first, second):
         host.hear(31.0, GENERAL)
     said = talk(45.0)
-    assert "IS_IN(G,{b,c})" in said
-    assert all("a" not in text.partition(",")[2] for text in said)
+    assert "BLOCK(G,{a,b})" in said                     # by the first, which had left a to the second
+    assert {"ALLOW(G,{b})", "IS_IN(G,{b})", "IS_IN(G,{c})"} < set(said)
+    assert all("a" not in text.partition(",")[2] for text in said if not text.startswith("BLOCK"))
+    talk(60.0)
+    assert talk(100.0) == []
+
+
+@pytest.mark.parametrize(("version", "ours", "left", "leave"), [
+    (3, "EX{}", "IN{}", "TO_IN(G,{})"), (2, "EX{}", "IN{}", "Leave(G)"), (3, "EX{}", "IN{a}", "TO_IN(G,{a})"),
+])
+def test_what_was_left_to_who_is_not_the_kernel_is_left_when_that_is_known(version, ours, left, leave):
+    """Another forwarder of this host was heard, which may have left the group to us."""
+    host = Shared(parameters=ONE) if version == 3 else version_2()
+    host.want(1.0, ours).kernel(2.0, "TO_EX(G,{})" if version == 3 else "v2 Report(G)").sent.clear()
+    assert (host.host.doubtful, host.want(3.0, left).host.doubtful, host.sent) == (False, True, [])
+    assert host.until(4.0).take(host.host.learn_held({}, 4.0)).sent == [(4.0, leave)]
+    assert not host.host.doubtful
+
+
+def test_what_was_left_to_the_kernel_is_not_left_when_it_is_asked():
+    host = Shared(parameters=ONE).want(1.0, "EX{}").kernel(2.0, "TO_EX(G,{})").want(3.0, "IN{}")
+    host.sent.clear()
+    host.take(host.host.learn_held({G: EVERYTHING}, 4.0)).want(5.0, "EX{}").sent.clear()
+    assert host.host.learn_held({}, 6.0) == []
+
+
+def test_what_another_forwarder_holds_and_we_never_wanted_is_not_left():
+    host = Shared(parameters=ONE).kernel(2.0, "TO_EX(G,{})")
+    assert (host.host.doubtful, host.host.learn_held({}, 4.0)) == (False, [])
+
+
+@pytest.mark.parametrize("ended", ["TO_IN(G,{})", "Leave(G)"])
+def test_what_was_left_to_another_who_leaves_it_too_is_not_left_again(ended):
+    host = Shared(parameters=ONE).want(1.0, "EX{}").kernel(2.0, "TO_EX(G,{})").want(3.0, "IN{}").kernel(4.0, ended)
+    assert (host.host.doubtful, host.host.learn_held({}, 5.0)) == (False, [])

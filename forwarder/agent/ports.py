@@ -105,10 +105,11 @@ class AgentPorts:
         """Ask the kernel again what it holds upstream: each port once in CONFIRMED calls, of which this is one.
 
         What was overheard may be another forwarder's on this host, which tells what we both want. If each of two
-        believed that for ever, what nobody wants any more would stay.
+        believed that for ever, what nobody wants any more would stay. A port that left something to it asks each time.
         """
         for index, (_, sock) in self._attached.items():
-            if index % CONFIRMED == turn % CONFIRMED and isinstance(sock, SharedSocket):
+            due = index % CONFIRMED == turn % CONFIRMED or self._proxy.is_held_doubtful(index)
+            if due and isinstance(sock, SharedSocket):
                 self._confirm(self._ports[index])
 
     def lost(self, index: int) -> int:
@@ -174,7 +175,7 @@ class AgentPorts:
 
     def _confirm(self, port: Port) -> None:
         if port.role == "upstream" and (held := self._ask_kernel(port.ifindex)) is not None:
-            self._proxy.learn_held(port.index, held, self._clock())
+            self._apply(self._proxy.learn_held(port.index, held, self._clock()))
 
     def _detach(self, index: int) -> None:
         if index not in self._attached:
