@@ -79,6 +79,7 @@ class Link:
     peers: tuple[int, ...] = ()                     # other ends of point-to-point links
     altnets: tuple[Network, ...] | None = None      # networks further away whose sources are believed
     mtu: int = 1500                                 # octets
+    mac: int = 0                                    # our Ethernet address, 0: there is none
 
     @property
     def address(self) -> int:

@@ -115,11 +115,15 @@ def receive(
     return Received(source, destination, message, tolerated + counters)
 
 
-def overhear(packet: bytes, link: Link) -> Report:
+def overhear(packet: bytes, link: Link, mac: int = 0) -> Report:
     """The report that our own kernel sends in an outgoing packet, of trackable groups; raises Rejected only.
 
     What has another address is of somebody behind us (a container, another link of ours), which routers tell from us.
+    So is what has another Ethernet address (`mac`, 0: none): a macvlan on our link, other ports of a bridge that it is
+    a port of. They may have our address, or none yet.
     """
+    if mac != link.mac and mac:
+        raise Rejected("host_ignored")
     try:
         length, _, source, _ = _check_header(packet)
         data = packet[(packet[0] & 15) * 4 : length]

@@ -157,13 +157,16 @@ class Proxy(Views):
             self._note_refused(port, packet, "", now, mac)
         return outputs
 
-    def overhear(self, port: int, packet: bytes, now: float) -> list[Output]:
-        """An outgoing IPv4 packet of protocol 2 that is none of ours, on an upstream port: our own kernel speaks."""
+    def overhear(self, port: int, packet: bytes, now: float, mac: int = 0) -> list[Output]:
+        """An outgoing IPv4 packet of protocol 2 that is none of ours, on an upstream port: our own kernel speaks.
+
+        `mac`: the Ethernet address that it is from, 0 where there is none.
+        """
         link, counters = self._ports.links.get(port), self._ports.counters[port]
         if link is None or port not in self._ports.hosts:
             return []
         try:
-            report = overhear(packet, link)
+            report = overhear(packet, link, mac)
         except Rejected as rejected:
             counters[rejected.counter] += 1
             return []

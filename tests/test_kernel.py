@@ -1,6 +1,7 @@
 """The memberships of the host's own kernel: what is overheard, what is told beside them, when they end."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -246,6 +247,17 @@ def test_before_the_time_to_answer_is_over_nothing_ends():
         assert kernel.filters == {G: EVERYTHING}
     kernel.expire(kernel.deadline, 1)
     assert kernel.filters == {}
+
+
+@pytest.mark.parametrize(("mac", "heard"), [(2, True), (0, True), (3, False)])
+@pytest.mark.parametrize("source", [OURS, "0.0.0.0"])
+def test_what_leaves_from_another_ethernet_address_is_somebody_else(mac, heard, source):
+    proxy = Proxy(lambda: 0.5)
+    proxy.add_port(UP, PortOptions("upstream"))
+    proxy.port_up(UP, replace(LINKS[UP], mac=2), 0.0)
+    proxy.overhear(UP, packet_of("TO_EX(G,{})", source), 1.0, mac)
+    counters = proxy.counters(UP)
+    assert (counters["host_report"], counters["host_ignored"], proxy.held_count(UP)) == (heard, not heard, heard)
 
 
 @given(st.binary(max_size=80))

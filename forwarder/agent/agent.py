@@ -187,7 +187,7 @@ class Agent:
         """The kernel of this host has reported something for itself."""
         if self._narrator.verbose:
             self._narrator.overheard(packet, self._ports[index])
-        if outputs := self._proxy.overhear(index, packet, now):
+        if outputs := self._proxy.overhear(index, packet, now, mac):
             self._carry_out(outputs)
 
     def _expire(self) -> None:

@@ -109,4 +109,5 @@ def link_of(port: Port) -> Link:
         peers=port.peers,
         altnets=None if altnets is None else tuple(map(Network.parse, altnets)),
         mtu=port.mtu,
+        mac=int(port.mac.replace(":", "") or "0", 16),
     )

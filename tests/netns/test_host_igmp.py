@@ -228,3 +228,22 @@ def test_what_the_host_sends_on_other_links_of_its_own_is_no_business_of_ours(st
         shared.receiver.join(GROUP)
         shared.wait_wanted(True)
     assert shared.up["host_memberships"] == 0
+
+
+def test_what_a_container_says_through_the_upstream_link_is_its_own(stack):
+    """It leaves by our interface, from another MAC address: here without an IPv4 address, then with ours."""
+    shared = Shared(stack, 3)
+    shared.start()
+    lab, container = shared.lab, stack.enter_context(Namespace("container"))
+    links.macvlan(lab.router, "mv0", lab.upstream)
+    links.configure(lab.router, "mv0", net_ns_fd=container.fd)
+    links.up(container, "mv0")
+    member = stack.enter_context(Receiver(container, interface="mv0"))
+    for address in (None, UPSTREAM):
+        if address:
+            links.add_address(container, "mv0", f"{address}/24")
+        before = shared.up["igmp"]["host_ignored"]
+        member.join(GROUP)
+        shared.mcfwd.wait_for(lambda _, n=before: shared.up["igmp"]["host_ignored"] > n, SOON, "its report")
+        assert shared.up["host_memberships"] == 0
+        member.leave(GROUP)
