@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
@@ -233,10 +234,28 @@ def _words(error: Exception) -> str:
     return str(others.printable(str(error))) or type(error).__name__    # it may be what the other side said
 
 
+class _Hurried(socket.socket):
+    """A connected socket from which all must have come in twice `timeout`: octet by octet it could go on for ever.
+
+    Twice, since an instance is to have ended its answer after the first (api/server.py).
+    """
+
+    def __init__(self, connected: socket.socket, timeout: float) -> None:
+        super().__init__(fileno=connected.detach())
+        self.settimeout(timeout)
+        self._until = time.monotonic() + 2 * timeout
+
+    def recv_into(self, *arguments: Any) -> int:
+        """As ever; TimeoutError where that was too long."""
+        if time.monotonic() > self._until:
+            raise TimeoutError
+        return super().recv_into(*arguments)
+
+
 class UnixConnection(HTTPConnection):
     """HTTP over an already connected socket."""
 
     def __init__(self, connected: socket.socket, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
         self.path: str = connected.getpeername()
-        self.sock = connected
+        self.sock = _Hurried(connected, timeout)

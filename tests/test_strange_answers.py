@@ -1,5 +1,9 @@
 """Whatever answers at the socket, an instance of another version or no instance: a line says so, never a traceback."""
 
+import socket
+import threading
+from contextlib import suppress
+
 import pytest
 from test_cli import instance, mcfwd
 
@@ -40,3 +44,28 @@ def test_it_is_one_line_at_the_command_line(tmp_path):
             done = mcfwd(*command, "--socket", path)
             assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
             assert "does not understand" in done.stderr
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n["])
+def test_an_answer_that_never_ends_is_given_up(tmp_path, head):
+    """One that sends an octet now and then kept the command for ever."""
+
+    def drip() -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.sendall(head)
+            for _ in range(250):
+                if done.wait(0.02):
+                    break
+                connection.sendall(b" ")
+
+    done = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{tmp_path}/s")
+        listening.listen()
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        with pytest.raises(NoAnswerError, match="timed out"):
+            Client(f"{tmp_path}/s", timeout=0.2).get("groups")
+        done.set()
+        thread.join()
