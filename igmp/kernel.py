@@ -36,7 +36,7 @@ class KernelMemberships:
         self.options, self._counters = options, counters
         self.filters: dict[int, Filter] = {}
         self._held: dict[int, Held] = {}
-        self._trusted: dict[int, Filter] = {}           # see `trust`
+        self._trusted: set[int] = set()                 # see `trust`
         self._asked = self._until = math.inf            # the general query that is being answered; inf: none
 
     def clear(self) -> None:
@@ -63,14 +63,14 @@ class KernelMemberships:
         """
         held = self._held.get(group)
         if held is not None and not held.guessed:
-            self._trusted.setdefault(group, self.filters[group])
+            self._trusted.add(group)
 
     def learn(self, filters: Mapping[int, Filter], now: float) -> dict[int, Filter]:
         """The kernel holds just these, it says; how it filters them is known only of those that it has reported.
 
         What it never held though it was trusted to: routers were told of that for us.
         """
-        betrayed = {group: held for group, held in self._trusted.items() if group not in filters}
+        betrayed = {group: self.filters[group] for group in self._trusted if group not in filters}
         self._trusted.clear()
         for group in [group for group in self.filters if group not in filters]:
             self._drop(group)
@@ -153,7 +153,7 @@ class KernelMemberships:
 
     def _drop(self, group: int) -> None:
         self._held.pop(group, None)
-        self._trusted.pop(group, None)
+        self._trusted.discard(group)
         self.filters.pop(group, None)
 
 

@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from link import D1, LINKS, UP, address, filter_text, packet_of, record_of, sources
 from test_host import Upstream, reports
@@ -393,3 +393,62 @@ def test_what_another_forwarder_holds_and_we_never_wanted_is_not_left():
 def test_what_was_left_to_another_who_leaves_it_too_is_not_left_again(ended):
     host = Shared(parameters=ONE).want(1.0, "EX{}").kernel(2.0, "TO_EX(G,{})").want(3.0, "IN{}").kernel(4.0, ended)
     assert (host.host.doubtful, host.host.learn_held({}, 5.0)) == (False, [])
+
+
+class TwoForwarders:
+    """Of one host, which hear each other as each would its kernel, and a router that takes them for one."""
+
+    def __init__(self) -> None:
+        self.hosts, self.router, self.wants, self.now = (Shared(), Shared()), Router(), [NOTHING, NOTHING], 0.0
+
+    def take(self, which: int, said) -> None:
+        """One has said something, the other answers, and so on; that ends."""
+        self.hosts[which].take(said)
+        for turn in range(20):
+            here, there = self.hosts[(which + turn) % 2], self.hosts[(which + turn + 1) % 2]
+            records = [record_of(each) for _, text in here.sent for each in text.split(" + ")]
+            here.sent.clear()
+            if not records:
+                break
+            for record in records:
+                self.router.hear(record)
+                there.take(there.host.overhear(Report((record,)), self.now))
+        assert not self.hosts[0].sent + self.hosts[1].sent
+
+    def until(self, now: float) -> None:
+        while (due := min(host.host.deadline for host in self.hosts)) <= now:
+            self._at(max(self.now, due))
+            for which, host in enumerate(self.hosts):
+                self.take(which, host.host.expire(self.now))
+        self._at(now)
+        assert merge([*self.wants, self.router.state]) == self.router.state
+
+    def _at(self, now: float) -> None:
+        self.now = self.hosts[0].now = self.hosts[1].now = now
+
+
+@given(st.lists(st.tuples(st.sampled_from(["want", "confirm", "query"]), st.integers(0, 1), filters,
+                          st.floats(0.1, 3.0)), max_size=10))
+@example([("want", 0, exclude(sources("a")), 1.0), ("want", 1, include(sources("b")), 0.25),
+          ("want", 0, include(sources("a")), 1.0), ("want", 0, exclude(sources("a")), 1.0)])
+def test_two_forwarders_on_one_host_never_cut_each_other_off_and_agree_in_the_end(steps):
+    """On the way their router may know of more than they want, never of less."""
+    both = TwoForwarders()
+    for what, which, wanted, pause in steps:
+        host = both.hosts[which].host
+        if what == "want":
+            both.wants[which] = wanted
+            both.take(which, host.change({G: wanted}, both.now))
+        elif what == "confirm":
+            both.take(which, host.learn_held({}, both.now))
+        else:
+            for each in (0, 1):
+                query = Query(max_response_time=1.0 + each)
+                both.take(each, both.hosts[each].host.receive(query, both.now, 1))
+        both.until(both.now + pause)
+    both.until(both.now + 10.0)
+    for which in (0, 1, 0, 1):
+        both.take(which, both.hosts[which].host.learn_held({}, both.now))
+        both.until(both.now + 5.0)
+    if all(what == "want" for what, *_ in steps):       # else answers that cross may leave a source too many
+        assert both.router.state == merge(both.wants)
