@@ -65,8 +65,7 @@ def groups(process: Path = Path("/proc/self")) -> list[ControlGroup]:
                 inside = PurePosixPath(path).relative_to(root)
                 found += [ControlGroup(version, mount / part) for part in (inside, *inside.parents)]
                 break
-    return [group for group in found if (group.directory / FILES[group.version].usage).exists()
-            or (group.directory / FILES[group.version].limit).exists()]  # fmt: skip
+    return [group for group in found if any(_text(group.directory / name) for name in FILES[group.version][:2])]
 
 
 class MemoryLimit:
