@@ -323,6 +323,10 @@ def _configured(load: Callable[[], "Settings"]) -> "Settings":
 
 def main() -> None:
     """The entry point of `mcfwd`."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):     # the next that is opened would be taken for one, also by `run`
+        from forwarder.process.launch import open_standard_descriptors
+
+        open_standard_descriptors()
     sys.stdout = sys.stdout or open(os.devnull, "w")    # noqa: SIM115 - closed by whoever started us; errors would
     sys.stderr = sys.stderr or open(os.devnull, "w")    # noqa: SIM115 - become output
     if isinstance(sys.stdout, TextIOWrapper):

@@ -107,6 +107,19 @@ def test_what_goes_wrong_is_answered_and_the_next_one_goes_on(office, caplog, wh
     assert office.finish() == [("two", {"ignored": []})]
 
 
+def test_a_selector_without_room_for_it_is_a_refusal(office):
+    def no_room(*_) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    office.selector.register, register = no_room, office.selector.register
+    office.ask("one")
+    assert office.told == [("one", {"refusal": "configuration", "words": "[Errno 12] Cannot allocate memory"})]
+    assert office.readings[0].closed
+    office.selector.register, office.told = register, []
+    office.ask("two")
+    assert office.finish() == [("two", {"ignored": []})]
+
+
 def test_what_takes_too_long_is_given_up(office):
     assert PATIENCE + 2.0 < supervisor.RELOAD_TIMEOUT < client.RELOAD_TIMEOUT   # whoever asks is told
     office.ask("one")

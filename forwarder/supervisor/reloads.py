@@ -75,12 +75,17 @@ class Reloads:
     def _start(self) -> None:
         self._asked, self._next = self._next, []
         try:
-            self._reading = self._begin()
+            self._wait_for(self._begin())
         except Exception as error:  # whatever is wrong with the file, the running configuration stays
             self._tell(refused(str(error)))
-            return
-        self._until, self._is_late = self._clock() + PATIENCE, False
-        self._selector.register(self._reading, selectors.EVENT_READ, ("taking over a configuration", self._finish))
+
+    def _wait_for(self, reading: Underway) -> None:
+        try:
+            self._selector.register(reading, selectors.EVENT_READ, ("taking over a configuration", self._finish))
+        except OSError:     # no memory for it: nobody would hear of its end
+            reading.close()
+            raise
+        self._reading, self._until, self._is_late = reading, self._clock() + PATIENCE, False
 
     def _finish(self) -> None:
         reading = self._reading
@@ -107,9 +112,9 @@ class Reloads:
             return refused(f"internal error: {type(fault).__name__}", Cause.FAULT)
 
     def _forget(self, reading: Underway) -> None:
+        self._reading = None
         self._selector.unregister(reading)
         reading.close()
-        self._reading = None
 
     def _tell(self, answer: dict[str, Any]) -> None:
         if "words" in answer:

@@ -41,9 +41,10 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "setsockopt": (errno.ENOMEM, errno.EPERM, errno.ENOBUFS),
     "bind": (errno.ENOMEM, errno.ENODEV, errno.EINTR),
     "getsockname": (errno.ENOBUFS,),
+    "memfd": NONE_LEFT,
 }
 """By the calls that the supervisor makes once it is ready; eventfds are read and written too, which never fail so."""
-MADE_BEFORE = ("spawn", "thread", "opendir", "eventfd", "memfd", "epoll_create", "mmap")
+MADE_BEFORE = ("spawn", "thread", "opendir", "eventfd", "epoll_create", "mmap")
 FAULTS = {("sendmsg", errno.EPERM)} | {
     (call, error) for call in ("epoll_ctl", "recvmsg", "recv", "netlink_send") for error in ERRORS[call]
     if error != errno.EINTR
