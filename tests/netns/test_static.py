@@ -145,7 +145,7 @@ def test_a_route_to_nobody_blocks_what_has_members(plant, reaches, stack):
     assert reaches("239.21.3.4") == []
     row = plant.flow("239.21.3.4")
     assert (row["verdict"], row["hint"]) == (
-        "no_members", "blocked by the static route 239.21.0.0/16, which has no downstreams"
+        "no_members", "blocked by the static route 239.21.0.0/16, which has no interfaces"
     )
 
 
