@@ -45,7 +45,7 @@ def _joined(text: str, ifindex: int) -> Iterator[tuple[int, int]]:
     ours = False
     for line in text.splitlines():
         fields = line.split()
-        with suppress(ValueError, IndexError):
+        with suppress(ValueError, IndexError, OverflowError):
             if line[:1].isdigit():
                 ours = int(fields[0]) == ifindex
             elif ours:                      # the address is printed as the number that its octets make here
