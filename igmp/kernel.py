@@ -104,8 +104,7 @@ class KernelMemberships:
             if held is not None and query.sources:
                 held.partial_until = now + query.max_response_time + GRACE
         elif self._held and self._until == math.inf:
-            # It may have been heard after the answer: they come by two sockets.
-            self._asked, self._until = now - GRACE, now + query.max_response_time + GRACE
+            self._asked, self._until = now, now + query.max_response_time + GRACE
 
     def expire(self, now: float, robustness: int) -> None:
         """The time to answer is over, if it is."""

@@ -139,11 +139,6 @@ def test_an_answer_before_the_end_of_its_time_keeps_it_and_the_silence_before_is
     assert host.until(1000.0).held == "EX{}"
 
 
-def test_an_answer_that_is_read_before_its_query_counts():
-    host = Shared(parameters=ONE).kernel(100.0 - GRACE / 2, "IS_EX(G,{})")
-    assert host.hear(100.0, Query(robustness=1)).until(200.0).held == "EX{}"
-
-
 def test_a_flood_of_queries_does_not_put_the_end_off():
     host = Shared(parameters=ONE).kernel(0.0, "TO_EX(G,{})")
     for number in range(30):

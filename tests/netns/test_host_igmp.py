@@ -8,42 +8,24 @@ On the router mcfwd forwards, and a recorder is a member on up0 by the kernel's 
 
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from forwarder.lab import links
-from forwarder.lab.capture import Capture
 from forwarder.lab.mcfwd import Mcfwd
 from forwarder.lab.namespaces import Namespace
 from forwarder.lab.programs import Receiver, Sender
-from forwarder.lab.topology import LINK, UPSTREAM, Lab
+from forwarder.lab.topology import UPSTREAM, Lab
 from forwarder.lab.wait import wait_for
-from netns.site import Told, told
+from netns.provider import start_provider
+from netns.site import Told
 
 GROUP, SOON, PROMPT = "239.1.1.1", 10.0, 1.0
 RATE = 1000.0
 AGENT = "mcfwd-agent"
 LEAVING, JOINING = {2: "leave", 3: "TO_IN"}, {2: "report v2", 3: "TO_EX"}
-# Queries come at the start alone: nothing that a test sees is the answer to one.
-PROVIDER = """
-[[interface]]
-name = "eth1"
-role = "upstream"
-
-[[interface]]
-name = "eth0"
-role = "downstream"
-igmp_version = {version}
-quick_leave_untracked = true
-
-[igmp]
-startup_query_interval = 0.3
-query_response_interval = 0.3
-"""
 
 
 class Shared:
@@ -52,21 +34,13 @@ class Shared:
     def __init__(self, stack: ExitStack, version: int) -> None:
         self.version, self._stack = version, stack
         self.lab = lab = stack.enter_context(Lab(1))
-        self.head = stack.enter_context(Namespace("head"))
-        links.veth(self.head, LINK, lab.source, "eth1")
-        for namespace, name, address in ((self.head, LINK, "10.1.0.1/24"), (lab.source, "eth1", "10.1.0.2/24")):
-            links.add_address(namespace, name, address)
-            links.up(namespace, name)
-        links.wait_up(lab.source, "eth1")
         lab.router.sysctl(f"ipv4/conf/{lab.upstream}/force_igmp_version", version)
-        self.wire = stack.enter_context(Capture(lab.source))
-        file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "provider.toml"
-        file.write_text(PROVIDER.format(version=version))
-        self.provider = stack.enter_context(Mcfwd(lab.source, "-c", str(file)))
+        self.above = start_provider(stack, lab, version)
+        self.provider = self.above.mcfwd
         self.recorder = stack.enter_context(Receiver(lab.router, interface=lab.upstream, port=5001))
         self.receiver = stack.enter_context(Receiver(lab.receivers[0]))
-        stack.enter_context(Sender(self.head, GROUP, rate=RATE, size=64))
-        stack.enter_context(Sender(self.head, GROUP, rate=RATE, size=64, port=5001))
+        stack.enter_context(Sender(self.above.head, GROUP, rate=RATE, size=64))
+        stack.enter_context(Sender(self.above.head, GROUP, rate=RATE, size=64, port=5001))
 
     def start(self) -> None:
         """mcfwd on the router, which has heard what version is spoken."""
@@ -82,8 +56,7 @@ class Shared:
 
     def said(self, since: float = 0.0) -> list[Told]:
         """What either of both has said on the link."""
-        frames = self.wire.select(lambda frame: frame.source == UPSTREAM and frame.time >= since)
-        return [each for frame in frames for each in told(frame) if each.group == GROUP]
+        return self.above.said(GROUP, since)
 
     def wait_said(self, kind: str, since: float) -> Told:
         return wait_for(lambda: [each for each in self.said(since) if each.kind == kind], SOON, f"{kind} upstream")[0]

@@ -4,39 +4,18 @@
                                                       down1 -- receiver1, of the second
 """
 
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from forwarder.lab import links
-from forwarder.lab.capture import Capture
 from forwarder.lab.mcfwd import Mcfwd
-from forwarder.lab.namespaces import Namespace
 from forwarder.lab.programs import Receiver, Sender
-from forwarder.lab.topology import LINK, UPSTREAM, Lab
+from forwarder.lab.topology import Lab
 from forwarder.lab.wait import wait_for
-from netns.site import told
+from netns.provider import start_provider
 
 GROUP, SOON, PROMPT, RATE = "239.1.1.1", 10.0, 1.0, 1000.0
 LEAVING = {2: "leave", 3: "TO_IN"}
-# Queries come at the start alone: what ends, ends by a leave.
-PROVIDER = """
-[[interface]]
-name = "eth1"
-role = "upstream"
-
-[[interface]]
-name = "eth0"
-role = "downstream"
-igmp_version = {version}
-quick_leave_untracked = true
-
-[igmp]
-startup_query_interval = 0.3
-query_response_interval = 0.3
-"""
 
 
 class Two:
@@ -45,16 +24,8 @@ class Two:
     def __init__(self, stack: ExitStack, version: int) -> None:
         self.version = version
         self.lab = lab = stack.enter_context(Lab(2))
-        self.head = stack.enter_context(Namespace("head"))
-        links.veth(self.head, LINK, lab.source, "eth1")
-        for namespace, name, address in ((self.head, LINK, "10.1.0.1/24"), (lab.source, "eth1", "10.1.0.2/24")):
-            links.add_address(namespace, name, address)
-            links.up(namespace, name)
-        links.wait_up(lab.source, "eth1")
-        self.wire = stack.enter_context(Capture(lab.source))
-        file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "provider.toml"
-        file.write_text(PROVIDER.format(version=version))
-        self.provider = stack.enter_context(Mcfwd(lab.source, "-c", str(file)))
+        self.above = start_provider(stack, lab, version)
+        self.provider = self.above.mcfwd
         self.forwarders = [stack.enter_context(Mcfwd(lab.router, "-u", lab.upstream, "-d", down))
                            for down in lab.downstreams]
         self.provider.request("POST", "/v1/query")
@@ -67,8 +38,7 @@ class Two:
 
     def wait_said(self, kind: str, since: float) -> None:
         def said() -> bool:
-            frames = self.wire.select(lambda frame: frame.source == UPSTREAM and frame.time >= since)
-            return any(each.kind == kind for frame in frames for each in told(frame) if each.group == GROUP)
+            return any(each.kind == kind for each in self.above.said(GROUP, since))
 
         wait_for(said, SOON, f"{kind} upstream")
 
@@ -82,7 +52,7 @@ def two(request: pytest.FixtureRequest, stack: ExitStack) -> Two:
 
 
 def test_what_one_left_the_other_keeps_and_what_both_left_ends_at_the_router(two, stack, measured):
-    stack.enter_context(Sender(two.head, GROUP, rate=RATE, size=64))
+    stack.enter_context(Sender(two.above.head, GROUP, rate=RATE, size=64))
     first, second = two.receivers
     second.wait_received(1, SOON)
     left = first.leave(GROUP)
