@@ -37,7 +37,7 @@ class Reading:
                 raise
 
     def fileno(self) -> int:
-        """A descriptor of the child."""
+        """The end of a pipe that the child alone holds open: kernels before 5.3 have no descriptor of a process."""
         return self._ended
 
     def settings(self) -> Settings:
@@ -64,13 +64,16 @@ class Reading:
 
 def _start(question: BinaryIO, answer: BinaryIO) -> tuple["subprocess.Popen[bytes]", int]:
     """The child, and a descriptor that is readable when it has ended."""
-    child = launch.start([*COMMAND, str(os.getpid())], stdin=question, stdout=answer, stderr=subprocess.DEVNULL)
+    ended, held = os.pipe()
     try:
-        return child, os.pidfd_open(child.pid)
+        child = launch.start([*COMMAND, str(os.getpid())], stdin=question, stdout=answer, stderr=subprocess.DEVNULL,
+                             pass_fds=(held,))  # fmt: skip
     except OSError:
-        child.kill()
-        child.wait()
+        os.close(ended)
         raise
+    finally:
+        os.close(held)
+    return child, ended
 
 
 def _memory(name: str) -> BinaryIO:
