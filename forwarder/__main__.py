@@ -9,7 +9,7 @@ def main() -> None:
     """The entry point of `mcfwd`."""
     running = sys.argv[1:2] == ["run"]
     signals.begin(running)
-    from forwarder.cli import main as command
+    from forwarder.command.main import main as command
 
     signals.imported(running)
     command()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:       # signals come first
 
 
 class Said(NamedTuple):
-    """What the command line of `mcfwd run` says of the configuration: the arguments of `config.load`, plain values."""
+    """What the command line of `mcfwd run` says of the configuration: the arguments of `loading.load`, plain values."""
 
     file: str | None
     upstream: list[str]
@@ -49,9 +49,9 @@ def main() -> NoReturn:
     signals.begin(running=True)
     import json
 
+    from forwarder.config.reading import Reading
     from forwarder.endings import plain_errors
     from forwarder.process.user import Trial
-    from forwarder.reading import Reading
     from forwarder.state.settings import Settings
 
     with open(int(sys.argv[1]), "rb") as file:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from test_assignment import link
 
-from forwarder import config
-from forwarder.config_file import ConfigurationError
+from forwarder.config import loading
+from forwarder.config.files import ConfigurationError
 from forwarder.state.settings import InterfaceSettings, Settings
 from forwarder.supervisor.capacity import SPARE, UNSEEN, fitted
 
@@ -45,7 +45,7 @@ def test_what_is_said_holds_and_a_wildcard_that_is_disabled_needs_nothing():
 
 def test_as_many_as_there_can_be_may_be_named_on_the_command_line():
     downstreams = [f"lan{number}" for number in range(64)]
-    settings = config.load(None, ["eth0"], downstreams, "/s")
+    settings = loading.load(None, ["eth0"], downstreams, "/s")
     assert fitted(settings, {}).dataplane.max_ports == 128
     with pytest.raises(ConfigurationError, match="4097 interfaces are named, 4096 can be"):
-        config.load(None, ["eth0"], [f"lan{number}" for number in range(4096)], "/s")
+        loading.load(None, ["eth0"], [f"lan{number}" for number in range(4096)], "/s")

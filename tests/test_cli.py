@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from forwarder import check, config, units
+from forwarder import check, units
 from forwarder.client import Client, NoAnswerError, default_socket_path, socket_candidates
+from forwarder.command.tables import COLUMNS, Clip, fit, render, worst_first
+from forwarder.config import loading
 from forwarder.state.settings import InterfaceSettings, Settings
 from forwarder.supervisor.doubts import Surroundings
 from forwarder.supervisor.links import KernelLink, Master
-from forwarder.tables import COLUMNS, Clip, fit, render, worst_first
 
 ROLES = '[[interface]]\nname = "absent-up"\nrole = "upstream"\n[[interface]]\nname = "absent-down"\n'
 ANSWERS: dict[str, Any] = {
@@ -378,7 +379,7 @@ def read_until(descriptor: int, mark: bytes) -> bytes:
 def test_asking_imports_nothing_heavy():
     """What makes `show --json` slow to start stays out of it."""
     heavy = "{'numpy', 'pydantic_core', 'aiohttp', 'uvloop', 'scapy', 'pyroute2', 'rich'}"
-    program = f"import sys, forwarder.client, forwarder.show; print({heavy} & set(sys.modules))"
+    program = f"import sys, forwarder.client, forwarder.command.printing; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
@@ -546,7 +547,7 @@ def explained(settings: Settings, *links: KernelLink, privileged: bool = True) -
 
 
 def configured(*downstream: str) -> Settings:
-    return config.load(None, ["eth0"], list(downstream), "/s")
+    return loading.load(None, ["eth0"], list(downstream), "/s")
 
 
 def test_check_has_no_warnings_where_all_is_well():
@@ -611,7 +612,7 @@ def test_check_explains_lists_limits_and_what_is_static(tmp_path):
         '[[route]]\ngroup = "239.9.0.0/16"\nsource = "10.0.0.7"\nupstream = "eth0"\ninterfaces = ["eth1"]\n'
         '[[route]]\ngroup = "239.8.8.8"\n'
     )
-    told = explained(config.load(file, [], [], "/s"), link("eth0"), link("eth1"))
+    told = explained(loading.load(file, [], [], "/s"), link("eth0"), link("eth1"))
     for words in (
         "quick leave", "only 239.0.0.0/8", "not 10.0.0.0/8,239.1.0.0/16", "boundary of 239.255.0.0/16",
         "at most 1.5 Mbit/s", "at most 64 kbit/s a flow", "static groups: 10.0.0.7,232.1.1.1",
@@ -625,7 +626,7 @@ def test_check_says_what_memory_rings_get_and_who_gets_less(tmp_path):
     assert "68 MiB of at most 160 MiB for receive rings, which need 1 MiB at least" in told
     file = tmp_path / "mcfwd.toml"
     file.write_text('[dataplane]\nring_memory = "2MiB"\nmax_ports = 8\n')
-    settings = config.load(file, ["eth0"], ["tap*"], None)
+    settings = loading.load(file, ["eth0"], ["tap*"], None)
     told = explained(settings, link("eth0"), *(link(f"tap{number}") for number in range(5)))
     for words in (
         "2 MiB of at most 2 MiB for receive rings, which need 3 MiB at least",
@@ -652,7 +653,7 @@ def test_check_says_what_a_wildcard_matches():
 
 
 def test_check_warns_when_a_wildcard_finds_no_ports():
-    two = config.load(None, ["eth0"], ["tap*"], None)
+    two = loading.load(None, ["eth0"], ["tap*"], None)
     few = Settings(interface=two.interface, dataplane=type(two.dataplane)(max_ports=2))
     assert "tap1 of tap* finds no port" in explained(few, link("eth0"), link("tap0"), link("tap1"))
 

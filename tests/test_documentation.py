@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import typer
 
-from forwarder import cli, config, endings, reference
+from forwarder import endings
 from forwarder.api.application import DONE, Application
 from forwarder.api.supervisor import STATUSES
-from forwarder.config_file import ConfigurationError
+from forwarder.command import main, options
+from forwarder.config import loading, reference
+from forwarder.config.files import ConfigurationError
 from forwarder.state.reasons import REASONS
 from forwarder.supervisor import supervisor
 from igmp.counters import COUNTERS
@@ -51,7 +53,7 @@ def problems_of_example(tmp_path: Path, text: str) -> list[str]:
     file.write_text(text)
     upstream, downstream = ([], []) if "[[interface]]" in text else (["eth0"], ["eth1", "tap*"])
     try:
-        config.load(file, upstream, downstream, None)
+        loading.load(file, upstream, downstream, None)
     except ConfigurationError as error:
         return [line for line in str(error).splitlines() if not line.endswith(NO_USER)]
     return []
@@ -154,7 +156,7 @@ def said_in(title: str, column: int = 0) -> list[str]:
 
 
 def test_every_exit_status_is_said():
-    modules = (cli, endings, supervisor)
+    modules = (options, endings, supervisor)
     statuses = {value for module in modules for name, value in vars(module).items() if name[:5] == "EXIT_"}
     assert sorted(map(int, said_in("every exit status"))) == sorted({0, 2, *statuses})
 
@@ -197,7 +199,7 @@ def invoked(page: Path) -> Iterator[list[str]]:
 def commands(group: Any = None, before: str = "") -> dict[str, set[str]]:
     """The options of each command by its words."""
     found = {}
-    for name, command in (group or typer.main.get_command(cli.app)).commands.items():
+    for name, command in (group or typer.main.get_command(main.app)).commands.items():
         options = {option for parameter in command.params for option in parameter.opts}
         inner = commands(command, f"{before}{name} ") if hasattr(command, "commands") else {before + name: options}
         found |= inner

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.style import Style
 
-from forwarder.grid import GAP, Grid, Heading, narrowed, visible
+from forwarder.command.grid import GAP, Grid, Heading, narrowed, visible
 
 HEADINGS = [Heading("name", style=Style(bold=True)), Heading("count", right=True)]
 

@@ -28,9 +28,9 @@ ALLOWED = {
     "forwarder.agent": {"igmp", "igmp.link", "igmp.access", "forwarder.state", "forwarder.packet", "forwarder.process"},
     "forwarder.api": {"igmp", "igmp.link", "igmp.access", "forwarder.state", "forwarder.process"},
     "forwarder.supervisor": {
-        "forwarder.rules", "forwarder.units", "forwarder.state", "forwarder.packet", "forwarder.process",
+        "forwarder.config.rules", "forwarder.units", "forwarder.state", "forwarder.packet", "forwarder.process",
     },
-    "forwarder.rules": {"igmp", "igmp.link", "igmp.access", "forwarder.units", "forwarder.state"},
+    "forwarder.config.rules": {"igmp", "igmp.link", "igmp.access", "forwarder.units", "forwarder.state"},
     "forwarder.lab": {"igmp", "igmp.link", "igmp.access", "forwarder.packet"},
 }
 PURE = {
@@ -144,7 +144,8 @@ def test_every_module_imports_alone():
 
 @pytest.mark.parametrize(
     "module",
-    ["forwarder.cli", "forwarder.config", "forwarder.supervisor", "forwarder.agent.agent", "forwarder.api.__main__"],
+    ["forwarder.command.main", "forwarder.config.loading", "forwarder.supervisor", "forwarder.agent.agent",
+     "forwarder.api.__main__"],
 )
 def test_numpy_is_for_the_workers(module):
     """It takes 6 MiB of a process; the API imports it when somebody asks for flows."""

@@ -4,8 +4,8 @@ import pytest
 from netlink_messages import link_body
 from test_assignment import link
 
+from forwarder.config.rules import name_problem, quote
 from forwarder.packet.rtnetlink import link_message
-from forwarder.rules import name_problem, quote
 from forwarder.supervisor.links import enslaved, links_of, obstacle, printable
 
 

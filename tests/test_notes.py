@@ -1,6 +1,6 @@
 """What stands below a table."""
 
-from forwarder import notes
+from forwarder.diagnosis import notes
 
 
 def row(name, role="downstream", state="up", degraded=None, **igmp):

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from forwarder.config_file import ConfigurationError
-from forwarder.placing import MOST_TOLD, Source, key_of, location_of, take_aliases
+from forwarder.config.files import ConfigurationError
+from forwarder.config.placing import MOST_TOLD, Source, key_of, location_of, take_aliases
 
 
 @pytest.mark.parametrize("key", ["interface", "interface[12].altnets[3]", "igmp.robustness", "ssm_range[0]"])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from forwarder import config
-from forwarder.config_file import ConfigurationError
-from forwarder.reading import Reading
+from forwarder.config import loading
+from forwarder.config.files import ConfigurationError
+from forwarder.config.reading import Reading
 from forwarder.serve import Said
 from forwarder.state.settings import Settings
 
@@ -55,14 +55,14 @@ def file(tmp_path) -> Path:
 def test_settings_are_the_same_by_both_ways(file):
     for path, options in ((None, OPTIONS), (file, OPTIONS), (file, NONE)):
         said = Said(None if path is None else str(path), *options)
-        assert load(said) == config.load(path, *options)
+        assert load(said) == loading.load(path, *options)
 
 
 @pytest.mark.parametrize("octets", [b"[[interface]\n", b"\xff", b'[[interface]]\nname = "a"\nrole = "bridge"\nx = 1\n'])
 def test_problems_are_the_same_by_both_ways(file, octets):
     file.write_bytes(octets)
     with pytest.raises(ConfigurationError) as ours:
-        config.load(file, *OPTIONS)
+        loading.load(file, *OPTIONS)
     with pytest.raises(ConfigurationError) as theirs:
         load(Said(str(file), *OPTIONS))
     assert str(theirs.value) == str(ours.value)
@@ -77,10 +77,10 @@ def test_a_file_that_is_missing_is_said_as_ever(tmp_path):
 def test_who_loads_has_no_pydantic_afterwards(file):
     script = """
 import sys
-from forwarder.reading import Reading
+from forwarder.config.reading import Reading
 from forwarder.serve import Said
 Reading(Said(sys.argv[1], [], [], None, None, None)).settings()
-print(sorted({'pydantic', 'rtoml', 'forwarder.config'} & set(sys.modules)))
+print(sorted({'pydantic', 'rtoml', 'forwarder.config.loading'} & set(sys.modules)))
 """
     command = [sys.executable, "-c", script, str(file)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
@@ -90,8 +90,8 @@ def test_a_process_that_ends_without_an_answer_is_no_settings():
     """As under a memory limit: it is killed, and said so."""
     script = """
 import os, sys
-from forwarder import reading
-from forwarder.config_file import ConfigurationError
+from forwarder.config import reading
+from forwarder.config.files import ConfigurationError
 from forwarder.serve import Said
 reading.COMMAND = ("-c", "import os; os.kill(os.getpid(), 9)")
 try:

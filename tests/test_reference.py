@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from forwarder import config, reference
-from forwarder.config_file import ConfigurationError
-from forwarder.keys import KEYS, Key
-from forwarder.reference import Setting
+from forwarder.config import loading, reference
+from forwarder.config.files import ConfigurationError
+from forwarder.config.keys import KEYS, Key
+from forwarder.config.reference import Setting
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 ROLES = '[[interface]]\nname = "eth8"\nrole = "upstream"\n[[interface]]\nname = "eth9"\n'
@@ -24,7 +24,7 @@ def problems_of(tmp_path: Path, text: str) -> list[str]:
     file = tmp_path / "mcfwd.toml"
     file.write_text(text)
     try:
-        config.load(file, [], [], None)
+        loading.load(file, [], [], None)
     except ConfigurationError as error:
         return [line for line in str(error).splitlines() if not line.endswith(NO_USER)]
     return []
@@ -66,7 +66,7 @@ def test_every_meaning_is_a_sentence_and_says_what_unset_does(entry):
 
 def test_a_new_key_fails_with_what_to_write():
     without = {**KEYS, "igmp": {name: key for name, key in KEYS["igmp"].items() if name != "robustness"}}
-    wanted = "[igmp] robustness has no Key: write one in forwarder/keys.py, then run scripts/reference"
+    wanted = "[igmp] robustness has no Key: write one in forwarder/config/keys.py, then run scripts/reference"
     assert wanted in reference.problems(without)
 
 
@@ -74,7 +74,7 @@ def test_a_key_that_is_gone_and_a_range_that_nobody_says_are_told():
     too_much = {**KEYS, "control": {"socket": Key("A path.", '"/s"'), "colour": Key("None.", "1")}}
     told = "\n".join(reference.problems(too_much))
     assert "[control] colour is no key" in told
-    assert "[control] socket: its Key in forwarder/keys.py needs `values`" in told
+    assert "[control] socket: its Key in forwarder/config/keys.py needs `values`" in told
 
 
 def test_a_page_without_its_marks_is_refused():
@@ -93,7 +93,7 @@ def test_the_file_of_all_defaults_changes_nothing(tmp_path):
     plain, full = tmp_path / "plain.toml", tmp_path / "full.toml"
     plain.write_text(ROLES.replace("eth8", "eth0").replace("eth9", "eth1"))
     full.write_text(reference.defaults())
-    assert config.load(full, [], [], None) == config.load(plain, [], [], None)
+    assert loading.load(full, [], [], None) == loading.load(plain, [], [], None)
 
 
 def test_what_is_a_comment_there_can_be_said(tmp_path):

@@ -7,7 +7,7 @@ from readings import Read
 
 from forwarder import client
 from forwarder.api import supervisor
-from forwarder.config_file import ConfigurationError
+from forwarder.config.files import ConfigurationError
 from forwarder.state.settings import Settings
 from forwarder.supervisor.changes import Cause, ChangeError
 from forwarder.supervisor.reloads import PATIENCE, Reloads

@@ -1,6 +1,6 @@
 """Rules of the configuration that no other test's file is about."""
 
-from forwarder.rules import LARGEST_SETTINGS, of_settings
+from forwarder.config.rules import LARGEST_SETTINGS, of_settings
 from forwarder.state.settings import InterfaceSettings, Settings
 
 UP = InterfaceSettings(name="up0", role="upstream")

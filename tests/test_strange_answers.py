@@ -7,9 +7,9 @@ from contextlib import suppress
 import pytest
 from test_cli import instance, mcfwd
 
-from forwarder import screen
 from forwarder.client import Client, NoAnswerError, RequestError
-from forwarder.tables import COLUMNS
+from forwarder.command import screen
+from forwarder.command.tables import COLUMNS
 
 DEEP: list[object] = []
 for _ in range(900):

@@ -564,7 +564,7 @@ import sys
 from forwarder.process import privileges
 privileges.keep_only(None)
 sys.argv = ["mcfwd", "run", "-u", "eth0", "-d", "eth1", "--socket", sys.argv[1]]
-from forwarder.cli import main
+from forwarder.command.main import main
 main()
 """
 

@@ -6,7 +6,7 @@ import rtoml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.toml_lines import LONGEST, lines
+from forwarder.config.toml_lines import LONGEST, lines
 
 ODD = '''\
 # [[interface]] name = "not here"

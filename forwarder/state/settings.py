@@ -1,6 +1,6 @@
 """Every key of the configuration, once: light dataclasses that any process can hold.
 
-`forwarder.config` validates a TOML file into these; the supervisor publishes them; nobody else checks them.
+`forwarder.config.loading` validates a TOML file into these; the supervisor publishes them; nobody else checks them.
 Durations are seconds, sizes bytes, networks and addresses text as the user wrote them.
 """
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
-from forwarder import rules
+from forwarder.config import rules
 from forwarder.state.ports import Added
 from forwarder.state.settings import RouteSettings, Settings, covers
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from forwarder import rules
+from forwarder.config import rules
 from forwarder.process import access, logs, memory, privileges, signals
 from forwarder.process.user import Children
 from forwarder.state.ports import Added

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from forwarder.config_file import ConfigurationError, plainly
-from forwarder.toml_lines import Location, lines
+from forwarder.config.files import ConfigurationError, plainly
+from forwarder.config.toml_lines import Location, lines
 
 COMMAND_LINE = "command line"
 MOST_TOLD = 1000        # problems: a file of 16 MiB may have a million, which made a line of the log of 6 MB

@@ -1,6 +1,6 @@
 """What every key of the configuration means, for people: docs/configuration.md and `mcfwd config` are made of this.
 
-Types, defaults and ranges are not repeated here: they are read from `forwarder.state.settings` (`forwarder.reference`).
+Types, defaults and ranges are not repeated here: they are read from `forwarder.state.settings` (by `reference`).
 """
 
 from dataclasses import dataclass, replace

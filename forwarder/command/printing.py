@@ -13,7 +13,7 @@ def show(client: Client, noun: str, as_json: bool, watch: bool, limit: int | Non
     if as_json:
         _show_json(client, noun, watch, limit)
         return
-    from forwarder import screen  # rich takes longer to import than an answer to arrive
+    from forwarder.command import screen  # rich takes longer to import than an answer to arrive
 
     draw = screen.draw_forever if watch else screen.draw_once
     draw(client, noun, limit)

@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from forwarder.config_file import ConfigurationError, read
+from forwarder.config.files import ConfigurationError, read
 from forwarder.process import launch
 from forwarder.serve import Said
 from forwarder.state.settings import Settings
 
-COMMAND = ("-m", "forwarder.process", "0", "forwarder.reading", "0")
+COMMAND = ("-m", "forwarder.process", "0", "forwarder.config.reading", "0")
 
 
 class Reading:
@@ -41,7 +41,7 @@ class Reading:
         return self._ended
 
     def settings(self) -> Settings:
-        """As `config.load`; waits for the child. Raises ConfigurationError."""
+        """As `loading.load`; waits for the child. Raises ConfigurationError."""
         if status := self._child.wait():
             raise ConfigurationError(f"the process that was to understand it ended ({launch.describe(status)})")
         self._answer.seek(0)
@@ -82,12 +82,12 @@ def _memory(name: str) -> BinaryIO:
 
 def main() -> None:
     """The child: settings of what it is asked, or what is wrong with it."""
-    from forwarder import config
+    from forwarder.config import loading
 
     said = Said(*json.loads(sys.stdin.buffer.readline()))
     answer: dict[str, Any]
     try:
-        settings = config.load(None if said.file is None else Path(said.file), said.upstream, said.downstream,
+        settings = loading.load(None if said.file is None else Path(said.file), said.upstream, said.downstream,
                                said.socket, said.profile, said.workers, sys.stdin.buffer.read())  # fmt: skip
         answer = {"settings": settings.to_json()}
     except ConfigurationError as error:

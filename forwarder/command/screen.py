@@ -9,9 +9,9 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from forwarder import notes
 from forwarder.client import Client, NoAnswerError, RequestError, understood
-from forwarder.tables import Clip, render, worst_first
+from forwarder.command.tables import Clip, render, worst_first
+from forwarder.diagnosis import notes
 from forwarder.units import count, visible
 
 INTERVAL = 1.0          # seconds between two pictures

@@ -12,8 +12,8 @@ from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from forwarder import notes
-from forwarder.grid import GAP, Grid, Heading
+from forwarder.command.grid import GAP, Grid, Heading
+from forwarder.diagnosis import notes
 from forwarder.units import count, duration, listed, size, visible
 
 Row = dict[str, Any]

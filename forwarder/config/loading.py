@@ -1,8 +1,8 @@
 """From a TOML file and the command line to `Settings`: the only place that validates.
 
 Shapes and ranges are checked by pydantic over the dataclasses of `forwarder.state.settings`, in strict mode: TOML has
-types, so "yes" is not a boolean. What a shape cannot say is in `forwarder.rules`. All problems of a kind are reported
-at once, one line each: file and line, key, what is wrong.
+types, so "yes" is not a boolean. What a shape cannot say is in `rules`. All problems of a kind are reported at once,
+one line each: file and line, key, what is wrong.
 """
 
 import difflib
@@ -16,9 +16,9 @@ from typing import Any, get_args, get_type_hints
 import rtoml
 from pydantic import TypeAdapter, ValidationError
 
-from forwarder import rules
-from forwarder.config_file import ConfigurationError, plainly, read
-from forwarder.placing import (
+from forwarder.config import rules
+from forwarder.config.files import ConfigurationError, plainly, read
+from forwarder.config.placing import (
     COMMAND_LINE,
     Place,
     Source,
@@ -26,8 +26,8 @@ from forwarder.placing import (
     location_of,
     take_aliases,
 )
+from forwarder.config.rules import quote
 from forwarder.process import group, user
-from forwarder.rules import quote
 from forwarder.state.settings import InterfaceSettings, ProfileName, Role, Settings, interface_holding
 
 SIZE = re.compile(r"(\d{1,18})\s*(B|kB|MB|GB|KiB|MiB|GiB|K|M|G)?")

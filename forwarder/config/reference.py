@@ -1,6 +1,6 @@
 """The reference of the configuration: tables of docs/configuration.md, and a file with every key.
 
-Pure: types, ranges, defaults and their order come from `forwarder.state.settings`, meanings from `forwarder.keys`.
+Pure: types, ranges, defaults and their order come from `forwarder.state.settings`, meanings from `keys`.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Le
 
-from forwarder.keys import KEYS, Key
+from forwarder.config.keys import KEYS, Key
 from forwarder.state.settings import Settings
 
 WIDTH = 110             # columns of a comment
@@ -75,11 +75,11 @@ def problems(described: Mapping[str, Mapping[str, Key]] = KEYS) -> list[str]:
     """What `described` lacks or has too much beside settings.py, and what is to be done; one line each."""
     known = {(each.table, each.name): each for each in entries()}
     said = {(table, name) for table, keys in described.items() for name in keys}
-    lines = [f"{known[each].place} has no Key: write one in forwarder/keys.py, then run scripts/reference"
+    lines = [f"{known[each].place} has no Key: write one in forwarder/config/keys.py, then run scripts/reference"
              for each in known if each not in said]  # fmt: skip
-    lines += [f"{title(table)} {name} is no key of forwarder/state/settings.py: forwarder/keys.py describes it"
+    lines += [f"{title(table)} {name} is no key of forwarder/state/settings.py: forwarder/config/keys.py describes it"
               for table, name in sorted(said - known.keys())]  # fmt: skip
-    lines += [f"{each.place}: its Key in forwarder/keys.py needs `values`, its type does not say what may be written"
+    lines += [f"{each.place}: its Key in forwarder/config/keys.py needs `values`, its type does not say what may stand"
               for at, each in known.items() if at in said and not _values(each, described[at[0]][at[1]])]  # fmt: skip
     return lines
 

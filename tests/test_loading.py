@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.config import load, parse_rate, parse_size
-from forwarder.config_file import ConfigurationError, octets_of
+from forwarder.config.files import ConfigurationError, octets_of
+from forwarder.config.loading import load, parse_rate, parse_size
 from forwarder.state.settings import Settings
 
 ROLES = '[[interface]]\nname = "eth0"\nrole = "upstream"\n[[interface]]\nname = "eth1"\n'

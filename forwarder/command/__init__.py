@@ -1,0 +1,1 @@
+"""The command line: a module for commands that belong together, `main` for all there are; tables and screens."""

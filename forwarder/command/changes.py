@@ -1,0 +1,105 @@
+"""What a running instance is told to do: reload, query, clear, and static routes and groups."""
+
+from typing import Annotated, Any
+
+import typer
+
+from forwarder.command.options import Interface, Socket, ask, asking
+from forwarder.endings import EXIT_FAILED, fail
+
+Group = Annotated[str, typer.Argument(metavar="GROUP", help="A group, or of routes a network of groups.")]
+Source = Annotated[str | None, typer.Option("--source", metavar="S", help="Only from this source.")]
+Ingress = Annotated[     # as in the file and in JSON; --from and --to are what the two were called before
+    str | None, typer.Option("--upstream", "--from", metavar="IF", help="Only where it comes in by this interface.")
+]
+Egresses = Annotated[
+    list[str] | None,
+    typer.Option("--interfaces", "--to", metavar="IF", help="Where it goes; may be repeated. Without: blocked."),
+]
+
+
+def reload(socket: Socket = None) -> None:
+    """Have a running instance read its configuration again; what did not change is not touched.
+
+    What needs a restart is said, and the exit status is 1 then.
+    """
+    answer = ask("POST", "reload", {}, socket)
+    if ignored := answer.get("ignored"):
+        fail(f"reloaded, but not {', '.join(ignored)}: fixed at start; needs a restart")
+
+
+def query(
+    interface: Annotated[str | None, typer.Argument(metavar="[IF]", help="Only there; a wildcard in quotes.")] = None,
+    socket: Socket = None,
+) -> None:
+    """Ask on a downstream interface, or on all, at once what is wanted there."""
+    _order("query", {"interface": interface}, socket)
+
+
+def clear(
+    interface: Interface,
+    group: Annotated[str | None, typer.Argument(metavar="[GROUP]", help="Only this group.")] = None,
+    socket: Socket = None,
+) -> None:
+    """Forget who wants a group, or any, on a downstream interface, and ask; what is configured stays."""
+    _order("clear", {"interface": interface, "group": group}, socket)
+
+
+def add_route(
+    group: Group, source: Source = None, ingress: Ingress = None, to: Egresses = None, socket: Socket = None
+) -> None:
+    """Forward a group to interfaces whoever has joined, or to nobody, until it is deleted or the instance ends.
+
+    A route that was added gets more interfaces.
+    """
+    ask("POST", "routes", _route(group, source, ingress, to), socket)
+
+
+def replace_route(
+    group: Group, source: Source = None, ingress: Ingress = None, to: Egresses = None, socket: Socket = None
+) -> None:
+    """Forward a group to these interfaces instead of those before, without a gap for those that stay; or add it."""
+    ask("PUT", "routes", _route(group, source, ingress, to), socket)
+
+
+def delete_route(
+    group: Group, source: Source = None, ingress: Ingress = None, to: Egresses = None, socket: Socket = None
+) -> None:
+    """Take back what `route add` did."""
+    ask("DELETE", "routes", _route(group, source, ingress, to), socket)
+
+
+def _route(group: str, source: str | None, ingress: str | None, to: list[str] | None) -> dict[str, object]:
+    return {"group": group, "source": source, "upstream": ingress, "interfaces": to or []}
+
+
+def add_group(interface: Interface, group: Group, source: Source = None, socket: Socket = None) -> None:
+    """Want a group on an interface without a receiver, until it is deleted or the instance ends."""
+    ask("POST", "groups", {"interface": interface, "group": group, "source": source}, socket)
+
+
+def delete_group(interface: Interface, group: Group, source: Source = None, socket: Socket = None) -> None:
+    """Take back what `group add` did."""
+    ask("DELETE", "groups", {"interface": interface, "group": group, "source": source}, socket)
+
+
+def _order(noun: str, body: dict[str, object], socket: str | None) -> None:
+    """Have it done on interfaces, and say what came of it; exit status 1 where none was asked."""
+    from forwarder.client import Client, understood
+
+    def done() -> tuple[list[str], bool]:
+        rows = Client(socket).order(noun, body)
+        with understood():
+            return [_outcome(row, noun) for row in rows], any(row["asked"] for row in rows)
+
+    lines, asked = asking(done)
+    print(*lines, sep="\n", end="\n" if lines else "")
+    if not asked:
+        raise SystemExit(EXIT_FAILED)
+
+
+def _outcome(row: dict[str, Any], noun: str) -> str:
+    """What came of an order on an interface."""
+    told = "asked" if row["asked"] else f"not asked, {row['querier'] or 'nobody'} is the querier there"
+    many = f"{row['forgotten']} group{'s'[: row['forgotten'] != 1]}"
+    return f"{row['interface']}: {told}" + (f"; {many} forgotten" if noun == "clear" else "")

@@ -1,0 +1,46 @@
+"""`mcfwd check` and `mcfwd config`: a configuration before it runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forwarder.command.options import EXIT_CONFIGURATION, configured, socket_path
+from forwarder.endings import fail, plain_errors
+
+
+def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file.")]) -> None:
+    """Explain what a configuration would run, or why it would not."""
+    from forwarder.config.loading import load
+
+    settings = configured(lambda: load(file, [], [], socket_path(None)))
+    from forwarder.process.user import Trial
+
+    with plain_errors(), Trial(settings.process.user) as trial:
+        from forwarder.check import explain, obstacles
+        from forwarder.process.access import refusal_later, warning
+        from forwarder.supervisor.link_watch import current_links
+        from forwarder.supervisor.surroundings import surroundings
+
+        links = current_links()
+        reasons = obstacles(settings, links)
+        if reasons:
+            fail("\n".join(f"{file}: {reason}" for reason in reasons), EXIT_CONFIGURATION)
+        children = trial.result()
+        lines = explain(settings, links, around=surroundings(), children=children.words)
+        if reason := refusal_later(str(file), groups=children.user is None):
+            lines += [] if "warnings:" in lines else ["warnings:"]
+            lines.append(f"  {warning(str(file), reason)}")
+        print(f"{file}: would run", *lines, sep="\n", flush=True)
+
+
+def config(
+    defaults: Annotated[bool, typer.Option("--defaults", help="Print every key with its default and meaning.")] = False,
+) -> None:
+    """Print what can be configured, as a TOML file to start from."""
+    if not defaults:
+        raise typer.BadParameter("say what to print: --defaults")
+    from forwarder.config import reference
+
+    with plain_errors():
+        print(reference.defaults(), end="", flush=True)

@@ -1,0 +1,65 @@
+"""The command line: thin commands, each importing what it needs only when it runs."""
+
+import os
+import sys
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+
+from forwarder.command import changes, check, run, show
+from forwarder.endings import plain_errors
+
+app = typer.Typer(
+    name="mcfwd",
+    help="Forward IPv4 multicast between interfaces in user space, with IGMP on both sides.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+route = typer.Typer(help="Static routes of a running instance.", no_args_is_help=True, rich_markup_mode=None)
+group = typer.Typer(help="Static groups of a running instance.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"mcfwd {version('mcfwd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Options of the program as a whole."""
+
+
+for command in (run.run, show.show, check.check, check.config, changes.reload, changes.query, changes.clear):
+    app.command()(command)
+for name, command in (("add", changes.add_route), ("replace", changes.replace_route), ("del", changes.delete_route)):
+    route.command(name)(command)
+for name, command in (("add", changes.add_group), ("del", changes.delete_group)):
+    group.command(name)(command)
+app.add_typer(route, name="route")
+app.add_typer(group, name="group")
+
+
+def main() -> None:
+    """The entry point of `mcfwd`."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):     # the next that is opened would be taken for one, also by `run`
+        from forwarder.process.launch import open_standard_descriptors
+
+        open_standard_descriptors()
+    sys.stdout = sys.stdout or open(os.devnull, "w")    # noqa: SIM115 - closed by whoever started us; errors would
+    sys.stderr = sys.stderr or open(os.devnull, "w")    # noqa: SIM115 - become output
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")   # any character set will do
+    with plain_errors():            # of --help and --version, and of what is written at the end
+        try:
+            app(prog_name="mcfwd")
+        finally:
+            sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""The configuration: from files and the command line to validated `Settings`, and the words that describe its keys."""
