@@ -38,12 +38,18 @@ def options(
     """Options of the program as a whole."""
 
 
-for command in (run.run, show.show, check.check, check.config, changes.reload, changes.query, changes.clear):
-    app.command()(command)
-for name, command in (("add", changes.add_route), ("replace", changes.replace_route), ("del", changes.delete_route)):
-    route.command(name)(command)
-for name, command in (("add", changes.add_group), ("del", changes.delete_group)):
-    group.command(name)(command)
+app.command()(run.run)
+app.command()(show.show)
+app.command()(check.check)
+app.command()(check.config)
+app.command()(changes.reload)
+app.command()(changes.query)
+app.command()(changes.clear)
+route.command("add")(changes.add_route)
+route.command("replace")(changes.replace_route)
+route.command("del")(changes.delete_route)
+group.command("add")(changes.add_group)
+group.command("del")(changes.delete_group)
 app.add_typer(route, name="route")
 app.add_typer(group, name="group")
 
