@@ -61,7 +61,7 @@ class Ended:
 
 
 def child(heartbeat: float = 0.0) -> Child:
-    return Child("mcfwd-agent", "forwarder.agent", {"index": 7}, {}, lambda: heartbeat)
+    return Child("mcfwd-agent", "forwarder.agent", {"index": 7}, dict, lambda: heartbeat)
 
 
 def test_nobody_is_told_nothing():

@@ -98,6 +98,11 @@ class Ports:
         return list(self._office.open)
 
     changed, ring_memory, waiting, said = 0, 0, None, ()
+    company: "Office | None" = None
+
+    @property
+    def resizing(self) -> bool:
+        return self.company is not None and self.company.odd
 
     def standings(self, waiting) -> list:
         self.waiting = waiting
@@ -623,7 +628,7 @@ def test_every_end_has_words(status, words):
 
 
 def test_backing_off_has_no_end_of_numbers():
-    child = Child("mcfwd-agent", "forwarder.agent", {}, {}, lambda: 0.0)
+    child = Child("mcfwd-agent", "forwarder.agent", {}, dict, lambda: 0.0)
     for _ in range(3000):
         child.refused(0.0, OSError(11, "no"))
     assert child.not_before == LONGEST_BACKOFF

@@ -13,9 +13,9 @@ from test_assignment import link
 
 from forwarder.packet.packet_socket import PortError
 from forwarder.packet.rtnetlink import LinkNotice
-from forwarder.packet.tpacket import RingLayout
+from forwarder.packet.tpacket import TPACKET_V2, TPACKET_V3, RingLayout
 from forwarder.state.ports import Added, Configuration
-from forwarder.state.ring_memory import BLOCK, DOWNSTREAM, LEAST, UPSTREAM
+from forwarder.state.ring_memory import BLOCK, DOWNSTREAM, LEAST, UPSTREAM, octets
 from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, RouteSettings, Settings
 from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.worker_columns import WorkerSegment
@@ -29,7 +29,7 @@ from forwarder.supervisor.ports import Ports
 from forwarder.supervisor.refusals import LONGEST_RETRY, NO_ROOM, PORT_RETRY, words_of
 from forwarder.supervisor.replacements import SHARED
 from forwarder.supervisor.ring_lending import LET_GO
-from forwarder.supervisor.sockets import NewRing, PortSockets, Replacing, WorkerRing
+from forwarder.supervisor.sockets import NewRing, NewRings, PortSockets, Replacing, WorkerRing, ring_version
 
 SIZES = DataplaneSettings(max_ports=4, max_flows=64, max_routes=64)
 
@@ -72,8 +72,8 @@ class Opener:
     """
 
     def __init__(self) -> None:
-        self.asked, self.replacing, self.closed, self.refusals = [], [], [], {}
-        self.bell, self.workers, self.most = -1, 1, UPSTREAM
+        self.asked, self.replacing, self.resizing, self.closed, self.refusals = [], [], [], [], {}
+        self.bell, self.workers, self.most, self.profile = -1, 1, UPSTREAM, "balanced"
         self.rings: dict[object, int] = {}
         self.opened: dict[str, Sockets] = {}
         self.kept: list[WorkerRing] = []      # or what tells their sockets apart would be used again
@@ -95,6 +95,20 @@ class Opener:
     def open(self, port, promiscuous, blocks) -> None:
         assert port.key not in [each.key for each, _ in self.asked]
         self.asked.append((port, blocks))
+
+    def version(self, role) -> int:
+        return ring_version(role, self.profile, True)
+
+    def replace_rings(self, port, promiscuous, blocks, former) -> None:
+        self.resizing.append((port, blocks))
+
+    def resized(self, failed) -> list[NewRings]:
+        asked, self.resizing = self.resizing, []
+        for port, _ in asked:
+            if port.name in self.refusals:
+                failed(port.key, self.refusals[port.name])
+        return [NewRings(port.key, port.role, tuple(self._ring(port, each, blocks) for each in range(self.workers)))
+                for port, blocks in asked if port.name not in self.refusals]
 
     def replace_ring(self, port, promiscuous, worker, blocks, least, former) -> None:
         self.replacing.append((port, worker, blocks, least))
@@ -130,7 +144,8 @@ class Opener:
         return made
 
     def _ring(self, port, worker, blocks) -> WorkerRing:
-        ring = Ring(Number(self.descriptor or 100 + port.index), RingLayout(block_nr=blocks))
+        layout = RingLayout(block_nr=blocks, version=self.version(port.role))
+        ring = Ring(Number(self.descriptor or 100 + port.index), layout)
         self.rings[id(ring.socket)] = blocks
         self.kept.append(ring)
         return ring
@@ -207,6 +222,7 @@ class Office:
         self.ports.retry(self.now)
         self.opened()
         self.ports.replaced()
+        self.ports.resized()
 
     def opened(self) -> list[int]:
         self.opener.finish()
@@ -484,7 +500,7 @@ def test_what_the_kernel_refuses_is_smaller_says_so_once_and_becomes_whole(caplo
     office.later(LONGEST_RETRY)
     office.later(LONGEST_RETRY)
     assert (office.blocks()["eth0"], office.standings()["eth0"].short) == (UPSTREAM, None)
-    assert caplog.records[-1].message == "eth0: the ring of worker 0 has 64 MiB now, after 32 MiB"
+    assert caplog.records[-1].message == "eth0: the ring of worker 0 has 64 MiB of blocks now, after 32 MiB of blocks"
     assert sum(office.opener.rings.values()) == UPSTREAM + DOWNSTREAM
 
 
@@ -717,3 +733,85 @@ def test_igmp_is_sent_with_the_priority_of_its_port_and_a_reload_changes_it():
         assert sockets[0].priorities == [7, 5, 6]
     finally:
         office.close()
+
+
+def kinds(office: Office) -> dict[str, int]:
+    """What kind of ring each port has, by name."""
+    sockets = office.ports._equipment.sockets
+    return {port.name: sockets[port.index].rings[0].layout.version for port in office.ports.ports}
+
+
+def test_another_profile_has_rings_of_other_kinds_which_take_the_place_of_the_former(caplog):
+    caplog.set_level("INFO")
+    office = Office()
+    office.opened()
+    assert kinds(office) == {"eth0": TPACKET_V3, "eth1": TPACKET_V2}
+    latency = replace(office.settings, dataplane=replace(office.sizes, profile="latency"))
+    office.ports.configure(latency, Added(), reloaded=True)
+    office.later(1.0)
+    assert kinds(office) == {"eth0": TPACKET_V2, "eth1": TPACKET_V2}
+    assert [each for each in caplog.messages if "of slots now" in each and "of blocks" in each]
+    office.later(1.0)
+    assert not office.opener.replacing
+    office.ports.configure(office.settings, Added(), reloaded=True)
+    office.later(5.0)
+    assert kinds(office) == {"eth0": TPACKET_V3, "eth1": TPACKET_V2}
+
+
+def rings(office: Office) -> dict[str, int]:
+    """How many rings each port has, by name."""
+    sockets = office.ports._equipment.sockets
+    return {port.name: len(sockets[port.index].rings) for port in office.ports.ports if port.index in sockets}
+
+
+def test_rings_for_other_workers_take_the_place_of_all_of_a_port():
+    office = Office()
+    office.opened()
+    assert not office.ports.resizing
+    office.ports.resize(2)
+    assert office.ports.resizing
+    assert office.ports.loan(1, 0) is None
+    office.ports.retry(office.now)
+    office.opener.finish()
+    assert sorted(office.ports.resized()) == [0, 1]
+    assert rings(office) == {"eth0": 2, "eth1": 2}
+    assert not office.ports.resizing
+    assert office.ports.loan(1, 0) is not None
+    assert len(office.opener.rings) == 4        # the former ones are closed
+    office.ports.resize(1)
+    office.later(2.0)
+    assert rings(office) == {"eth0": 1, "eth1": 1}
+    assert office.ports.loan(1, 0) is None
+
+
+def test_where_there_is_no_room_for_both_rings_are_closed_before_others_are_opened():
+    office = Office(ring_memory=octets(UPSTREAM + DOWNSTREAM))
+    office.opened()
+    office.ports.resize(2)
+    for _ in range(8):
+        office.later(2.0)
+        assert sum(office.blocks().values()) <= UPSTREAM + DOWNSTREAM
+    assert rings(office) == {"eth0": 2, "eth1": 2}
+
+
+def test_rings_that_cannot_be_opened_beside_the_former_are_opened_in_the_ordinary_way():
+    office = Office()
+    office.opened()
+    office.opener.refusals["eth0"] = OUT_OF_MEMORY
+    office.ports.resize(2)
+    office.later(1.0)
+    office.opener.refusals.clear()
+    for _ in range(4):
+        office.later(2.0)
+    assert rings(office) == {"eth0": 2, "eth1": 2}
+
+
+def test_a_port_that_was_being_opened_when_workers_became_others_has_rings_for_all():
+    office = Office()
+    office.ports.resize(2)
+    office.opener.workers, late = 1, office.opener.workers
+    office.opened()
+    office.opener.workers = late
+    assert office.ports.resizing
+    office.later(2.0)
+    assert rings(office) == {"eth0": 2, "eth1": 2}

@@ -379,7 +379,8 @@ def test_more_than_can_be_published_is_refused():
 
 def test_a_reload_takes_over_what_is_not_fixed_and_keeps_what_was_added(caplog):
     caplog.set_level("INFO")
-    other = replace(SETTINGS, igmp=IgmpSettings(robustness=3), dataplane=replace(SETTINGS.dataplane, flow_limit=7))
+    sizes = replace(SETTINGS.dataplane, max_routes=SETTINGS.dataplane.max_routes + 1, flow_limit=7)
+    other = replace(SETTINGS, igmp=IgmpSettings(robustness=3), dataplane=sizes)
 
     def script(life: Life) -> None:
         life.until_complete()
@@ -388,16 +389,17 @@ def test_a_reload_takes_over_what_is_not_fixed_and_keeps_what_was_added(caplog):
         os.kill(os.getpid(), signal.SIGHUP)
         life.until(lambda: life.published().settings.igmp.robustness == 3)
         life.until(lambda: any(each.startswith("reloaded") for each in caplog.messages))
-        assert life.published().settings == replace(other, dataplane=SETTINGS.dataplane)
+        assert life.published().settings == replace(other, dataplane=replace(SETTINGS.dataplane, flow_limit=7))
         assert [route.group for route in life.published().routes] == ["239.1.1.1"]
         said = [each for each in caplog.messages if each.startswith("reload")]
         assert said == [
             "reload: igmp.robustness is 3, was 2",
-            "reload: not taken over: dataplane.flow_limit; [dataplane], [control] and [process] are fixed at start; "
-            "their changes need a restart",
+            f"reload: dataplane.flow_limit is 7, was {SETTINGS.dataplane.flow_limit}",
+            "reload: not taken over: dataplane.max_routes; sizes of what all processes share, [control] and [process] "
+            "are fixed at start; their changes need a restart",
             f"reloaded, configuration {life.published().generation}",
         ]
-        assert life.answer({"type": "reload"})["ignored"] == ["dataplane.flow_limit"]
+        assert life.answer({"type": "reload"})["ignored"] == ["dataplane.max_routes"]
         life.file = SETTINGS
         assert life.answer({"type": "reload"})["ignored"] == []
         assert life.published().settings == SETTINGS

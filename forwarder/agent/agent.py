@@ -131,6 +131,8 @@ class Agent:
                 self._settle()
             case "ports_sent":
                 self._take_over()
+            case "workers":
+                self._publisher.ring(descriptors.values())
             case "stop":
                 self._done.set()
 

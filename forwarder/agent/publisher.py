@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from forwarder.agent.owners import Owners
 from forwarder.agent.static import StaticRow
@@ -113,6 +113,13 @@ class Publisher:
             self._changed = False
             for bell in self._bells:
                 os.eventfd_write(bell, 1)
+
+    def ring(self, bells: Iterable[int]) -> None:
+        """These wake the workers from now on; those before are closed."""
+        former, self._bells = self._bells, tuple(bells)
+        for bell in former:
+            os.close(bell)
+        self._changed = True    # who has just begun may have looked before the last change, and heard no bell
 
     def failed(self, index: int) -> None:
         """Something could not be sent on a port."""

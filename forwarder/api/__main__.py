@@ -26,9 +26,10 @@ async def serve(start: Start) -> None:
     loop = asyncio.get_running_loop()
     agent = AgentClient(socket.socket(fileno=start.descriptors["agent"]))
     agent.attach(loop)
-    supervisor = SupervisorClient(start.control)
+    segments = Segments(start.descriptors)
+    supervisor = SupervisorClient(start.control, workers=segments.read_workers)
     supervisor.attach(loop)
-    server = Server(Application(Segments(start.descriptors), agent, supervisor).handle)
+    server = Server(Application(segments, agent, supervisor).handle)
     beat = Segment(start.descriptors["segment"], writable=True).words
     beat[0] = time.monotonic_ns()
     listening = await loop.create_unix_server(server, sock=socket.socket(fileno=start.descriptors["listener"]))

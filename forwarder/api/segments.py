@@ -3,6 +3,7 @@
 Nothing here waits: a segment that is being replaced is answered from the copy before.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -39,11 +40,19 @@ class Segments:
         self._processes_reader = SnapshotReader(descriptors["processes"])
         self._routes = RouteReader(descriptors["routes"])
         self._membership = MembershipReader(descriptors["membership"])
-        self._segments = {name: fd for name, fd in sorted(descriptors.items()) if name.startswith("worker-")}
-        self._workers = {name: WorkerReader(fd) for name, fd in self._segments.items()}
+        self._segments: dict[str, int] = {}
+        self.read_workers(descriptors)
         self._own = Segment(descriptors["segment"])
         self._configuration = Configuration(0, Settings(), ())
         self._processes: dict[str, Any] = {}
+
+    def read_workers(self, descriptors: Mapping[str, int]) -> None:
+        """Read these segments of workers from now on; the descriptors of those before are closed."""
+        for fd in self._segments.values():
+            os.close(fd)
+        self._segments = {name: fd for name, fd in sorted(descriptors.items()) if name.startswith("worker-")}
+        self._workers = {name: WorkerReader(fd) for name, fd in self._segments.items()}
+        self.__dict__.pop("_flow_tables", None)
 
     @property
     def configuration(self) -> Configuration:

@@ -5,6 +5,7 @@ Every request has a number and gets one answer; a supervisor that does not answe
 
 import asyncio
 import socket
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
@@ -19,8 +20,12 @@ STATUSES = {"invalid": 400, "exists": 409, "unknown": 404, "configured": 409, "f
 class SupervisorClient:
     """The asking side; `attach` before the first request."""
 
-    def __init__(self, channel: socket.socket, timeout: float = TIMEOUT) -> None:
-        self._channel, self._timeout = channel, timeout
+    def __init__(
+        self, channel: socket.socket, timeout: float = TIMEOUT,
+        workers: Callable[[Mapping[str, int]], None] = lambda segments: None,
+    ) -> None:
+        """`workers` is told of other segments of workers, descriptors by name."""
+        self._channel, self._timeout, self._workers = channel, timeout, workers
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
 
@@ -57,6 +62,8 @@ class SupervisorClient:
         if received is None:
             self._loop.remove_reader(self._channel.fileno())
             return
+        if received[0].get("type") == "workers":
+            self._workers(received[1])
         future = self._waiting.get(received[0].get("id", 0))
         if future is not None and not future.done():
             future.set_result(received[0])

@@ -76,7 +76,7 @@ def _ring(
     """How frames come in, why so, and in how many bytes; how often a ring that was filled no more was replaced."""
     kind = RINGS.get(counters.ring or 0) if counters and port.ifindex else None
     inward = port.role == "upstream" and profile != "latency"
-    why = "opened when the interface had another role"
+    why = "opened when the interface had another role, or the instance another profile"
     if kind is None:
         why = "no ring is open"
     elif (kind == "blocks") == inward:

@@ -11,7 +11,9 @@ import os
 import select
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from typing import NoReturn
 
 from forwarder.dataplane.attachment import Attachment, MapMemory
 from forwarder.dataplane.berths import Berths
@@ -53,6 +55,7 @@ TURN = 2                        # batches of one port before the others get thei
 BREATH = 0.010                  # seconds after which a breath begins no other batch; one takes pace.LONGEST at most
 BEAT = 1.0                      # seconds between heartbeats
 SOON = 0.02                     # seconds until a beat that asks for segmentation; till then streams cost ten times more
+LAST_BREATH = 1.0               # seconds at most for what our rings hold when we end: a ring of 32 MiB is read in less
 SPINS = 64                      # looks at all rings between two looks at the news, when they are polled busily
 FD_SETSIZE = 1024               # descriptors from here on are too high for select
 PAUSE = 0.00015                 # seconds between two bursts of a flow: receivers wake and take 64 datagrams in it
@@ -233,10 +236,12 @@ class Worker:
             received = control.receive(self._control)
         except BlockingIOError:     # woken for nothing
             return
-        if received is None:
-            raise SystemExit(0)
+        if received is None:    # the supervisor is gone, or another is to take our place, and reads our rings on
+            self._finish(lambda port: bool(port.portions))
         message, descriptors = received
         match message["type"]:
+            case "leave":       # nobody takes our place: our rings get nothing more
+                self._finish(lambda _: True)
             case "port":
                 self._drain_until = time.monotonic() + BREATH
                 self._berths.lend(Loan(message, descriptors))
@@ -245,6 +250,14 @@ class Worker:
             case "ports_sent":
                 self._berths.all_lent()
                 control.send(self._control, {"type": "ready"})
+
+    def _finish(self, goes_on: Callable[[Attachment], bool]) -> NoReturn:
+        """End, once rings have been read as long as one `goes_on`, and no longer than LAST_BREATH."""
+        until = time.monotonic() + LAST_BREATH
+        for port in list(self._berths.rings.values()):
+            while goes_on(port) and time.monotonic() < until and self._carry(port):
+                pass
+        raise SystemExit(0)
 
     def _configure(self) -> None:
         published = self._configuration.poll()

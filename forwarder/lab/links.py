@@ -7,7 +7,7 @@ errand's thread, and closes it there (about 1.5 ms). Errors are pyroute2.Netlink
 import fcntl
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pyroute2 import IPRoute
@@ -71,6 +71,17 @@ def veth(
     if left_mac:
         end["address"] = left_mac
     netlink(left, lambda ip: ip.link("add", kind="veth", peer=peer, **end))
+
+
+def crowd(namespace: Namespace, names: Sequence[str]) -> None:
+    """Many Ethernet links at once, up; the other end of each is called after it and up too."""
+
+    def make(ip: Any) -> None:
+        for name in names:
+            ip.link("add", kind="veth", ifname=name, state="up", peer={"ifname": f"end{name}", "state": "up"})
+            ip.link("set", index=_index(ip, f"end{name}"), state="up")
+
+    netlink(namespace, make)
 
 
 def bridge(namespace: Namespace, name: str, ports: list[str], *, snooping: bool = True) -> None:

@@ -153,7 +153,7 @@ class RouteSettings(Table):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataplaneSettings(Table):
-    """`[dataplane]`: sizes and manners fixed at start; `gather_ms` None is the profile's.
+    """`[dataplane]`: sizes and manners; `gather_ms` None is the profile's.
 
     `max_ports` None is what the interfaces need that are named, and wildcards may (`supervisor.capacity`).
     """

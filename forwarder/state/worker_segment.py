@@ -21,6 +21,8 @@ ASSIGNED, RING, POSITION, KIND, DEAF, REPLACED, RX_PACKETS, RX_BYTES, TX_PACKETS
 CHARGED, USED_UNTIL, FIRST_REASON = range(10, 13)
 """The first two are for the other workers, where a port has a rate limit (`dataplane/ledger.py`)."""
 BLOCK = FIRST_REASON + len(REASONS)
+COUNTS = (RX_PACKETS, RX_BYTES, TX_PACKETS, TX_BYTES, *range(FIRST_REASON, BLOCK))
+"""What of a port's row is a sum over all frames."""
 DROPS, DROP_WORDS = 4096, 4
 """Rows of `egress_drops`, and words of one: what a person reads of is the newest; the counters of ports know of all."""
 FLOW_WORDS = 11
@@ -51,6 +53,41 @@ def create(index: int, max_ports: int, max_flows: int) -> int:
     header.words[MAX_PORTS], header.words[MAX_FLOWS] = max_ports, max_flows
     header.close()
     return fd
+
+
+def hand_on(former: int, fd: int) -> None:
+    """Copy what a worker that has ended leaves to a new segment of as many ports; of flows what there is room for.
+
+    Flows lie in columns, as many words long as there are flows at most (`flow_columns`), bitmaps last, row by row.
+    """
+    old, new = segment.Segment(former), segment.Segment(fd, writable=True)
+    try:
+        most, words = new.words[MAX_FLOWS], segment.bitmap_words(new.words[MAX_PORTS])
+        flows = HEADER + new.words[MAX_PORTS] * BLOCK + DROPS * DROP_WORDS
+        new.words[MAX_FLOWS + 1 : flows] = old.words[MAX_FLOWS + 1 : flows]
+        had = old.words[MAX_FLOWS]
+        for column, width in (*((column, 1) for column in range(FLOW_WORDS)), (FLOW_WORDS, words)):
+            many = min(had, most) * width
+            source, target = flows + column * had, flows + column * most
+            new.words[target : target + many] = old.words[source : source + many]
+    finally:
+        old.close()
+        new.close()
+
+
+def add(dismissed: int, fd: int) -> None:
+    """Add what a worker has carried who is replaced by nobody to a segment that no worker has yet."""
+    old, new = segment.Segment(dismissed), segment.Segment(fd, writable=True)
+    try:
+        for at in (BATCHES, FRAMES):
+            new.words[at] += old.words[at]
+        for row in range(HEADER, HEADER + new.words[MAX_PORTS] * BLOCK, BLOCK):
+            if new.words[row + ASSIGNED] == old.words[row + ASSIGNED]:
+                for at in COUNTS:
+                    new.words[row + at] += old.words[row + at]
+    finally:
+        old.close()
+        new.close()
 
 
 class WorkerReader:

@@ -64,13 +64,13 @@ class Child:
 
     `heard`: what it says is listened to; `begun`: it was told what it is; `owed` are the ports that it has still to be
     lent; `told`: it knows that it has got all there were at its start; `waited`: its process was a spare; `here`: that
-    has heard what it is.
+    has heard what it is; `leaving`: why it was asked to end, for another to take its place.
     """
 
     name: str
     module: str
     arguments: dict[str, Any]
-    descriptors: Mapping[str, int]
+    descriptors: Callable[[], Mapping[str, int]]
     heartbeat: Callable[[], float]
     nice: int = 0
     process: Process | None = None
@@ -81,6 +81,7 @@ class Child:
     here: bool = False
     ready: bool = False
     killed: bool = False
+    leaving: str | None = None
     owed: list[int] = field(default_factory=list)
     started: float = 0.0
     restarts: int = 0
@@ -89,14 +90,14 @@ class Child:
 
     def adopt(self, process: Process, now: float, waited: bool = False) -> None:
         """Let `process` fill this role."""
-        self.process, self.started, self.waited = process, now, waited
+        self.process, self.started, self.waited, self.leaving = process, now, waited, None
         self.heard = self.begun = self.told = self.here = self.ready = self.killed = False
         self.owed = []
 
     def begin(self, log_level: str, log_format: str = "text") -> bool:
         """Tell the process what it is; False when it is gone, or there is no memory for messages now."""
         said = {"type": "start", "name": self.name, "log_level": log_level, "log_format": log_format}
-        self.begun = self.send({**self.arguments, **said}, dict(self.descriptors))
+        self.begun = self.send({**self.arguments, **said}, self.descriptors())
         return self.begun
 
     def send(self, message: Mapping[str, Any], descriptors: Mapping[str, int] | None = None) -> bool:
@@ -108,10 +109,20 @@ class Child:
         if self.process is None or (status := self.process.popen.poll()) is None:
             return None
         self.process, self.ready = None, False
+        if self.leaving is not None:
+            log.info("%s ended, for another to take its place: %s", self.name, self.leaving)
+            return status
         self.restarts += 1
         delay = self._back_off(now, lived=now - self.started)
         log.warning("%s ended (%s); starting it again %s", self.name, describe(status), _when(delay))
         return status
+
+    def leave(self, why: str) -> None:
+        """Ask the process to end at the end of what it is doing, by the end of its channel."""
+        self.leaving = why
+        if self.process is not None:
+            with suppress(OSError):     # it has ended already
+                self.process.channel.shutdown(socket.SHUT_WR)
 
     def refused(self, now: float, error: Exception) -> None:
         """There was no process to be had for this role: the next try is put off."""

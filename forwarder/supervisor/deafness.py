@@ -12,8 +12,12 @@ class DeafRings:
     """What the workers' segments say; `workers` are their descriptors."""
 
     def __init__(self, workers: Sequence[int]) -> None:
-        self._workers = [WorkerReader(descriptor) for descriptor in workers]
         self._not_before: dict[int, float] = {}
+        self.read(workers)
+
+    def read(self, workers: Sequence[int]) -> None:
+        """These are the segments now."""
+        self._workers = [WorkerReader(descriptor) for descriptor in workers]
 
     def due(self, now: float, ring: Callable[[int, int], int | None]) -> list[tuple[int, int]]:
         """(Port index, worker) of each ring to be replaced now: all of a port's that are deaf, if it is its time.

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
 
-FIXED = ("dataplane", "control", "process")     # tables that are read at start only
+FIXED = ("control", "process")      # tables that are read at start only
+FIXED_SIZES = ("ring_memory", "max_ports", "max_routes")
+"""Of `[dataplane]` what is, too: they size what all processes have mapped, and what of the system was asked for."""
 LONGEST = 100       # characters of a value
 
 
@@ -27,16 +29,25 @@ class Difference(NamedTuple):
         return f"{self.what}{self.key} is {_text(self.new)}, was {_text(self.old)}" if self.key else self.what
 
 
+def taken(former: Settings, settings: Settings) -> Settings:
+    """What of a new configuration is taken over by one that runs; the rest is as it was."""
+    sizes = replace(settings.dataplane, **{key: getattr(former.dataplane, key) for key in FIXED_SIZES})
+    return replace(settings, dataplane=sizes, control=former.control, process=former.process)
+
+
 def ignored(former: Settings, settings: Settings) -> list[str]:
-    """The keys that a reload cannot take over, with their tables: dataplane.workers."""
-    return [f"{table}.{key}" for table in FIXED
-            for key, _, _ in _keys(getattr(former, table), getattr(settings, table))]  # fmt: skip
+    """The keys that a reload cannot take over, with their tables: dataplane.max_ports."""
+    before, after = former.dataplane, settings.dataplane
+    sizes = [f"dataplane.{key}" for key, _, _ in _keys(before, after) if key in FIXED_SIZES]
+    return sizes + [f"{table}.{key}" for table in FIXED
+                    for key, _, _ in _keys(getattr(former, table), getattr(settings, table))]  # fmt: skip
 
 
 def differences(former: Settings, settings: Settings) -> list[Difference]:
     """What a reload changes: of keys what they are and were, of interfaces and routes what came or went."""
     return [
         *(Difference("igmp.", *each) for each in _keys(former.igmp, settings.igmp)),
+        *(Difference("dataplane.", *each) for each in _keys(former.dataplane, taken(former, settings).dataplane)),
         *_interfaces(former.interface, settings.interface),
         *(Difference(f"{_route(route)} is gone") for route in _without(former.route, settings.route)),
         *(Difference(f"{_route(route)} is new") for route in _without(settings.route, former.route)),

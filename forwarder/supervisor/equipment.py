@@ -10,10 +10,11 @@ from typing import TypeAlias
 
 from forwarder.process.lending import Key
 from forwarder.state.ports import Port
-from forwarder.state.settings import DataplaneSettings
+from forwarder.state.settings import DataplaneSettings, ProfileName
 from forwarder.supervisor.opener import PortOpener
 from forwarder.supervisor.refusals import NO_ROOM, Refusals, words_of
 from forwarder.supervisor.replacements import Replacements
+from forwarder.supervisor.resizing import Resizing
 from forwarder.supervisor.ring_lending import LET_GO, RingLending
 from forwarder.supervisor.sockets import Demand, PortSockets
 
@@ -28,10 +29,11 @@ class Equipment:
     """Sockets by port index in `sockets`; `replacements` of single rings among them."""
 
     def __init__(self, opener: PortOpener, sizes: DataplaneSettings, clock: Callable[[], float]) -> None:
-        self._opener, self._clock, self._workers = opener, clock, sizes.workers
+        self._opener, self._clock = opener, clock
         self._memory = RingLending(sizes.ring_memory, sizes.workers)
         self.sockets: dict[int, PortSockets] = {}
         self.replacements = Replacements(opener, self._memory, self.sockets, clock)
+        self.resizing = Resizing(opener, self._memory, self.sockets, clock)
         self._demand = Demand()
         self._refusals: Refusals[Key] = Refusals()
         self._changed = 0
@@ -54,7 +56,7 @@ class Equipment:
 
     def provide(self, demand: Demand) -> None:
         """These are all ports now: close what is no longer of use, begin to open what they lack."""
-        self._demand = self.replacements.demand = demand
+        self._demand = self.replacements.demand = self.resizing.demand = demand
         self._changed += 1
         for index in [index for index, each in self.sockets.items() if not demand.fits(each)]:
             self._close(self.sockets.pop(index))
@@ -89,16 +91,38 @@ class Equipment:
         self._open_missing(self._clock())
         return opened
 
+    def prefer(self, profile: ProfileName) -> None:
+        """Have rings of the kinds that a profile has; those that are others are replaced."""
+        if profile != self._opener.profile:
+            self._opener.profile = profile
+            self.replacements.convert_all()
+
+    def resize(self, workers: int) -> None:
+        """Have rings for so many workers."""
+        self._opener.workers = self._memory.workers = workers
+        self.resizing.wanted = workers
+
+    def resized(self) -> list[int]:
+        """Indexes of the ports that got rings for another number of workers since the last call."""
+        taken = self.resizing.taken()
+        self._changed += len(taken)
+        return taken
+
     def retry(self, now: float) -> None:
         """Try again what was refused, and to enlarge what is small, when it is time."""
         if self._refusals.any_due(now):
             self._open_missing(now)
-        self.replacements.enlarge(self._unequipped(), now)
+        for index in self.resizing.turn(now):
+            self._close(self.sockets.pop(index))    # there is no room for both: what comes meanwhile is lost
+            self._open_missing(now)
+        if not self.resizing.pending:
+            self.replacements.convert(now)
+            self.replacements.enlarge(self._unequipped(), now)
 
     def ring_number(self, index: int, worker: int) -> int | None:
         """What tells a worker's ring at a port from all others."""
         sockets = self.sockets.get(index)
-        return None if sockets is None else sockets.rings[worker].number
+        return sockets.rings[worker].number if sockets and worker < len(sockets.rings) else None
 
     def degraded(self, index: int) -> str | None:
         """Why a port is not served although its interface exists; None when it has its sockets."""
@@ -123,7 +147,7 @@ class Equipment:
         for port in lacking:
             if blocks := parts[port.index]:
                 self._opener.open(port, self._demand.promiscuous(port), blocks)
-                self._memory.lend(port.key, blocks * self._workers)     # now: where that failed nothing is lent
+                self._memory.lend(port.key, blocks * self._opener.workers)  # now: where that failed nothing is lent
             else:
                 self._refuse(port.key, NO_ROOM)
 

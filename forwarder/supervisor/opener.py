@@ -8,9 +8,10 @@ import errno
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from socket import socket
 from threading import Barrier
 from typing import TypeAlias, TypeVar
@@ -30,7 +31,7 @@ from forwarder.state.ports import Port
 from forwarder.state.ring_memory import BLOCK, LEAST, smaller
 from forwarder.state.settings import DataplaneSettings
 from forwarder.supervisor.refusals import of_memory
-from forwarder.supervisor.sockets import NewRing, PortSockets, Replacing, WorkerRing, ring_version
+from forwarder.supervisor.sockets import NewRing, NewRings, PortSockets, Replacing, WorkerRing, ring_version
 
 THREADS = 4     # that open ports, most of the time waiting for the kernel
 RETIRED = 0.02  # seconds until the block that was being filled is shown: a millisecond, in jiffies of up to 10 ms
@@ -48,20 +49,52 @@ class PortOpener:
         self, sizes: DataplaneSettings, bell: int, super_frames: bool, open_ring: OpenRing = open_receive_ring
     ) -> None:
         """`super_frames`: whether the kernel takes UDP super-frames into rings."""
-        self._workers, self._profile, self._super_frames = sizes.workers, sizes.profile, super_frames
+        self.workers, self.profile = sizes.workers, sizes.profile   # of what is opened from now on
+        self._super_frames = super_frames
         self._bell, self._open_ring = bell, open_ring
         self._pool = _threads()
         self._opening: dict[Key, Future[PortSockets]] = {}
         self._replacing: dict[Replacing, Future[NewRing]] = {}
+        self._resizing: dict[Key, Future[NewRings]] = {}
 
     @property
     def busy(self) -> bool:
         """Whether ports are being opened."""
         return bool(self._opening)
 
+    def version(self, role: str) -> int:
+        """What kind of ring a port of this role has."""
+        return ring_version(role, self.profile, self._super_frames)
+
     def open(self, port: Port, promiscuous: bool, blocks: int) -> None:
         """Begin to open `port` with rings of so many blocks, or of fewer if the kernel has no memory for these."""
-        self._opening[port.key] = self._submit(lambda: self._opened(port, promiscuous, blocks))
+        workers = self.workers
+        self._opening[port.key] = self._submit(lambda: self._opened(port, promiscuous, workers, blocks))
+
+    def replace_rings(self, port: Port, promiscuous: bool, blocks: int, former: Sequence[WorkerRing]) -> None:
+        """Begin to open rings of so many blocks, or of fewer, for as many workers as there are now.
+
+        They take the place of `former` as in `replace_ring`. OSError when there is no descriptor to be had.
+        """
+        workers, held = self.workers, list[socket]()
+        try:
+            held += (ring.socket.dup() for ring in former)
+        except OSError:
+            for each in held:
+                each.close()
+            raise
+
+        def opened() -> NewRings:
+            rings, refused = _with_fewer(blocks, LEAST, lambda fewer: self._rings_of(port, promiscuous, workers, fewer))
+            for each in held:
+                with suppress(OSError):
+                    stop_receiving(each, port.ifindex)
+            time.sleep(RETIRED)
+            return NewRings(port.key, port.role, rings, refused)
+
+        future = self._resizing[port.key] = self._submit(opened)
+        for each in held:
+            future.add_done_callback(partial(_close, each))
 
     def replace_ring(
         self, port: Port, promiscuous: bool, worker: int, blocks: int, least: int, former: WorkerRing
@@ -73,9 +106,10 @@ class PortOpener:
         descriptor to be had.
         """
         held = former.socket.dup()  # or its number might be that of another by the time it is told to stop
+        share = Share(worker, self.workers)
 
         def open_ring(blocks: int) -> WorkerRing:
-            return self._ring_of(port, promiscuous, blocks, worker)
+            return self._ring_of(port, promiscuous, blocks, share)
 
         def opened() -> NewRing:
             with held:
@@ -96,6 +130,10 @@ class PortOpener:
         """Rings that were opened to take another's place since the last call; failures go to `failed`."""
         return [ring for _, ring in _finished(self._replacing, failed)]
 
+    def resized(self, failed: Callable[[Key, Exception], None]) -> list[NewRings]:
+        """Rings that were opened to take the place of all of a port's; failures go to `failed`."""
+        return [rings for _, rings in _finished(self._resizing, failed)]
+
     def close_ring(self, ring: WorkerRing) -> None:
         """Close a single ring beside the loop."""
         self._pool.submit(ring.socket.close)
@@ -113,10 +151,10 @@ class PortOpener:
         future.add_done_callback(lambda _: os.eventfd_write(self._bell, 1))
         return future
 
-    def _opened(self, port: Port, promiscuous: bool, blocks: int) -> PortSockets:
+    def _opened(self, port: Port, promiscuous: bool, workers: int, blocks: int) -> PortSockets:
         link_header_length(port.link_type, port.name)   # what children go by; its interface may be another type by now
         with ExitStack() as opened:
-            rings, refused = _with_fewer(blocks, LEAST, lambda blocks: self._rings_of(port, promiscuous, blocks))
+            rings, refused = _with_fewer(blocks, LEAST, lambda fewer: self._rings_of(port, promiscuous, workers, fewer))
             for ring in rings:
                 opened.enter_context(ring.socket)
             transmit = opened.enter_context(open_transmit(port.ifindex, port.name))
@@ -124,20 +162,18 @@ class PortOpener:
             opened.pop_all()
         return PortSockets(port.key, port.role, rings, transmit, igmp, refused)
 
-    def _rings_of(self, port: Port, promiscuous: bool, blocks: int) -> tuple[WorkerRing, ...]:
+    def _rings_of(self, port: Port, promiscuous: bool, workers: int, blocks: int) -> tuple[WorkerRing, ...]:
         """One for each worker."""
         with ExitStack() as opened:
             rings = []
-            for worker in range(self._workers):
-                rings.append(self._ring_of(port, promiscuous, blocks, worker))
+            for worker in range(workers):
+                rings.append(self._ring_of(port, promiscuous, blocks, Share(worker, workers)))
                 opened.enter_context(rings[-1].socket)
             opened.pop_all()
         return tuple(rings)
 
-    def _ring_of(self, port: Port, promiscuous: bool, blocks: int, worker: int) -> WorkerRing:
-        version = ring_version(port.role, self._profile, self._super_frames)
-        layout = RingLayout(block_size=BLOCK, block_nr=blocks, version=version)
-        share = Share(worker, self._workers)
+    def _ring_of(self, port: Port, promiscuous: bool, blocks: int, share: Share) -> WorkerRing:
+        layout = RingLayout(block_size=BLOCK, block_nr=blocks, version=self.version(port.role))
         ring = WorkerRing(self._open_ring(port.ifindex, port.name, layout, promiscuous, share), layout)
         if ring.socket.fileno() >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARED:  # the lowest that was free
             ring.socket.close()
@@ -167,6 +203,10 @@ def _finished(futures: "dict[K, Future[T]]", failed: Callable[[K, Exception], No
             failed(key, error)
         else:
             yield key, made
+
+
+def _close(held: socket, _: object) -> None:
+    held.close()
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from forwarder.packet.super_frames import super_frames_taken
@@ -113,6 +113,7 @@ class Ports:
         self._mind()
         self._note_enslaved()
         self._tell_doubts(everything=reloaded)
+        self._equipment.prefer(settings.dataplane.profile)
 
     def _mind(self) -> None:
         """Say which links matter from now on."""
@@ -170,6 +171,23 @@ class Ports:
     def replaced(self) -> list[tuple[int, int]]:
         """Index and worker of the rings that were replaced since the last call."""
         return self._equipment.replacements.replaced()
+
+    def resize(self, workers: int) -> None:
+        """Begin to open rings for so many workers."""
+        self._equipment.resize(workers)
+
+    @property
+    def resizing(self) -> bool:
+        """Whether some port has not got them yet."""
+        return self._equipment.resizing.pending
+
+    def resized(self) -> list[int]:
+        """Indexes of the ports that got them since the last call."""
+        return self._equipment.resized()
+
+    def read_segments(self, workers: Sequence[int]) -> None:
+        """These are the segments of the workers now."""
+        self._deaf.read(workers)
 
     def replace_deaf(self, now: float) -> None:
         """Begin to replace the rings that are deaf, each port's when it is time."""
@@ -233,7 +251,7 @@ class Ports:
     def loan(self, worker: int | None, index: int) -> Loan | None:
         """What a worker, or else the agent (None), is lent of a port; None when the port has no sockets."""
         sockets = self._equipment.sockets.get(index)
-        if sockets is None:
+        if sockets is None or (worker or 0) >= len(sockets.rings):
             return None
         generation = self._snapshot.sequence
         if worker is None:

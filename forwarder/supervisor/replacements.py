@@ -5,6 +5,7 @@ those that are of no use any more. What a ring holds is not lost: whoever is len
 import logging
 from collections.abc import Callable, Iterable
 
+from forwarder.packet.tpacket import TPACKET_V2, TPACKET_V3
 from forwarder.state.ports import Port
 from forwarder.state.ring_memory import LEAST, full, worthwhile
 from forwarder.supervisor.opener import PortOpener
@@ -16,6 +17,7 @@ from forwarder.units import size
 log = logging.getLogger(__name__)
 
 SHARED = "ring_memory is divided among all ports"
+KINDS = {TPACKET_V2: "slots", TPACKET_V3: "blocks"}
 
 
 class Replacements:
@@ -27,6 +29,7 @@ class Replacements:
         self._opener, self._memory, self._sockets, self._clock = opener, memory, sockets, clock
         self._refusals: Refusals[Replacing] = Refusals()
         self._enlarge_at = 0.0
+        self._odd = False       # some may be of another kind than the profile has
         self.demand = Demand()
         self.changed = 0
 
@@ -39,6 +42,25 @@ class Replacements:
         else:
             self._refuse(_places(sockets)[worker], NO_ROOM)
         return bool(blocks)
+
+    def convert_all(self) -> None:
+        """The profile has other kinds of rings."""
+        self._odd = True
+
+    def convert(self, now: float) -> None:
+        """Begin to replace rings of another kind than their ports should have, as long as there are such."""
+        if not self._odd:
+            return
+        odd = [place for sockets in self._sockets.values() for place in self._odd_places(sockets)]
+        for place in odd:
+            if place not in self._memory and self._refusals.due(place, now):
+                self.replace(place.key[0], place.worker, now)
+        self._odd = bool(odd)
+
+    def _odd_places(self, sockets: PortSockets) -> list[Replacing]:
+        version = self._opener.version(sockets.role)
+        return [place for place, ring in zip(_places(sockets), sockets.rings, strict=True)
+                if ring.layout.version != version]  # fmt: skip
 
     def enlarge(self, unequipped: Iterable[Port], now: float) -> None:
         """Begin to replace rings that are smaller than they should be, when it is time, where it is worthwhile.
@@ -126,8 +148,8 @@ class Replacements:
         self._refusals.granted(made.place)
         if made.refused is not None:
             self._refusals.refused(made.place, words_of(made.refused), now)
-        octets = size(made.ring.layout.size), size(former.layout.size)
-        log.info("%s: the ring of worker %d has %s now, after %s", self.demand.ports[key[0]].name, worker, *octets)
+        words = [f"{size(each.layout.size)} of {KINDS[each.layout.version]}" for each in (made.ring, former)]
+        log.info("%s: the ring of worker %d has %s now, after %s", self.demand.ports[key[0]].name, worker, *words)
 
     def _refused(self, place: Replacing, error: Exception) -> None:
         """What was there stays."""

@@ -101,6 +101,24 @@ class NewRing(NamedTuple):
         return (sockets.key, sockets.role) == self.place[:2] and not self.ring.outlived()
 
 
+class NewRings(NamedTuple):
+    """Rings that take the place of all of a port's, for another number of workers; `refused` as of a new ring."""
+
+    key: Key
+    role: str
+    rings: tuple[WorkerRing, ...]
+    refused: Exception | None = None
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of all of them."""
+        return sum(ring.layout.block_nr for ring in self.rings)
+
+    def fit(self, sockets: PortSockets) -> bool:
+        """Whether they are for these, and their interface is still there."""
+        return (sockets.key, sockets.role) == (self.key, self.role) and not any(ring.outlived() for ring in self.rings)
+
+
 @dataclass(frozen=True, slots=True)
 class Demand:
     """The ports that there are, by index; those of `bridges` get all multicast only if they ask for everything.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
+from math import inf
 from typing import Any
 
 from forwarder.process import control
@@ -19,12 +20,14 @@ from forwarder.process.user import name_of
 from forwarder.state import standing
 from forwarder.state.membership import MembershipReader
 from forwarder.state.segment import Segment
+from forwarder.state.settings import DataplaneSettings
 from forwarder.state.snapshot import SnapshotWriter
 from forwarder.state.worker_segment import WorkerReader
 from forwarder.supervisor.children import Child, Process
 from forwarder.supervisor.guard import Guard
 from forwarder.supervisor.memory_limit import MemoryLimit
 from forwarder.supervisor.ports import Ports
+from forwarder.supervisor.restaffing import Restaffing
 from forwarder.supervisor.shared import AGENT, API, WORKER, Shared
 from forwarder.supervisor.thrift import Thrift
 
@@ -55,7 +58,8 @@ class Staff:
         self._us, self._them = (name_of(uid) for uid in (os.geteuid(), os.getuid()))
         self._kept, self._thrift = kept, thrift or Thrift(MemoryLimit([]))
         self._processes = SnapshotWriter(shared.processes)
-        self._children = _roles(shared, listener)
+        self.children = _roles(shared, listener)
+        self._restaffing = Restaffing(shared, self, ports, clock)
         self._spare: Process | None = None
         self._spare_not_before = 0.0
         self._last_turn = self._awake_since = 0.0
@@ -65,7 +69,7 @@ class Staff:
     @property
     def complete(self) -> bool:
         """Whether every child is ready."""
-        return all(child.ready for child in self._children.values())
+        return all(child.ready for child in self.children.values())
 
     @property
     def has_spare(self) -> bool:
@@ -74,15 +78,16 @@ class Staff:
 
     def start(self) -> None:
         """Fill every role."""
-        for child in self._children.values():
+        for child in self.children.values():
             self._fill(child, self._clock())
             self._settle(child)
 
     def keep(self, now: float) -> None:
         """Replace who ended or stalls, lend what is owed."""
         self._notice_own_absence(now)
-        for child in self._children.values():
+        for child in self.children.values():
             self._guard.take(f"looking after {child.name}", partial(self._look_after, child, now))
+        self._guard.take("replacing workers", self._restaffing.turn)
         if self._to_be_shown() != self._shown:
             self._guard.take("saying who runs", self._publish)
 
@@ -99,10 +104,31 @@ class Staff:
         self._keep_alive(child, now)
         self._settle(child)
 
+    def restaff(self, sizes: DataplaneSettings) -> None:
+        """Let there be workers of these sizes, one after the other."""
+        self._restaffing.want(sizes)
+
+    def worker(self, number: int) -> Child:
+        """A new role, of which `keep` fills what is vacant."""
+        return _worker(self._shared, number)
+
+    def spare_age(self, now: float) -> float | None:
+        """Seconds since the spare was started; None where there is none, inf where there is to be none."""
+        if self._thrift.left_out is not None:
+            return inf
+        return None if self._spare is None else now - self._spare_not_before
+
+    def end(self, child: Child) -> None:
+        """A role that is no more: its process is no longer heard, and ended if it has not yet."""
+        if child.process is not None:
+            self._hang_up(child.process)
+            child.process.kill()
+        self._publish()
+
     def open_doors(self) -> None:
         """Let the API begin, if it has not yet."""
-        if not self._children[API].begun:
-            self._begin(self._children[API])
+        if not self.children[API].begun:
+            self._begin(self.children[API])
 
     def serves(self) -> bool:
         """Whether the data path is ready."""
@@ -113,6 +139,11 @@ class Staff:
         for child in self._borrowers():
             if worker is None or child.arguments.get("index") == worker:
                 child.owed.append(index)
+
+    def owe_rings(self, index: int) -> None:
+        """A port has other rings, for another number of workers."""
+        for number in range(len(self._shared.workers)):
+            self.owe(index, number)
 
     def keep_spare(self, now: float) -> None:
         """One more worker with its imports done, once the others have had the processor, where memory is not short."""
@@ -132,19 +163,19 @@ class Staff:
 
     def stop(self) -> None:
         """Let the agent leave its groups, then end all."""
-        agent = self._children[AGENT]
+        agent = self.children[AGENT]
         agent.send({"type": "stop"})
         if agent.process is not None:
             deadline = time.monotonic() + STOP_TIME
             while agent.process.popen.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.01)
-        processes = [child.process for child in self._children.values()] + [self._spare]
+        processes = [child.process for child in self.children.values()] + [self._spare]
         for process in filter(None, processes):
             process.kill()
 
     def _borrowers(self) -> list[Child]:
         """Those who are lent ports."""
-        return [child for child in self._children.values() if child.name != API]
+        return [child for child in self.children.values() if child.name != API]
 
     def _notice_own_absence(self, now: float) -> None:
         """Whoever froze us may have frozen the children too, so their silence of that time says nothing."""
@@ -218,7 +249,10 @@ class Staff:
             process.popen.kill()    # and reaped below, now or in another turn: the kernel may be busy with it for long
             child.killed = True
         if process is not None and (status := child.reap(now)) is not None:
-            if not child.killed:
+            if child.leaving is not None:
+                self._restaffing.succeed(child)
+                self._spare_not_before = now    # for the next that is replaced
+            elif not child.killed:
                 self._thrift.explain(child.name, status)
             self._hang_up(process)
             self._publish()
@@ -234,7 +268,7 @@ class Staff:
         rows = [
             {"name": child.name, "pid": child.process.popen.pid, "user": self._them, "started": child.started,
              "restarts": child.restarts}
-            for child in self._children.values()
+            for child in self.children.values()
             if child.process is not None
         ]  # fmt: skip
         own = {"name": "mcfwd", "pid": os.getpid(), "user": self._us, "started": self._started, "restarts": 0}
@@ -250,13 +284,13 @@ class Staff:
 def _roles(shared: Shared, listener: int) -> dict[str, Child]:
     agent, api = MembershipReader(shared.membership), Segment(shared.api)
     children = [_worker(shared, number) for number in range(len(shared.workers))]
-    children.append(Child(AGENT, "forwarder.agent", {}, shared.for_agent(), lambda: agent.heartbeat, nice=2))
-    descriptors = shared.for_api(listener)
-    children.append(Child(API, "forwarder.api", {}, descriptors, lambda: api.words[0] / 1e9, nice=5))
+    children.append(Child(AGENT, "forwarder.agent", {}, shared.for_agent, lambda: agent.heartbeat, nice=2))
+    lent = partial(shared.for_api, listener)
+    children.append(Child(API, "forwarder.api", {}, lent, lambda: api.words[0] / 1e9, nice=5))
     return {child.name: child for child in children}
 
 
 def _worker(shared: Shared, number: int) -> Child:
     own = WorkerReader(shared.workers[number])
-    descriptors = shared.for_worker(number)
-    return Child(f"{WORKER}{number}", WORKER_MODULE, {"index": number}, descriptors, lambda: own.heartbeat)
+    lent = partial(shared.for_worker, number)
+    return Child(f"{WORKER}{number}", WORKER_MODULE, {"index": number}, lent, lambda: own.heartbeat)

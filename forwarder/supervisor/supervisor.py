@@ -234,6 +234,8 @@ class Supervisor:
             self._staff.owe(index)
         for index, worker in self._ports.replaced():
             self._staff.owe(index, worker)
+        for index in self._ports.resized():
+            self._staff.owe_rings(index)
 
     def _tick(self, now: float) -> None:
         take = self._guard.take
@@ -305,11 +307,12 @@ class Supervisor:
         settings = replace(settings, dataplane=_in_words_of(former.dataplane, settings.dataplane))
         if self._watch.ignored and not _served(settings) <= _served(former):
             self._looks.look(time.monotonic())  # what did not matter until now may matter
-        taken = replace(settings, dataplane=former.dataplane, control=former.control, process=former.process)
+        taken = differences.taken(former, settings)
         if problem := _never_works(settings, self._ports.links) or _never_fits(taken):
             raise changes.ChangeError(changes.Cause.CONFIGURATION, problem)
         ended = changes.ended_by(taken, self._ports.added)
         self._configure(taken, changes.still_added(self._ports.added, taken), reloaded=True)
+        self._staff.restaff(taken.dataplane)
         if ended:
             log.warning("static groups without a source ended, since ssm_range covers them now: %s", named(ended))
         return self._say_taken(former, settings)
@@ -322,8 +325,8 @@ class Supervisor:
         if len(changed) > NAMED:
             log.info("reload: %d more changes", len(changed) - NAMED)
         if ignored:
-            log.warning("reload: not taken over: %s; [dataplane], [control] and [process] are fixed at start; "
-                        "their changes need a restart", ", ".join(ignored))
+            log.warning("reload: not taken over: %s; sizes of what all processes share, [control] and [process] are "
+                        "fixed at start; their changes need a restart", ", ".join(ignored))
         # with a number each is an event of its own: of ten that are alike in a minute the next would only be counted
         log.info("reloaded, configuration %s", str(self._ports.generation))
         return ignored

@@ -475,3 +475,44 @@ def test_ports_that_swap_their_roles_swap_their_rings(lab, tmp_path):
         with Receiver(lab.source, GROUP) as receiver, Sender(lab.receivers[0], GROUP, rate=RATE):
             receiver.wait_received(200, SOON)
         assert mcfwd.pids == pids
+
+
+# many at once
+
+TAPS = 60       # 300 take a minute to be made and removed here; python -m bench.changes does that
+
+
+def test_many_interfaces_come_are_changed_and_go_beside_a_stream(lab, stack, tmp_path):
+    """With renames, addresses and MTUs; notices may overrun the socket, and the rings stay within their bound."""
+    file = tmp_path / "mcfwd.toml"
+    file.write_text(f'[[interface]]\nname = "tap*"\n[dataplane]\nmax_ports = 128\nring_memory = "64MiB"\n{IGMP_TIMERS}')
+    mcfwd = stack.enter_context(Mcfwd(lab.router, "-u", "up0", "-d", "down0", "-c", str(file)))
+    receiver = stack.enter_context(Receiver(lab.receivers[0], GROUP))
+    mcfwd.wait_member("down0", GROUP)
+    stack.enter_context(Sender(lab.source, GROUP, rate=2000))
+    names = [f"tap{number}" for number in range(TAPS)]
+    links.crowd(lab.router, names)
+    mcfwd.wait_for(lambda _: served(mcfwd) == {"up0", "down0", *names}, SOON, "all of them")
+    for number, name in enumerate(names):
+        links.configure(lab.router, name, mtu=1300 + number)
+        links.add_address(lab.router, name, f"10.77.{number}.1/24")
+    for name in names[:10]:
+        links.rename(lab.router, name, name.replace("tap", "tapx"))
+    renamed = {name.replace("tap", "tapx") for name in names[:10]} | set(names[10:])
+    mcfwd.wait_for(lambda _: served(mcfwd) == {"up0", "down0", *renamed}, SOON, "the renamed")
+    mtus = {row["name"]: row["mtu"] for row in mcfwd.show("interfaces")}
+    assert (mtus["tapx0"], mtus[f"tap{TAPS - 1}"]) == (1300, 1300 + TAPS - 1)
+    stats = mcfwd.show("stats")
+    assert stats["ring_memory_used"] <= stats["ring_memory"] == 64 << 20
+    for name in renamed:
+        links.delete(lab.router, name)
+    mcfwd.wait_for(lambda _: served(mcfwd) == {"up0", "down0"}, SOON, "none of them")
+    assert_flows(receiver)
+    report = receiver.report()
+    assert (report.total("lost"), report.total("duplicated")) == (0, 0)
+    assert "Traceback" not in mcfwd.read_log()
+
+
+def served(mcfwd) -> set[str]:
+    """The interfaces that are up and have all that they need."""
+    return {row["name"] for row in mcfwd.show("interfaces") if row["state"] == "up" and not row["degraded"]}

@@ -92,10 +92,10 @@ def test_what_a_reload_changes_and_what_it_cannot_is_told_to_log_and_command(lab
     file.write_text(PORTS.replace("max_groups = 1", "max_groups = 2") + FAST)
     assert exit_code(lab.router, command) == (0, "")
     says(mcfwd, "down0: max_groups is 2, was 1", "INFO reload:")
-    file.write_text(PORTS + FAST + "[dataplane]\nworkers = 2\n")
-    words = "mcfwd: reloaded, but not dataplane.workers: fixed at start; needs a restart\n"
+    file.write_text(PORTS + FAST + "[dataplane]\nmax_routes = 100\n")
+    words = "mcfwd: reloaded, but not dataplane.max_routes: fixed at start; needs a restart\n"
     assert exit_code(lab.router, command) == (1, words)
-    says(mcfwd, "reload: not taken over: dataplane.workers; .* need a restart", "WARNING")
+    says(mcfwd, "reload: not taken over: dataplane.max_routes; .* need a restart", "WARNING")
     file.write_text("odd")
     code, words = exit_code(lab.router, command)
     assert code == 78
