@@ -126,3 +126,16 @@ def test_a_ring_that_replaces_another_may_be_smaller_than_asked_but_not_than_it_
     assert [each.refused for each in made] + failures == [rings.refusal]
     for each in (former, *rings.made):
         each.close()
+
+
+def test_what_is_closed_is_held_until_children_have_let_go_of_it_but_not_at_the_end(bell):
+    """Or a worker would be the last to close it, which takes the kernel 10 ms and more, and reads no ring meanwhile."""
+    opener = PortOpener(DataplaneSettings(), bell, True)
+    one, theirs = socket.socketpair()
+    opener.close_ring(WorkerRing(one, RingLayout(block_nr=LEAST)))
+    with theirs:
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1)
+        opener.shutdown()
+        assert theirs.recv(1) == b""    # its other end is closed

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 from socket import socket
-from threading import Barrier
+from threading import Barrier, Event
 from typing import TypeAlias, TypeVar
 
 from forwarder.packet.bpf import Share
@@ -35,6 +35,12 @@ from forwarder.supervisor.sockets import NewRing, NewRings, PortSockets, Replaci
 
 THREADS = 4     # that open ports, most of the time waiting for the kernel
 RETIRED = 0.02  # seconds until the block that was being filled is shown: a millisecond, in jiffies of up to 10 ms
+HELD = 0.5
+"""Seconds that what is closed is held, until children have closed theirs, which takes them a breath.
+
+The last to close a packet socket waits for all processors to be through with it (synchronize_net), 10 to 25 ms, twice a
+port: a worker from which sixty ports were taken at once read no ring for two seconds.
+"""
 SPARED = 32     # descriptors that ports leave to children, or none could be started again: ten each for a moment
 
 K = TypeVar("K")
@@ -52,7 +58,7 @@ class PortOpener:
         self.workers, self.profile = sizes.workers, sizes.profile   # of what is opened from now on
         self._super_frames = super_frames
         self._bell, self._open_ring = bell, open_ring
-        self._pool = _threads()
+        self._pool, self._closers, self._ending = _threads("open-port"), _threads("close-port"), Event()
         self._opening: dict[Key, Future[PortSockets]] = {}
         self._replacing: dict[Replacing, Future[NewRing]] = {}
         self._resizing: dict[Key, Future[NewRings]] = {}
@@ -135,16 +141,27 @@ class PortOpener:
         return [rings for _, rings in _finished(self._resizing, failed)]
 
     def close_ring(self, ring: WorkerRing) -> None:
-        """Close a single ring beside the loop."""
-        self._pool.submit(ring.socket.close)
+        """Close a single ring in a while, beside the loop."""
+        self._retire(ring.socket.close)
 
     def close(self, sockets: PortSockets) -> None:
-        """Close a port's sockets beside the loop."""
-        self._pool.submit(sockets.close)
+        """Close a port's sockets in a while, beside the loop."""
+        self._retire(sockets.close)
 
     def shutdown(self) -> None:
-        """Wait for what is under way."""
+        """Wait for what is under way; what is still held is closed now."""
+        self._ending.set()
         self._pool.shutdown(wait=True)
+        self._closers.shutdown(wait=True)
+
+    def _retire(self, close: Callable[[], None]) -> None:
+        until = time.monotonic() + HELD
+
+        def wait_and_close() -> None:   # all wait equally long, so nobody waits behind one who waits longer
+            self._ending.wait(until - time.monotonic())
+            close()
+
+        self._closers.submit(wait_and_close)
 
     def _submit(self, work: Callable[[], T]) -> "Future[T]":
         future = self._pool.submit(work)
@@ -209,10 +226,10 @@ def _close(held: socket, _: object) -> None:
     held.close()
 
 
-def _threads() -> ThreadPoolExecutor:
+def _threads(name: str) -> ThreadPoolExecutor:
     """Threads that are there from now on: later there may be none to be had, and what was handed over would be lost."""
     for count in range(THREADS, 0, -1):
-        pool, together = ThreadPoolExecutor(count, thread_name_prefix="open-port"), Barrier(count)
+        pool, together = ThreadPoolExecutor(count, thread_name_prefix=name), Barrier(count)
         try:
             waiting = [pool.submit(together.wait) for _ in range(count)]
         except RuntimeError:
