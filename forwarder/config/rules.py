@@ -6,7 +6,6 @@ Pure functions from settings to problems (key, what is wrong); nothing is raised
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from ipaddress import IPv4Address
 
 from forwarder.state.ring_memory import least_memory
 from forwarder.state.settings import (
@@ -21,7 +20,7 @@ from forwarder.state.settings import (
     is_wildcard,
 )
 from forwarder.units import size
-from igmp.link import Network
+from igmp.link import Network, parse_address
 from igmp.parameters import LONGEST_V2_RESPONSE
 
 Problem = tuple[str, str]               # key, what is wrong
@@ -102,7 +101,7 @@ def _source_problem(text: str) -> str | None:
 
 def _is_unicast(text: str) -> bool:
     try:
-        address = int(IPv4Address(text))
+        address = parse_address(text)
     except ValueError:
         return False
     return 0 < address < MULTICAST.address
@@ -240,7 +239,7 @@ def membership_problem(text: str) -> str | None:
     if comma and not _is_unicast(source):
         return f"should begin with a unicast IPv4 address, not {quote(source)}"
     try:
-        address = int(IPv4Address(group))
+        address = parse_address(group)
     except ValueError:
         return f'should be a group such as "239.1.2.3" or "10.0.0.7,232.1.1.1", not {quote(text)}'
     if not MULTICAST.contains(address):
@@ -251,7 +250,7 @@ def membership_problem(text: str) -> str | None:
 def ssm_problem(text: str, settings: Settings) -> str | None:
     """What is wrong with an otherwise valid static group in the range of source-specific groups (RFC 4604)."""
     source, _, group = text.rpartition(",")
-    address = int(IPv4Address(group.strip()))
+    address = parse_address(group.strip())
     if source or not any(Network.parse(each).contains(address) for each in settings.igmp.ssm_range):
         return None
     return f'{quote(group.strip())} is in ssm_range: name its source too, as in "10.0.0.7,{group.strip()}"'
@@ -300,7 +299,7 @@ def identity(route: RouteSettings) -> tuple[Network, Network | None, str | None]
 def membership(text: str) -> tuple[int | None, int]:
     """Source (None: any) and group of a valid static group."""
     source, _, group = text.rpartition(",")
-    return int(IPv4Address(source.strip())) if source else None, int(IPv4Address(group.strip()))
+    return parse_address(source.strip()) if source else None, parse_address(group.strip())
 
 
 def _each(key: str, texts: Sequence[str], problem_of: Callable[[str], str | None]) -> Iterator[Problem]:

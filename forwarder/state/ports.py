@@ -6,7 +6,7 @@ snapshot that did so) tells readers which older rows speak of the former owner.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
 
@@ -18,6 +18,7 @@ from forwarder.state.settings import (
     interface_from_json,
     interface_to_json,
     route_from_json,
+    route_to_json,
 )
 
 
@@ -98,7 +99,7 @@ class Configuration:
             "generation": self.generation,
             "settings": self.settings.to_json(),
             "ports": [_plain(port, entries.get(id(port.settings))) for port in self.ports],
-            "added": {"routes": [asdict(route) for route in self.added.routes], "groups": self.added.groups},
+            "added": {"routes": [route_to_json(route) for route in self.added.routes], "groups": self.added.groups},
         }
 
     @classmethod

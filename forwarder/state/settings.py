@@ -206,8 +206,9 @@ class Settings(Table):
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, as `from_json` takes them."""
-        plain = asdict(replace(self, interface=()))     # asdict copies all it meets, and there may be thousands
+        plain = asdict(replace(self, interface=(), route=()))   # asdict copies all it meets, and there may be thousands
         plain["interface"] = [interface_to_json(each) for each in self.interface]
+        plain["route"] = [route_to_json(each) for each in self.route]
         return plain
 
     @classmethod
@@ -239,6 +240,11 @@ def interface_holding(said: dict[str, Any]) -> InterfaceSettings:
     settings = object.__new__(InterfaceSettings)
     vars(settings).update(said)
     return settings
+
+
+def route_to_json(route: RouteSettings) -> dict[str, Any]:
+    """One static route, as `route_from_json` takes it."""
+    return {"group": route.group, "source": route.source, "upstream": route.upstream, "interfaces": route.interfaces}
 
 
 def route_from_json(plain: dict[str, Any]) -> RouteSettings:
