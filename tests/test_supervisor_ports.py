@@ -610,7 +610,8 @@ def test_a_deaf_ring_for_whose_successor_there_is_no_memory_says_so_once(caplog)
 
 
 NAMES = [f"tap{number}" for number in range(6)]
-EVENTS = st.lists(st.tuples(st.sampled_from(["plug", "unplug", "finish", "later", "swap", "most"]),
+EVENTS = st.lists(st.tuples(st.sampled_from(["plug", "unplug", "finish", "later", "swap", "most", "workers",
+                                             "profile"]),
                             st.sampled_from(NAMES), st.integers(1, UPSTREAM)), max_size=40)  # fmt: skip
 
 
@@ -626,6 +627,7 @@ def test_whatever_happens_rings_are_within_the_bound(events, workers, blocks, ma
         elif event == "finish":
             office.opened()
             office.ports.replaced()
+            office.ports.resized()
         elif event == "later":
             office.later(number / 16)
         elif event == "swap":
@@ -634,7 +636,13 @@ def test_whatever_happens_rings_are_within_the_bound(events, workers, blocks, ma
             office.ports.configure(replace(office.settings, interface=(UP, DOWN, taps)), Added())
         elif event == "most":
             office.opener.most = max(number, LEAST)
-        under_way = sum(each[1] for each in office.opener.asked) * workers
+        elif event == "workers" and not office.opener.asked and not office.ports.resizing:
+            workers = number % 3 + 1
+            office.ports.resize(workers)
+        elif event == "profile":
+            sizes = replace(office.sizes, profile="latency" if number % 2 else "balanced")
+            office.ports.configure(replace(office.ports.settings, dataplane=sizes), Added())
+        under_way = sum(each[1] for each in office.opener.asked + office.opener.resizing) * workers
         under_way += sum(each[2] for each in office.opener.replacing)
         assert sum(office.opener.rings.values()) + under_way <= blocks
         assert sum(office.blocks().values()) == sum(office.opener.rings.values())
