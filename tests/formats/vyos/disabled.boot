@@ -1,0 +1,10 @@
+protocols {
+    igmp-proxy {
+        disable
+        interface eth0 {
+            role upstream
+        }
+        interface eth1 {
+        }
+    }
+}
