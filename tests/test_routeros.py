@@ -17,6 +17,7 @@ from forwarder.config.formats.console import value_of
 from forwarder.config.formats.durations import seconds
 from forwarder.config.formats.translation import Outside, Translation
 from forwarder.config.loading import load
+from forwarder.state.settings import IgmpSettings
 
 PATH = Path("export.rsc")
 GENERAL = "/routing igmp-proxy\n"
@@ -208,6 +209,12 @@ def test_comment_is_no_property_of_ours():
 def test_downstream_queries_of_version_2_are_told_and_not_forced():
     assert "igmp_version" not in lan("")
     assert "3: RouterOS asks receivers in IGMPv2 only" in words(f"{UPSTREAM}add interface=ether2")
+
+
+def test_upstream_falls_back_to_older_queriers_for_400_s_as_here():
+    assert "igmp" not in translation(UPSTREAM).tables
+    assert (IgmpSettings().older_querier_timeout, IgmpSettings().rfc9776) == (400.0, False)
+    assert "igmp_version" not in interface(UPSTREAM, "ether1")
 
 
 def test_mfc_group_source_upstream_interface_and_downstream_interfaces_are_a_route():

@@ -191,6 +191,11 @@ def test_disable_says_that_nothing_is_to_run():
     assert translation("protocols {\n igmp-proxy {\n  disable\n }\n}").disabled.line == 3
 
 
+def test_restart_igmp_proxy_is_nothing_that_a_file_says():
+    assert translation(f"{UPSTREAM}{LAN}\nrun restart igmp-proxy\nrestart igmp-proxy").tables == translation(
+        UPSTREAM + LAN).tables
+
+
 def test_fewer_than_two_interfaces_are_told():
     assert "1: VyOS wants two interfaces here at least" in words(UPSTREAM)
 

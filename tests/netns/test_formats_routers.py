@@ -119,7 +119,13 @@ def hosts_of(plant: Plant, group: str) -> list[dict]:
     return [row for row in plant.mcfwd.show("hosts") if row["group"] == group]
 
 
-@pytest.mark.timeout(120)
+@pytest.fixture(scope="module")
+def router(tmp_path_factory) -> Iterator[Plant]:
+    """mcfwd as the export of RouterOS says."""
+    with running(routeros, ROUTEROS, tmp_path_factory.mktemp("routeros")) as plant:
+        yield plant
+
+
 def test_a_vyos_file_decides_as_vyos_does(tmp_path, stack):
     plant = stack.enter_context(running(vyos, VYOS, tmp_path))
     reaches, group = looking(plant, stack), wanted(plant, stack)
@@ -135,11 +141,8 @@ def test_a_vyos_file_decides_as_vyos_does(tmp_path, stack):
     quick_leave_cuts_nobody_off(plant, stack, reaches)
 
 
-@pytest.mark.timeout(120)
-def test_a_routeros_export_decides_as_routeros_does(tmp_path, stack):
-    plant = stack.enter_context(running(routeros, ROUTEROS, tmp_path))
-    assert {row["name"] for row in plant.mcfwd.show("interfaces")} == {"up0", *BOTH}     # all, without loopback
-    reaches, group = looking(plant, stack), wanted(plant, stack)
+def test_a_routeros_export_decides_as_routeros_does(router, stack):
+    plant, reaches, group = router, looking(router, stack), wanted(router, stack)
     assert reaches(group, ttl=5) == BOTH
     assert reaches(group, ttl=4) == ["down1"]
     assert reaches(group, source=LISTED) == BOTH
@@ -150,3 +153,19 @@ def test_a_routeros_export_decides_as_routeros_does(tmp_path, stack):
     assert reaches("239.1.9.1") == []                   # blocked, whoever has joined
     assert reaches("239.1.9.2") == ["down1"]            # the rule replaces what was learned of its group
     quick_leave_cuts_nobody_off(plant, stack, reaches)
+
+
+def test_routeros_status_of_interfaces_is_in_show_interfaces(router):
+    rows = {row["name"]: row for row in router.mcfwd.show("interfaces")}
+    assert rows.keys() == {"up0", *BOTH}        # all of them, without loopback
+    assert (rows["down0"]["querier"], rows["down0"]["address"]) == (True, "192.168.10.1")
+    assert all(rows["down0"][key] >= 0 for key in ("rx_bytes", "rx_packets", "tx_bytes", "tx_packets"))
+
+
+def test_routeros_status_of_the_mfc_is_in_show_flows(router, stack):
+    group, reaches = wanted(router, stack), looking(router, stack)
+    assert reaches(group) == BOTH
+    row = router.flow(group)
+    assert (row["source"], row["upstream"], row["downstreams"]) == (SOURCE, "up0", BOTH)
+    assert (row["packets"], row["wrong_packets"]) == (1, 0)
+    assert row["bytes"] > 28
