@@ -193,7 +193,7 @@ def invoked(page: Path) -> Iterator[list[str]]:
     text = page.read_text()
     shell = (block for language, block in FENCE.findall(text) if language == "sh")
     for piece in (*CODE.findall(FENCE.sub("", text)), *shell):
-        yield from (said.split() for said in INVOKED.findall(re.sub("#.*", "", piece)))
+        yield from (said.partition("|")[0].split() for said in INVOKED.findall(re.sub("#.*", "", piece)))
 
 
 def commands(group: Any = None, before: str = "") -> dict[str, set[str]]:
@@ -218,4 +218,4 @@ def test_commands_on_a_page_exist_with_their_options(page):
         name = next((each for each in (" ".join(words[:2]), words[0]) if each in known), None)
         assert name or any(each.startswith(f"{words[0]} ") for each in known), f"{name_of(page)}: mcfwd {words}"
         options = {word.partition("=")[0] for word in words if word.startswith("-")}
-        assert options <= {*known.get(name or "", ()), "--help"}, f"{name_of(page)}: mcfwd {words}"
+        assert options <= {*known.get(name or "", ()), "--help", "-h"}, f"{name_of(page)}: mcfwd {words}"

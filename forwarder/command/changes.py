@@ -9,19 +9,19 @@ from forwarder.endings import EXIT_FAILED, fail
 
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="A group, or of routes a network of groups.")]
 Source = Annotated[str | None, typer.Option("--source", metavar="S", help="Only from this source.")]
-Ingress = Annotated[     # as in the file and in JSON; --from and --to are what the two were called before
+Upstream = Annotated[    # as in the file and in JSON; --from and --to are what the two were called before
     str | None, typer.Option("--upstream", "--from", metavar="IF", help="Only where it comes in by this interface.")
 ]
-Egresses = Annotated[
+Interfaces = Annotated[
     list[str] | None,
     typer.Option("--interfaces", "--to", metavar="IF", help="Where it goes; may be repeated. Without: blocked."),
 ]
 
 
 def reload(socket: Socket = None) -> None:
-    """Have a running instance read its configuration again; what did not change is not touched.
+    """Have a running instance read its configuration again.
 
-    What needs a restart is said, and the exit status is 1 then.
+    What did not change is not touched. What needs a restart is said, and the exit status is 1 then.
     """
     answer = ask("POST", "reload", {}, socket)
     if ignored := answer.get("ignored"):
@@ -32,7 +32,7 @@ def query(
     interface: Annotated[str | None, typer.Argument(metavar="[IF]", help="Only there; a wildcard in quotes.")] = None,
     socket: Socket = None,
 ) -> None:
-    """Ask on a downstream interface, or on all, at once what is wanted there."""
+    """Ask at once on downstream interfaces what is wanted there."""
     _order("query", {"interface": interface}, socket)
 
 
@@ -41,40 +41,50 @@ def clear(
     group: Annotated[str | None, typer.Argument(metavar="[GROUP]", help="Only this group.")] = None,
     socket: Socket = None,
 ) -> None:
-    """Forget who wants a group, or any, on a downstream interface, and ask; what is configured stays."""
+    """Forget who wants groups on a downstream interface, and ask.
+
+    What is configured stays.
+    """
     _order("clear", {"interface": interface, "group": group}, socket)
 
 
 def add_route(
-    group: Group, source: Source = None, ingress: Ingress = None, to: Egresses = None, socket: Socket = None
+    group: Group, source: Source = None, upstream: Upstream = None, interfaces: Interfaces = None, socket: Socket = None
 ) -> None:
-    """Forward a group to interfaces whoever has joined, or to nobody, until it is deleted or the instance ends.
+    """Forward a group to interfaces, whoever has joined.
 
-    A route that was added gets more interfaces.
+    Without interfaces it is blocked. That lasts until it is deleted or the instance ends. A route that was added gets
+    more interfaces.
     """
-    ask("POST", "routes", _route(group, source, ingress, to), socket)
+    ask("POST", "routes", _route(group, source, upstream, interfaces), socket)
 
 
 def replace_route(
-    group: Group, source: Source = None, ingress: Ingress = None, to: Egresses = None, socket: Socket = None
+    group: Group, source: Source = None, upstream: Upstream = None, interfaces: Interfaces = None, socket: Socket = None
 ) -> None:
-    """Forward a group to these interfaces instead of those before, without a gap for those that stay; or add it."""
-    ask("PUT", "routes", _route(group, source, ingress, to), socket)
+    """Forward a group to other interfaces than before.
+
+    Those that stay lose nothing. A route that there is not is added.
+    """
+    ask("PUT", "routes", _route(group, source, upstream, interfaces), socket)
 
 
 def delete_route(
-    group: Group, source: Source = None, ingress: Ingress = None, to: Egresses = None, socket: Socket = None
+    group: Group, source: Source = None, upstream: Upstream = None, interfaces: Interfaces = None, socket: Socket = None
 ) -> None:
     """Take back what `route add` did."""
-    ask("DELETE", "routes", _route(group, source, ingress, to), socket)
+    ask("DELETE", "routes", _route(group, source, upstream, interfaces), socket)
 
 
-def _route(group: str, source: str | None, ingress: str | None, to: list[str] | None) -> dict[str, object]:
-    return {"group": group, "source": source, "upstream": ingress, "interfaces": to or []}
+def _route(group: str, source: str | None, upstream: str | None, to: list[str] | None) -> dict[str, object]:
+    return {"group": group, "source": source, "upstream": upstream, "interfaces": to or []}
 
 
 def add_group(interface: Interface, group: Group, source: Source = None, socket: Socket = None) -> None:
-    """Want a group on an interface without a receiver, until it is deleted or the instance ends."""
+    """Want a group on an interface without a receiver.
+
+    That lasts until it is deleted or the instance ends.
+    """
     ask("POST", "groups", {"interface": interface, "group": group, "source": source}, socket)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from forwarder.endings import plain_errors
 app = typer.Typer(
     name="mcfwd",
     help="Forward IPv4 multicast between interfaces in user space, with IGMP on both sides.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -38,18 +40,15 @@ def options(
     """Options of the program as a whole."""
 
 
-app.command()(run.run)
-app.command()(show.show)
-app.command()(check.check)
-app.command()(check.config)
-app.command()(changes.reload)
-app.command()(changes.query)
-app.command()(changes.clear)
-route.command("add")(changes.add_route)
-route.command("replace")(changes.replace_route)
-route.command("del")(changes.delete_route)
-group.command("add")(changes.add_group)
-group.command("del")(changes.delete_group)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    run.run, show.show, check.check, check.config, changes.reload, changes.query, changes.clear,
+)  # fmt: skip
+for command in COMMANDS:
+    app.command()(command)
+for name, action in (("add", changes.add_route), ("replace", changes.replace_route), ("del", changes.delete_route)):
+    route.command(name)(action)
+for name, change in (("add", changes.add_group), ("del", changes.delete_group)):
+    group.command(name)(change)
 app.add_typer(route, name="route")
 app.add_typer(group, name="group")
 

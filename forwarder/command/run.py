@@ -50,8 +50,10 @@ def run(
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to log.")] = LogLevel.INFO,
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How a line looks.")] = LogFormat.TEXT,
 ) -> None:
-    """Run an instance in the foreground; SIGHUP reloads, SIGTERM leaves all groups and ends it."""
+    """Run an instance in the foreground.
 
+    SIGHUP reads the file again, SIGTERM leaves all groups and ends it.
+    """
     from forwarder.config.loading import load
     from forwarder.serve import Said, serve
 
