@@ -32,6 +32,15 @@ def test_nothing_where_all_is_well():
     assert said((UP, LAN), link("eth0", 2), link("lan0", 3)) == []
 
 
+def test_a_name_that_no_link_has_is_told_with_those_that_may_be_meant():
+    """None that is a port already, and nothing where nothing looks like it."""
+    missing = "does not exist yet and will be waited for"
+    assert said((UP, LAN), link("eth1", 2), link("lan0", 3), link("wlan7", 4)) == [
+        f"eth0 {missing}; did you mean eth1?"
+    ]
+    assert said((UP, LAN), link("lan0", 3), link("lan1", 4)) == [f"eth0 {missing}"]
+
+
 def test_states_of_many_ports_are_a_line():
     taps = [link(f"tap{number:03}", 10 + number, up=False) for number in range(40)]
     assert said((UP, TAPS), *taps, ring_memory=1 << 30) == [

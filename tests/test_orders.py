@@ -148,7 +148,7 @@ def test_an_order_is_answered_for_each_interface(noun, body, told):
 
 @pytest.mark.parametrize(("noun", "body", "status", "words"), [
     ("query", {"interface": "eth0"}, 400, "eth0 is upstream"),
-    ("query", {"interface": "eth9"}, 404, 'there is no "eth9"'),
+    ("query", {"interface": "eth9"}, 404, 'there is no "eth9"; there are '),
     ("query", {"interface": 3}, 400, "should be text"), ("query", {"group": "239.1.1.1"}, 400, "unknown key"),
     ("clear", {}, 400, "interface: is missing"),
     ("clear", {"interface": "lan1", "group": "10.0.0.1"}, 400, "should be a group"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from forwarder.api.agent import AgentClient
 from forwarder.api.server import RefusedError
+from forwarder.state.names import known
 from forwarder.state.ports import Port
 from forwarder.state.settings import covers
 from igmp.link import format_address, is_multicast, parse_address
@@ -40,7 +41,8 @@ def _meant(interface: Any, ports: Sequence[Port], all_without: bool) -> list[Por
         raise RefusedError(400, "interface: is missing")
     named = [port for port in ports if interface is None or covers(interface, port.name)]
     if not named and interface is not None:
-        raise RefusedError(404, f"interface: there is no {json.dumps(interface[:40], ensure_ascii=False)}")
+        there = known(interface[:40], (port.name for port in ports if port.role == "downstream"))
+        raise RefusedError(404, f"interface: there is no {json.dumps(interface[:40], ensure_ascii=False)}{there}")
     meant = [port for port in named if port.role == "downstream"]
     if not meant and named:
         raise RefusedError(400, f"{named[0].name} is upstream: mcfwd is asked there and does not ask")

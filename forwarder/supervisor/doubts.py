@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from forwarder.state.contradictions import group_notes, route_note, words_of_route
+from forwarder.state.names import near
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.ring_memory import full, least_memory, octets
 from forwarder.state.settings import Settings, is_wildcard
 from forwarder.supervisor.assignment import Entries
 from forwarder.supervisor.links import KernelLink, enslaved
 from forwarder.supervisor.ring_lending import RingLending, ports_that_may_come
-from forwarder.units import listed, size
+from forwarder.units import LISTED, listed, size
 
 Links = Mapping[str, KernelLink]
 NAMELESS = "has no IPv4 address: we ask there from 0.0.0.0, and any other querier wins; better set querier_address"
@@ -67,15 +68,24 @@ def ring_octets(settings: Settings, ports: Sequence[Port]) -> dict[int, int]:
 
 def _states(ports: Sequence[Port], links: Links) -> Iterator[Doubt]:
     bare = _bare([port for port in ports if not (port.ifindex and enslaved(links[port.name]))])
+    missing = [port.name for port in ports if port.state == "missing"]
     found = {
-        "does not exist yet and will be waited for": [port.name for port in ports if port.state == "missing"],
+        "does not exist yet and will be waited for": missing,
         "is down": [port.name for port in ports if port.state == "down"],
         HOMELESS: [port.name for port in bare if port.role == "upstream"],
         NAMELESS: [port.name for port in bare if port.role == "downstream"],
     }
     for words, names in found.items():
         if names:
-            yield Doubt(f"ports {words}", f"{listed(names)} {words if len(names) == 1 else _plural(words)}")
+            meant = _meant(names, ports, links) if names is missing else ""
+            yield Doubt(f"ports {words}", f"{listed(names)} {words if len(names) == 1 else _plural(words)}{meant}")
+
+
+def _meant(missing: Sequence[str], ports: Sequence[Port], links: Links) -> str:
+    """Which links may have been meant by names that no link has: such as are no port, for the first few names."""
+    others = links.keys() - {port.name for port in ports}
+    alike = [each for name in missing[:LISTED] for each in near(name, others, 2)]
+    return f"; did you mean {listed(list(dict.fromkeys(alike)))}?" if alike else ""
 
 
 def _bare(ports: Sequence[Port]) -> list[Port]:
