@@ -42,11 +42,14 @@ def understood() -> Iterator[None]:
 
 
 class RequestError(Exception):
-    """An instance answered that it will not; the text says why, `status` is HTTP's."""
+    """An instance answered that it will not; the text says why, `status` is HTTP's.
 
-    def __init__(self, words: str, status: int = 0) -> None:
+    `operation`: the number of the one of a batch that was refused, from 1.
+    """
+
+    def __init__(self, words: str, status: int = 0, operation: int | None = None) -> None:
         super().__init__(words)
-        self.status = status
+        self.status, self.operation = status, operation
 
 
 def socket_candidates(environment: Mapping[str, str], uid: int, system: str = SYSTEM_SOCKET) -> list[str]:
@@ -149,8 +152,10 @@ class Client:
         finally:
             connection.close()
         if status not in (200, 201):
-            words = answer.get("error", status) if isinstance(answer, dict) else f"HTTP status {status}"
-            raise RequestError(str(words), status)
+            said_more = answer if isinstance(answer, dict) else {"error": f"HTTP status {status}"}
+            operation = said_more.get("operation")
+            raise RequestError(str(said_more.get("error", status)), status,
+                               operation if isinstance(operation, int) else None)  # fmt: skip
         self._said = int(said) if said.isdecimal() and len(said) <= LONGEST_TOTAL else None
         return answer
 

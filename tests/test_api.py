@@ -30,7 +30,7 @@ from forwarder.api.server import MAX_CONNECTIONS, Server
 from forwarder.api.supervisor import SupervisorClient
 from forwarder.client import Client, NoAnswerError, RequestError
 from forwarder.lab.wait import wait_for
-from forwarder.process import control
+from forwarder.process import control, long_messages
 from forwarder.process.child import Start
 from forwarder.state import membership, routes, segment, snapshot, standing, worker_segment
 from forwarder.state.egress_drops import FlowDrop
@@ -606,7 +606,7 @@ class Standing:
     def _answer(self) -> None:
         received = control.receive(self._channel)
         assert received
-        request, _ = received
+        request = long_messages.whole(*received)
         self.asked.append(request)
         answer = {"type": "answer", "id": request["id"], "refusal": None, "words": ""}
         try:
@@ -617,7 +617,7 @@ class Standing:
             else:
                 self.added = changes.apply(request, self.added, CONFIGURED)
         except changes.ChangeError as refused:
-            answer |= {"refusal": refused.reason.value, "words": str(refused)}
+            answer |= {"refusal": refused.reason.value, "words": str(refused), "operation": refused.operation}
         control.send(self._channel, answer)
 
 

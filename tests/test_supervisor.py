@@ -1,9 +1,11 @@
 """What may be changed at run time, and what the configuration file keeps to itself."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forwarder.state.ports import Added, Configuration, Port
 from forwarder.state.settings import IgmpSettings, InterfaceSettings, RouteSettings, Settings
@@ -40,6 +42,10 @@ def add(noun: str, row: object) -> dict[str, object]:
 
 def delete(noun: str, row: object) -> dict[str, object]:
     return request("delete", noun, row)
+
+
+def batch(requests: object) -> dict[str, object]:
+    return {"type": "batch", "requests": requests}
 
 
 def after(*requests: dict[str, object]) -> Added:
@@ -169,7 +175,7 @@ def test_what_can_be_added_is_bounded():
 
 def test_the_octets_of_what_is_added_are_bounded_too():
     """Every change is published whole, beside ports that may get addresses later."""
-    names = tuple(f"interface-{at:04}" for at in range(1000))
+    names = tuple(f"interface-{at:04}" for at in range(1100))
     many = Added(routes=tuple(RouteSettings(group=f"239.2.0.{at}", interfaces=names) for at in range(64)))
     assert refusal(add("routes", ROUTE), many)[0] is Cause.FULL
     route = {"group": "239.2.0.7", "source": None, "upstream": None, "interfaces": []}
@@ -197,8 +203,11 @@ def test_what_is_added_may_take_so_many_octets_and_no_more():
         other = RouteSettings(group="239.2.2.2", interfaces=(name,))
         return apply(add("routes", ROUTE), Added(routes=(other,)), SETTINGS)
 
-    room = MOST_OCTETS - len(json.dumps(asdict(beside(""))))
-    assert len(json.dumps(asdict(beside("x" * room)))) == MOST_OCTETS == 1 << 20
+    def octets(added: Added) -> int:
+        return len(json.dumps(added.to_json(), separators=(",", ":")))
+
+    room = MOST_OCTETS - octets(beside(""))
+    assert octets(beside("x" * room)) == MOST_OCTETS == 1 << 20
     with pytest.raises(ChangeError, match=f"would take {MOST_OCTETS + 1} bytes; {MOST_OCTETS} have room"):
         beside("x" * (room + 1))
 
@@ -241,6 +250,64 @@ def test_what_was_added_ends_where_its_group_takes_a_source_now():
     file = replace(SETTINGS, igmp=IgmpSettings(ssm_range=("232.0.0.0/8", "239.1.0.0/16")))
     assert still_added(added, file) == Added(groups=(("eth1", "10.0.0.7,239.1.1.1"),))
     assert (ended_by(file, added), ended_by(SETTINGS, added)) == (["239.1.1.1 on eth1"], [])
+
+
+def test_a_batch_is_its_changes_one_after_the_other():
+    changed = to("tap*", verb="replace")
+    several = [add("routes", ROUTE), add("groups", GROUP), changed, delete("groups", GROUP)]
+    assert apply(batch(several), Added(), SETTINGS) == after(*several)
+    assert apply(batch([]), after(*several), SETTINGS) == after(*several)
+
+
+CHANGES = st.builds(
+    to, st.sampled_from(["eth1", "tap1"]), verb=st.sampled_from(["add", "replace", "delete"]),
+    group=st.sampled_from(["239.1.1.1", "239.1.1.2", "239.1.1.2/32", "10.0.0.1", "239.9.9.9"]),
+    source=st.sampled_from([None, "10.0.0.0/8"]), upstream=st.sampled_from([None, "eth0", "eth9"]),
+) | st.builds(
+    request, st.sampled_from(["add", "delete"]), st.just("groups"),
+    st.builds(lambda name, group: {**GROUP, "interface": name, "group": group},
+              st.sampled_from(["eth1", "tap*", "off0"]), st.sampled_from(["239.1.1.1", "239.5.5.5", "232.1.1.1"])),
+)  # fmt: skip
+
+
+@given(st.lists(CHANGES, max_size=12))
+def test_any_batch_is_what_single_changes_make_or_nothing(several):
+    """And where one of them is refused, so is the batch: by its number and in its words."""
+    def outcome(asked: dict[str, object], added: Added) -> Added | tuple[Cause, str]:
+        try:
+            return apply(asked, added, SETTINGS)
+        except ChangeError as refused:
+            return refused.reason, str(refused)
+
+    one_by_one: Added | tuple[Cause, str] = Added()
+    for each in several:
+        if isinstance(one_by_one, Added):
+            one_by_one = outcome(each, one_by_one)
+    assert outcome(batch(several), Added()) == one_by_one
+
+
+def test_what_is_refused_of_a_batch_has_its_number():
+    with pytest.raises(ChangeError) as caught:
+        apply(batch([add("routes", ROUTE), add("groups", GROUP), add("routes", ROUTE)]), Added(), SETTINGS)
+    assert caught.value.operation == 2
+
+
+@pytest.mark.parametrize("requests", [None, 7, {}, ["route add"], [[]]])
+def test_what_is_no_batch_is_refused(requests):
+    assert refusal(batch(requests)) == (Cause.INVALID, "not a batch that can be carried out")
+
+
+def test_a_batch_that_adds_too_much_is_refused_where_it_is_too_much():
+    several = [to("eth1", group=f"239.{at >> 16}.{at >> 8 & 255}.{at & 255}") for at in range(MOST_ROUTES + 1)]
+    with pytest.raises(ChangeError) as caught:
+        apply(batch(several), Added(), SETTINGS)
+    assert (caught.value.reason, caught.value.operation) == (Cause.FULL, MOST_ROUTES)
+
+
+def test_a_batch_is_one_line_of_the_log():
+    several = [add("routes", ROUTE), to("eth1", group="239.1.1.2"), delete("groups", GROUP), to(verb="replace")]
+    assert describe(batch(several)) == "batch: 2 static routes added, 1 static group deleted, 1 static route replaced"
+    assert describe(batch([])) == "batch: nothing"
 
 
 def test_a_change_is_logged_in_words():

@@ -1,7 +1,8 @@
 """What every path answers: GET of `/v1/<noun>` for the nouns of `mcfwd show`, and what can be changed at run time.
 
-POST adds and DELETE takes away one of `/v1/routes` or `/v1/groups`; POST of `/v1/reload` reads the configuration again;
-POST of `/v1/query` and `/v1/clear` are orders to the agent (`orders`).
+POST adds and DELETE takes away one of `/v1/routes` or `/v1/groups`; POST of `/v1/batch` makes many such changes at once
+(`batches`); POST of `/v1/reload` reads the configuration again; POST of `/v1/query` and `/v1/clear` are orders to the
+agent (`orders`).
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from forwarder.api import orders, requests, views
 from forwarder.api.agent import AgentClient
+from forwarder.api.batches import Batches
 from forwarder.api.pages import Page
 from forwarder.api.refused_hints import RefusedHints
 from forwarder.api.segments import Segments
@@ -37,7 +39,7 @@ class Application:
 
     def __init__(self, segments: Segments, agent: AgentClient, supervisor: SupervisorClient) -> None:
         self._segments, self._agent, self._supervisor = segments, agent, supervisor
-        self._hints = RefusedHints(agent)
+        self._hints, self._batches = RefusedHints(agent), Batches()
         self._answering: dict[str, asyncio.Task[web.Response]] = {}     # by what is asked
         self._answers: dict[str, Answer] = {
             "interfaces": self._interfaces,
@@ -67,6 +69,8 @@ class Application:
             if noun in orders.KEYS:
                 body, ports = await requests.body_of(request), self._segments.configuration.ports
                 return await json_response(await orders.carry_out(noun, body, ports, self._agent))
+            if noun == "batch":
+                return await json_response(await self._batch(request))
             if request.method == "GET":
                 return copied(await self._together(noun, request))
             said = json.dumps(await self._change(noun, request)).encode()
@@ -96,11 +100,11 @@ class Application:
     @property
     def nouns(self) -> list[str]:
         """What stands behind PREFIX in the paths that there are."""
-        return [*self._answers, "reload", *orders.KEYS]
+        return [*self._answers, "batch", "reload", *orders.KEYS]
 
     def methods(self, noun: str) -> list[str]:
         """What may be done with a noun; nothing where there is none."""
-        if noun == "reload" or noun in orders.KEYS:
+        if noun in ("batch", "reload") or noun in orders.KEYS:
             return ["POST"]
         if noun in self._rows:
             return ["GET", "POST", *(["PUT"] if noun == "routes" else []), "DELETE"]
@@ -115,6 +119,12 @@ class Application:
         row = self._rows[noun](body)
         await self._supervisor.ask({"type": VERBS[request.method], "noun": noun, "row": row})
         return {}
+
+    async def _batch(self, request: web.BaseRequest) -> dict[str, Any]:
+        """How many operations were carried out: all."""
+        made = await self._batches.read(request)
+        await self._supervisor.ask({"type": "batch", "requests": made})
+        return {"operations": len(made)}
 
     async def _interfaces(self, _: web.BaseRequest) -> Any:
         return self._segments.interfaces()

@@ -26,16 +26,17 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class RefusedError(Exception):
-    """A request that gets an error: its HTTP status and the words for the client."""
+    """A request that gets an error: its HTTP status, the words for the client, and what else the answer says."""
 
-    def __init__(self, status: int, words: str) -> None:
+    def __init__(self, status: int, words: str, **more: int) -> None:
         super().__init__(words)
-        self.status = status
+        self.status, self.more = status, more
 
 
-def error_response(status: int, words: str) -> web.Response:
-    """`{"error": words}`."""
-    return web.Response(status=status, body=json.dumps({"error": words}).encode(), content_type="application/json")
+def error_response(status: int, words: str, **more: int) -> web.Response:
+    """`{"error": words}`, and what there is more to say."""
+    body = json.dumps({"error": words, **more}).encode()
+    return web.Response(status=status, body=body, content_type="application/json")
 
 
 async def json_response(answer: Any, total: int | None = None) -> web.Response:
@@ -140,7 +141,7 @@ class Server(web.Server):
         try:
             return await self._handler(request)
         except RefusedError as refusal:
-            return error_response(refusal.status, str(refusal))
+            return error_response(refusal.status, str(refusal), **refusal.more)
         except web.HTTPException as error:
             return error_response(error.status, error.reason)
         finally:

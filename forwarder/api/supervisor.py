@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
+from forwarder.api.batches import OperationError
 from forwarder.api.server import RefusedError
-from forwarder.process import control
+from forwarder.process import control, long_messages
 
 TIMEOUT = 4.0
 RELOAD_TIMEOUT = 14.0   # seconds: the file may take 2 to be written, and 10 to be understood (`supervisor.reloads`)
@@ -40,7 +41,8 @@ class SupervisorClient:
         number = next(self._numbers)
         future = self._waiting[number] = self._loop.create_future()
         try:
-            if not control.send(self._channel, {**request, "id": number}):
+            send = long_messages.send if request["type"] == "batch" else control.send
+            if not send(self._channel, {**request, "id": number}):
                 raise RefusedError(503, "the supervisor is busy; try again")
             timeout = RELOAD_TIMEOUT if request["type"] == "reload" else self._timeout
             answer: dict[str, Any] = await asyncio.wait_for(future, timeout)
@@ -51,7 +53,10 @@ class SupervisorClient:
         finally:
             del self._waiting[number]
         if answer["refusal"] is not None:
-            raise RefusedError(STATUSES.get(answer["refusal"], 500), answer["words"])
+            status, operation = STATUSES.get(answer["refusal"], 500), answer.get("operation")
+            if operation is not None:
+                raise OperationError(status, answer["words"], operation)
+            raise RefusedError(status, answer["words"])
         return answer
 
     def _receive(self) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from forwarder.command import changes, check, run, show
+from forwarder.command import batch, changes, check, run, show
 from forwarder.endings import plain_errors
 
 app = typer.Typer(
@@ -41,14 +41,13 @@ def options(
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    run.run, show.show, check.check, check.config, changes.reload, changes.query, changes.clear,
+    run.run, show.show, check.check, check.config, changes.reload, changes.query, changes.clear, batch.batch,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
-for name, action in (("add", changes.add_route), ("replace", changes.replace_route), ("del", changes.delete_route)):
-    route.command(name)(action)
-for name, change in (("add", changes.add_group), ("del", changes.delete_group)):
-    group.command(name)(change)
+for words, command in batch.COMMANDS.items():
+    noun, verb = words.split()
+    (route if noun == "route" else group).command(verb)(command)
 app.add_typer(route, name="route")
 app.add_typer(group, name="group")
 

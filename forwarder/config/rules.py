@@ -6,6 +6,7 @@ Pure functions from settings to problems (key, what is wrong); nothing is raised
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 from forwarder.state.ring_memory import least_memory
 from forwarder.state.settings import (
@@ -84,9 +85,12 @@ def name_problem(name: str) -> str | None:
     return None
 
 
+_network = lru_cache(64)(Network.parse)    # each rule reads the same text anew: of a route some ten times
+
+
 def _network_problem(text: str) -> str | None:
     try:
-        network = Network.parse(text)
+        network = _network(text)
     except ValueError:
         return f'should be a network such as "10.0.0.0/8", not {quote(text)}'
     plain = Network(network.network_address, network.prefix)
@@ -94,7 +98,7 @@ def _network_problem(text: str) -> str | None:
 
 
 def _source_problem(text: str) -> str | None:
-    network = Network.parse(text)
+    network = _network(text)
     inside = network.prefix >= MULTICAST.prefix and MULTICAST.contains(network.address)
     return f"{quote(text)} is multicast, not a network of sources" if inside else None
 
@@ -216,7 +220,7 @@ def groups_problem(text: str) -> str | None:
     """What is wrong with a network of groups, or a single one."""
     if problem := _network_problem(text):
         return problem
-    network = Network.parse(text)
+    network = _network(text)
     inside = network.prefix >= MULTICAST.prefix and MULTICAST.contains(network.address)
     return None if inside else f"{quote(text)} is not a range of groups"
 
@@ -251,7 +255,7 @@ def ssm_problem(text: str, settings: Settings) -> str | None:
     """What is wrong with an otherwise valid static group in the range of source-specific groups (RFC 4604)."""
     source, _, group = text.rpartition(",")
     address = parse_address(group.strip())
-    if source or not any(Network.parse(each).contains(address) for each in settings.igmp.ssm_range):
+    if source or not any(_network(each).contains(address) for each in settings.igmp.ssm_range):
         return None
     return f'{quote(group.strip())} is in ssm_range: name its source too, as in "10.0.0.7,{group.strip()}"'
 
@@ -260,7 +264,7 @@ def of_route(route: RouteSettings) -> Iterator[Problem]:
     """What is wrong with one static route by itself."""
     if problem := groups_problem(route.group):
         yield "group", problem
-    elif LINK_LOCAL.contains(Network.parse(route.group).address) and Network.parse(route.group).prefix >= 24:
+    elif LINK_LOCAL.contains(_network(route.group).address) and _network(route.group).prefix >= 24:
         yield "group", f"{quote(route.group)} is link-local and never forwarded"
     if route.source is not None and (problem := _sources_problem(route.source)):
         yield "source", problem
@@ -274,12 +278,17 @@ def of_route(route: RouteSettings) -> Iterator[Problem]:
             yield f"interfaces[{at}]", f"{quote(name)} is named twice"
 
 
-def unknown_names(route: RouteSettings, settings: Settings) -> Iterator[Problem]:
-    """The names of a route that could never be a port of this configuration."""
+def unknown_names(route: RouteSettings, problem_of: Callable[[str], str | None]) -> Iterator[Problem]:
+    """The names of a route that could never be a port of a configuration, of which `problem_of` is `port_problem`."""
     said = [("upstream", route.upstream), *((f"interfaces[{at}]", each) for at, each in enumerate(route.interfaces))]
     for key, name in said:
-        if name is not None and not may_be_port(name, settings):
-            yield key, f"no [[interface]] covers {quote(name)}"
+        if name is not None and (problem := problem_of(name)):
+            yield key, problem
+
+
+def port_problem(name: str, settings: Settings) -> str | None:
+    """Why a name or wildcard could never be a port of this configuration."""
+    return None if may_be_port(name, settings) else f"no [[interface]] covers {quote(name)}"
 
 
 def may_be_port(name: str, settings: Settings) -> bool:
@@ -292,8 +301,8 @@ def may_be_port(name: str, settings: Settings) -> bool:
 
 def identity(route: RouteSettings) -> tuple[Network, Network | None, str | None]:
     """What a route speaks of; there is one route for it at most."""
-    source = None if route.source is None else Network.parse(route.source)
-    return Network.parse(route.group), source, route.upstream
+    source = None if route.source is None else _network(route.source)
+    return _network(route.group), source, route.upstream
 
 
 def membership(text: str) -> tuple[int | None, int]:
@@ -312,7 +321,7 @@ def _static(settings: Settings) -> Iterator[Problem]:
     """What is wrong with static routes and groups, beside the other keys."""
     known: dict[object, int] = {}
     for at, route in enumerate(settings.route):
-        problems = list(of_route(route)) or list(unknown_names(route, settings))
+        problems = list(of_route(route)) or list(unknown_names(route, lambda name: port_problem(name, settings)))
         yield from ((f"route[{at}].{key}", text) for key, text in problems)
         first = at if problems else known.setdefault(identity(route), at)
         if first != at:

@@ -5,16 +5,18 @@ or we end. A change is made as a whole or refused with words for whoever asked.
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from forwarder.config import rules
 from forwarder.state.ports import Added
-from forwarder.state.settings import RouteSettings, Settings, covers
+from forwarder.state.settings import RouteSettings, Settings
+from forwarder.supervisor.register import Register
 
-MOST_ROUTES = 1024      # added at run time: every change is published whole and read whole
+MOST_ROUTES = 16_384    # added at run time: every change is published whole and read whole
 MOST_GROUPS = 4096
 MOST_OCTETS = 1 << 20   # of JSON: a quarter of a snapshot, half of which is for ports, whatever addresses they get
 KEYS = ("interface", "group", "source", "upstream", "interfaces")
@@ -33,44 +35,78 @@ class Cause(Enum):
 
 
 class ChangeError(Exception):
-    """A request that is not carried out, and why in words."""
+    """A request that is not carried out, and why in words; `operation`: of a batch which, from 0."""
 
-    def __init__(self, reason: Cause, words: str) -> None:
+    def __init__(self, reason: Cause, words: str, operation: int | None = None) -> None:
         super().__init__(words)
-        self.reason = reason
+        self.reason, self.operation = reason, operation
 
 
 def apply(request: dict[str, Any], added: Added, settings: Settings) -> Added:
     """What is added once `request` is carried out; ChangeError.
 
-    A request has `type` add, replace (routes only) or delete, `noun` routes or groups, and a `row`.
+    A request has `type` add, replace (routes only) or delete, `noun` routes or groups, and a `row`. Or its `type` is
+    batch: then `requests` are carried out in their order, or none is.
     """
-    change = _CHANGES.get((str(request.get("type")), str(request.get("noun"))))
-    row = request.get("row")
-    if change is None or not isinstance(row, dict):
-        raise ChangeError(Cause.INVALID, "not a request that can be carried out")
-    changed = change(row, added, settings)
-    if request["type"] != "delete" and (size := len(json.dumps(asdict(changed)))) > MOST_OCTETS:
+    register = Register(added, settings)
+    if request.get("type") == "batch":
+        grows = _carry_out_all(request.get("requests"), register)
+    else:
+        _carry_out(request, register)
+        grows = request["type"] != "delete"
+    changed = register.added
+    if grows and (size := len(json.dumps(changed.to_json(), separators=(",", ":")))) > MOST_OCTETS:
         raise ChangeError(Cause.FULL, f"what was added at run time would take {size} bytes; {MOST_OCTETS} have room")
     return changed
 
 
+def _carry_out_all(requests: Any, register: Register) -> bool:
+    """Whether something may have been added; ChangeError with the number of the first that cannot be carried out."""
+    if not isinstance(requests, list) or not all(isinstance(each, dict) for each in requests):
+        raise ChangeError(Cause.INVALID, "not a batch that can be carried out")
+    for number, request in enumerate(requests):
+        try:
+            _carry_out(request, register)
+        except ChangeError as error:
+            raise ChangeError(error.reason, str(error), number) from error
+    return any(request["type"] != "delete" for request in requests)
+
+
+def _carry_out(request: dict[str, Any], register: Register) -> None:
+    change = _CHANGES.get((str(request.get("type")), str(request.get("noun"))))
+    row = request.get("row")
+    if change is None or not isinstance(row, dict):
+        raise ChangeError(Cause.INVALID, "not a request that can be carried out")
+    change(row, register)
+
+
+VERBS = {"add": "added", "replace": "replaced", "delete": "deleted"}
+
+
 def describe(request: dict[str, Any]) -> str:
     """A change that was made, for the log."""
-    verb = {"add": "added", "replace": "replaced", "delete": "deleted"}[request["type"]]
-    row = request["row"]
+    if request["type"] == "batch":
+        return _describe_batch(request["requests"])
+    verb, row = VERBS[request["type"]], request["row"]
     values = {key: " ".join(row[key]) if isinstance(row[key], list) else row[key] for key in KEYS if row.get(key)}
     told = ", ".join(f"{key} {value}" for key, value in values.items())
     return f"{verb} static {request['noun'].removesuffix('s')}: {told}"
 
 
+def _describe_batch(requests: Sequence[dict[str, Any]]) -> str:
+    """All in one line: how many of each kind."""
+    kinds = Counter((each["noun"], VERBS[each["type"]]) for each in requests)
+    told = [f"{many:,} static {noun[: -1 if many == 1 else None]} {verb}" for (noun, verb), many in kinds.items()]
+    return f"batch: {', '.join(told) or 'nothing'}"
+
+
 def still_added(added: Added, settings: Settings) -> Added:
     """What stays added beside other settings: what these say themselves is no longer an addition."""
-    said = {rules.identity(route) for route in settings.route}
-    routes = tuple(route for route in added.routes if rules.identity(route) not in said)
+    said = Register(added, settings)
+    routes = tuple(route for identity, route in said.routes.items() if not said.says_route(identity))
     groups = tuple(
         (name, group) for name, group in added.groups
-        if not _is_configured(name, group, settings) and not rules.ssm_problem(group, settings)
+        if not said.says_group(name, group) and not rules.ssm_problem(group, settings)
     )  # fmt: skip
     return Added(routes, groups)
 
@@ -83,63 +119,56 @@ def ended_by(settings: Settings, added: Added) -> list[str]:
 # --- routes ---
 
 
-def _add_route(row: dict[str, Any], added: Added, settings: Settings) -> Added:
+def _add_route(row: dict[str, Any], register: Register) -> None:
     """A route, or more ways out for one that was added; a route that blocks is no beginning of one that does not."""
-    route = _valid_route(row, settings, Cause.EXISTS)
-    former = _added_before(route, added)
+    route = _valid_route(row, register, Cause.EXISTS)
+    former = register.routes.get(rules.identity(route))
     if former is None:
-        return _with_route(route, added)
+        _put_route(route, register)
+        return
     more = tuple(name for name in route.interfaces if name not in former.interfaces)
     if not more or not former.interfaces:
         raise ChangeError(Cause.EXISTS, f"{_words(route)} exists already; `mcfwd route replace` changes it")
     wider = replace(route, interfaces=(*former.interfaces, *more))
     _refuse_invalid(rules.of_route(wider))
-    return _with_route(wider, added)
+    _put_route(wider, register)
 
 
-def _replace_route(row: dict[str, Any], added: Added, settings: Settings) -> Added:
+def _replace_route(row: dict[str, Any], register: Register) -> None:
     """A route that was added gets other ways out, in one step; one that there is not, is added."""
-    return _with_route(_valid_route(row, settings, Cause.CONFIGURED), added)
+    _put_route(_valid_route(row, register, Cause.CONFIGURED), register)
 
 
-def _valid_route(row: dict[str, Any], settings: Settings, refusal: Cause) -> RouteSettings:
+def _valid_route(row: dict[str, Any], register: Register, refusal: Cause) -> RouteSettings:
     route = _route(row)
     _refuse_invalid(rules.of_route(route))
-    _refuse_invalid(rules.unknown_names(route, settings))
-    if rules.identity(route) in map(rules.identity, settings.route):
+    _refuse_invalid(rules.unknown_names(route, register.port_problem))
+    if register.says_route(rules.identity(route)):
         raise ChangeError(refusal, f"{_words(route)} is in the configuration file already; change it there")
     return route
 
 
-def _added_before(route: RouteSettings, added: Added) -> RouteSettings | None:
+def _put_route(route: RouteSettings, register: Register) -> None:
+    """In the place of what there was for the same packets."""
     identity = rules.identity(route)
-    return next((each for each in added.routes if rules.identity(each) == identity), None)
-
-
-def _with_route(route: RouteSettings, added: Added) -> Added:
-    """With this route in the place of what there was for the same packets."""
-    former = _added_before(route, added)
-    if former is not None:
-        return replace(added, routes=tuple(route if each is former else each for each in added.routes))
-    if len(added.routes) >= MOST_ROUTES:
+    if identity not in register.routes and len(register.routes) >= MOST_ROUTES:
         raise ChangeError(Cause.FULL, f"no more than {MOST_ROUTES} routes can be added at run time")
-    return replace(added, routes=(*added.routes, route))
+    register.routes[identity] = route
 
 
-def _delete_route(row: dict[str, Any], added: Added, settings: Settings) -> Added:
+def _delete_route(row: dict[str, Any], register: Register) -> None:
     route = _route(row)
     _refuse_invalid(rules.of_route(route))
     identity = rules.identity(route)
-    kept = tuple(each for each in added.routes if rules.identity(each) != identity)
-    if len(kept) == len(added.routes):
-        if identity in map(rules.identity, settings.route):
+    former = register.routes.get(identity)
+    if former is None:
+        if register.says_route(identity):
             raise ChangeError(Cause.CONFIGURED, f"{_words(route)} is in the configuration file; change it there")
         raise ChangeError(Cause.UNKNOWN, f"there is no static {_words(route)}")
-    [former] = set(added.routes) - set(kept)
     if route.interfaces and set(route.interfaces) != set(former.interfaces):
         goes = ", ".join(former.interfaces) or "nobody"
         raise ChangeError(Cause.UNKNOWN, f"{_words(route)} goes to {goes}, not to {', '.join(route.interfaces)}")
-    return replace(added, routes=kept)
+    del register.routes[identity]
 
 
 def _route(row: dict[str, Any]) -> RouteSettings:
@@ -173,27 +202,27 @@ class _StaticGroup:
         return f"static group {group}{f' source {source}' if source else ''} on {self.interface}"
 
 
-def _add_group(row: dict[str, Any], added: Added, settings: Settings) -> Added:
+def _add_group(row: dict[str, Any], register: Register) -> None:
     asked = _group(row)
-    if not rules.may_be_port(asked.interface, settings):
-        raise ChangeError(Cause.INVALID, f"interface: no [[interface]] covers {rules.quote(asked.interface)}")
-    if problem := rules.ssm_problem(asked.text, settings):
+    if problem := register.port_problem(asked.interface):
+        raise ChangeError(Cause.INVALID, f"interface: {problem}")
+    if problem := rules.ssm_problem(asked.text, register.settings):
         raise ChangeError(Cause.INVALID, f"group: {problem}")
-    if _is_configured(asked.interface, asked.text, settings):
+    if register.says_group(asked.interface, asked.text):
         raise ChangeError(Cause.EXISTS, f"{asked.words} is in the configuration file already")
-    if (asked.interface, asked.text) in added.groups:
+    if (asked.interface, asked.text) in register.groups:
         raise ChangeError(Cause.EXISTS, f"{asked.words} exists already")
-    if len(added.groups) >= MOST_GROUPS:
+    if len(register.groups) >= MOST_GROUPS:
         raise ChangeError(Cause.FULL, f"no more than {MOST_GROUPS} static groups can be added at run time")
-    return replace(added, groups=(*added.groups, (asked.interface, asked.text)))
+    register.groups[asked.interface, asked.text] = None
 
 
-def _delete_group(row: dict[str, Any], added: Added, settings: Settings) -> Added:
+def _delete_group(row: dict[str, Any], register: Register) -> None:
     asked = _group(row)
-    kept = tuple(each for each in added.groups if each != (asked.interface, asked.text))
-    if len(kept) < len(added.groups):
-        return replace(added, groups=kept)
-    if _is_configured(asked.interface, asked.text, settings):
+    if (asked.interface, asked.text) in register.groups:
+        del register.groups[asked.interface, asked.text]
+        return
+    if register.says_group(asked.interface, asked.text):
         raise ChangeError(Cause.CONFIGURED, f"{asked.words} is in the configuration file; change it there")
     raise ChangeError(Cause.UNKNOWN, f"there is no {asked.words}")
 
@@ -206,13 +235,6 @@ def _group(row: dict[str, Any]) -> _StaticGroup:
     if problem := rules.membership_problem(text):
         raise ChangeError(Cause.INVALID, f"{'group' if source is None else 'source and group'}: {problem}")
     return _StaticGroup(interface, text)
-
-
-def _is_configured(name: str, text: str, settings: Settings) -> bool:
-    wanted = rules.membership(text)
-    exact = [each for each in settings.interface if each.name == name]
-    meant = exact or [each for each in settings.interface if covers(each.name, name)][:1]
-    return any(wanted == rules.membership(each) for interface in meant for each in interface.static_groups)
 
 
 # --- what was asked ---

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from math import inf
 from typing import Any
 
-from forwarder.process import control
+from forwarder.process import control, long_messages
 from forwarder.process.launch import describe
 from forwarder.process.user import name_of
 from forwarder.state import standing
@@ -235,7 +235,7 @@ class Staff:
         elif received[0].get("type") == "ready":
             child.ready = True
         elif child.name == API:
-            self._answer(received[0], partial(self._reply, child, process))
+            self._answer(long_messages.whole(*received), partial(self._reply, child, process))
 
     def _reply(self, child: Child, process: Process, answer: Request) -> None:
         """Its successor did not ask, and counts its own questions."""

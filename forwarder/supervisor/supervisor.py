@@ -286,7 +286,7 @@ class Supervisor:
         try:
             self._configure(settings, changes.apply(request, self._ports.added, settings))
         except changes.ChangeError as error:
-            return refused(str(error), error.reason)
+            return {**refused(str(error), error.reason), "operation": error.operation}
         except Exception as fault:
             self._guard.failed("answering a request", fault)
             return refused(f"internal error: {type(fault).__name__}", changes.Cause.FAULT)
