@@ -7,7 +7,7 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Le
 
@@ -40,6 +40,21 @@ class Setting:
     def place(self) -> str:
         """How people name it: `[igmp] robustness`."""
         return f"{title(self.table)} {self.name}".strip()
+
+
+class Row(NamedTuple):
+    """A key as people are told of it: `default` and `values` in words, in which code has the marks of Markdown."""
+
+    setting: Setting
+    key: Key
+    default: str
+    values: str
+
+
+def rows() -> list[Row]:
+    """All keys in the order of settings.py."""
+    described = [(each, _described(each)) for each in entries()]
+    return [Row(each, key, _default(each), _values(each, key)) for each, key in described]
 
 
 def title(table: str) -> str:
