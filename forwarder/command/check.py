@@ -35,12 +35,25 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
 
 
 def config(
-    defaults: Annotated[bool, typer.Option("--defaults", help="Print every key with its default and meaning.")] = False,
+    defaults: Annotated[bool, typer.Option("--defaults", help="A file with all keys, defaults and meanings.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="A JSON Schema of the file, for editors.")] = False,
 ) -> None:
-    """Print what can be configured, as a TOML file to start from."""
-    if not defaults:
-        raise typer.BadParameter("say what to print: --defaults")
+    """Print what can be configured: a file to start from, or a schema."""
+    if defaults == schema:
+        raise typer.BadParameter("say what to print: --defaults or --schema")
+    with plain_errors():
+        print(_schema() if schema else _defaults(), end="", flush=True)
+
+
+def _defaults() -> str:
     from forwarder.config import reference
 
-    with plain_errors():
-        print(reference.defaults(), end="", flush=True)
+    return reference.defaults()
+
+
+def _schema() -> str:
+    import json
+
+    from forwarder.config.schema import schema
+
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
