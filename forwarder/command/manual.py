@@ -116,7 +116,8 @@ def _options(command: Any) -> Iterator[str]:
         if option.name != "help" or hasattr(command, "commands"):
             choices = choices_of(command, option.name)
             value = "" if option.is_flag else f" {roff.italic('|'.join(choices) or option.metavar or 'N')}"
-            names = ", ".join(map(roff.bold, option.opts))
+            opts = sorted(option.opts, key=lambda each: each.startswith("--"))   # those of --help come in any order
+            names = ", ".join(map(roff.bold, opts))
             yield roff.item(f"{names}{value}", roff.marked(option.help or ""))
 
 
