@@ -3,7 +3,7 @@
 Addresses leave here as dotted text, durations as seconds rounded to milliseconds; None is "any" or "not known".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -251,7 +251,7 @@ def routes(rows: Iterable[RouteRow], configuration: Configuration) -> list[Row]:
     `note`: why a route has no effect, or not the whole.
     """
     overruling = Overruling(configuration.routes, configuration.ports)
-    static = [_static_route(route, configuration.ports) for route in configuration.routes]
+    static = list(_static_routes(configuration.routes, configuration.ports))
     learned = [row for row in rows if row.kind == "learned"]
     # a bit set before its port was assigned is not of that port
     ports = [[port for port in configuration.ports if port.assigned <= row.stamp] for row in learned]
@@ -259,14 +259,22 @@ def routes(rows: Iterable[RouteRow], configuration: Configuration) -> list[Row]:
     return static + [_route(*each) for each in zip(learned, ports, notes, strict=True)]
 
 
-def _static_route(route: RouteSettings, ports: Sequence[Port]) -> Row:
-    """A static route; its wildcards are the names they cover now, or themselves where they cover none."""
+def _static_routes(routes: Iterable[RouteSettings], ports: Sequence[Port]) -> Iterator[Row]:
+    """Static routes; of thousands few ways differ, and each looks at all ports."""
+    known: dict[object, Row] = {}
+    for route in routes:
+        ways = route.upstream, route.interfaces
+        if ways not in known:
+            known[ways] = _ways(route, ports)
+        source = None if route.source is None else _plain(route.source)
+        yield {"group": _plain(route.group), "source": source, "upstream": route.upstream, **known[ways]}
+
+
+def _ways(route: RouteSettings, ports: Sequence[Port]) -> Row:
+    """Where a static route goes; its wildcards are the names they cover now, or themselves where they cover none."""
     names = [port.name for port in ports if port.role == "downstream" and port.name != route.upstream]
     interfaces = [name for each in route.interfaces for name in _covered(each, names)]
     return {
-        "group": _plain(route.group),
-        "source": None if route.source is None else _plain(route.source),
-        "upstream": route.upstream,
         "interfaces": list(dict.fromkeys(interfaces)),
         "kind": "static" if route.interfaces else "block",
         "note": route_note(route, ports),

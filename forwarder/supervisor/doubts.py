@@ -122,8 +122,12 @@ def _room(settings: Settings, ports: Sequence[Port], links: Links) -> Iterator[D
 
 def _static(configuration: Configuration) -> Iterator[Doubt]:
     """Static routes and groups that look right and do nothing."""
+    notes: dict[object, str | None] = {}    # thousands of routes go few ways, each of which looks at all ports
     for route in configuration.routes:
-        if note := route_note(route, configuration.ports):
+        ways = route.upstream, route.interfaces
+        if ways not in notes:
+            notes[ways] = route_note(route, configuration.ports)
+        if note := notes[ways]:
             words = f"static route {words_of_route(route)} {note}"
             yield Doubt(words, words)
     for port, group, note in group_notes(configuration):
