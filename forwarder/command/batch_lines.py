@@ -15,6 +15,7 @@ from forwarder.units import visible
 
 # a comment to the end of the line, or a word: plain characters, escaped ones, and quotes with what is in them
 PIECE = re.compile(r"""[ \t]*(?:(\#.*)|((?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+))""", re.VERBOSE | re.DOTALL)
+QUOTING = re.compile(r"""['"\\]""")
 BLANK = " \t\r"
 LONGEST_TOLD = 60       # characters of a word in an error
 
@@ -55,7 +56,7 @@ def words_of(line: str) -> list[str]:
             raise LineError("a quote is not closed" if quoted else f"cannot be read at {_told(rest)}")
         if piece[1]:
             break
-        words += shlex.split(piece[2])
+        words += shlex.split(piece[2]) if QUOTING.search(piece[2]) else [piece[2]]     # 40 µs, 0.3 µs
         at = piece.end()
     return words
 
