@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -64,6 +64,22 @@ def test_what_may_stand_at_a_place(words, expected):
 
 def test_every_command_is_offered():
     assert found("") == list(ROOT.commands) == found()
+
+
+def test_an_argument_that_may_repeat_is_offered_again():
+    one = typer.Typer()
+
+    @one.command()
+    def show(noun: Shell, filters: Annotated[list[str] | None, typer.Argument(metavar="FILTER")] = None): ...
+
+    @one.command()
+    def other(): ...
+
+    def offered(*words: str) -> list[str]:
+        return [each.value for each in candidates(typer.main.get_command(one), words, lambda place: ["eth0"])]
+
+    assert [offered("show", "fish", *["x"] * at, "") for at in range(3)] == [["eth0"]] * 3
+    assert offered("show", "") == ["bash", "zsh", "fish"]
 
 
 def test_what_cannot_be_shown_is_not_offered():

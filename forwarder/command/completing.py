@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 FILES = ":files"        # in place of candidates: any file; no interface, command or option has a colon
 FILE_NAMES = ("FILE", "PATH")
+INTERFACES = ("IF", "FILTER", "RECEIVER")   # the last two may be something else too
 
 
 class Candidate(NamedTuple):
@@ -109,7 +110,7 @@ def _values(parameter: Any, place: Position, names: Names) -> Iterator[Candidate
         yield from map(Candidate, choices)
     elif metavar in FILE_NAMES:
         yield Candidate(FILES)
-    elif metavar == "IF" or "FILTER" in metavar:
+    elif metavar in INTERFACES:
         yield from map(Candidate, names(place))
 
 
