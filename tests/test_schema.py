@@ -1,6 +1,7 @@
 """The JSON Schema of the file takes what the program takes, as far as a shape can say."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from forwarder.config import loading, reference
 from forwarder.config.schema import RATE, SIZE, schema
 
 NEEDED = {"interface": {"name": "eth0"}, "route": {"group": "239.1.2.3"}}
-VALID = fastjsonschema.compile(schema())
+WHOLE = schema()
+VALID = fastjsonschema.compile(WHOLE)
 
 
 def is_valid(file: dict[str, Any]) -> bool:
@@ -61,12 +63,11 @@ def test_every_key_is_described_and_its_example_is_valid():
 
 
 def properties(table: str) -> dict[str, Any]:
-    whole = schema()
     if not table:
-        return dict(whole["properties"])
-    shape = whole["properties"][table]
+        return dict(WHOLE["properties"])
+    shape = WHOLE["properties"][table]
     place = shape.get("$ref") or shape["items"]["$ref"]
-    return dict(whole["$defs"][place.removeprefix("#/$defs/")]["properties"])
+    return dict(WHOLE["$defs"][place.removeprefix("#/$defs/")]["properties"])
 
 
 @pytest.mark.parametrize(("file", "valid"), [
@@ -98,18 +99,12 @@ AMOUNT = st.from_regex(r"\s?[0-9]{0,3} ?([kKMmG]?i?[bBits]{0,3})?(/s)?\s?", full
 
 @given(AMOUNT.filter(str.isascii))
 def test_sizes_and_rates_are_texts_that_the_loader_reads(text):
-    for key, parse, pattern in (("ring_memory", loading.parse_size, SIZE), ("rate_limit", loading.parse_rate, RATE)):
-        check = fastjsonschema.compile({"type": "string", "pattern": pattern})
-        try:
-            check(text)
-            found = True
-        except JsonSchemaException:
-            found = False
-        assert found is loads(parse, text), key
+    for parse, pattern in ((loading.parse_size, SIZE), (loading.parse_rate, RATE)):
+        assert bool(re.search(pattern, text)) is loads(parse, text)
 
 
 def test_the_schema_is_printed():
-    assert json.loads(mcfwd("config", "--schema").stdout) == schema()
+    assert json.loads(mcfwd("config", "--schema").stdout) == WHOLE
     for words in (("config",), ("config", "--schema", "--defaults")):
         done = mcfwd(*words)
         assert (done.returncode, done.stdout) == (2, "")

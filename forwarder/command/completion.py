@@ -15,7 +15,7 @@ import typer
 from forwarder.command.completing import Candidate, Position, candidates, expanded
 from forwarder.endings import plain_errors
 
-PATIENCE = 0.2      # seconds for the names of an instance's interfaces; it takes 2 ms
+PATIENCE = 0.3      # seconds for the names of an instance's interfaces, which take 2 ms: with our start half a second
 MOST = 1000         # candidates: more is no help
 
 # Each asks `mcfwd completion SHELL -- WORDS`, a line for each candidate. None evaluates what comes back.
