@@ -47,7 +47,7 @@ def numbered(text: str) -> Iterator[tuple[int, list[str] | LineError]]:
 
 def words_of(line: str) -> list[str]:
     """A line without blanks around it, split as by a POSIX shell that expands nothing; raises LineError."""
-    words, at = [], 0
+    words, at = list[str](), 0
     while at < len(line):
         piece = PIECE.match(line, at)
         if piece is None:
