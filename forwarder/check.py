@@ -10,6 +10,7 @@ from forwarder.client import default_socket_path
 from forwarder.process import privileges
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.ring_memory import least_memory
+from forwarder.state.roles import arriving_threshold, is_inward
 from forwarder.state.settings import ControlSettings, InterfaceSettings, RouteSettings, Settings, igmp_of, is_wildcard
 from forwarder.supervisor.assignment import Assignment
 from forwarder.supervisor.capacity import fitted
@@ -76,8 +77,10 @@ def _port(settings: Settings, port: Port) -> Iterator[str]:
     options = options_of(port, settings.igmp)
     if port.addresses:
         yield listed([f"{format_address(address)}/{prefix}" for address, prefix in port.addresses])
-    if port.role == "upstream":
+    if is_inward(port.role):
         yield "IGMPv3 host with fallback" if options.igmp_version is None else f"IGMPv{options.igmp_version} host"
+        if port.role == "both":
+            yield "static routes alone lead from here and to here"
         if options.parameters.report_interval:
             yield f"reports all every {options.parameters.report_interval:g} s unasked"
         if options.parameters.linger:
@@ -92,13 +95,14 @@ def _port(settings: Settings, port: Port) -> Iterator[str]:
         elif options.quick_leave:
             yield "quick leave"
     yield f"sources: {_sources(port)}"
-    yield from _lists(port.settings)
+    yield from _lists(port.settings, port.role)
 
 
-def _lists(own: InterfaceSettings) -> Iterator[str]:
+def _lists(own: InterfaceSettings, role: str) -> Iterator[str]:
     """What may pass a port, how fast, and what is wanted there without a receiver."""
     if own.threshold > 1:
-        yield f"TTL at least {own.threshold}"
+        way = "" if arriving_threshold(role, own.threshold) > 1 else ", out of it"
+        yield f"TTL at least {own.threshold}{way}"
     if own.allow:
         yield f"only {listed(own.allow)}"
     if own.deny:
@@ -111,11 +115,13 @@ def _lists(own: InterfaceSettings) -> Iterator[str]:
         yield f"at most {rate(own.flow_rate_limit)} a flow"
     if own.static_groups:
         yield f"static groups: {listed(own.static_groups)}"
+    if own.join:
+        yield f"joins {listed(own.join)}"
 
 
 def _sources(port: Port) -> str:
     if port.settings.altnets is None:
-        whole = port.role == "upstream" or (port.ifindex and not port.addresses)    # as dataplane/admission has it
+        whole = is_inward(port.role) or (port.ifindex and not port.addresses)    # as dataplane/admission has it
         return "any that is in no other interface's subnet" if whole else "own subnets"
     return listed(["own subnets", *port.settings.altnets])
 

@@ -13,6 +13,7 @@ from igmp.validation import Rules
 
 UPSTREAM = "upstream"
 DOWNSTREAM = "downstream"
+HOST = "host"                           # nothing learned is told there, nobody is asked
 RULES = Rules()
 LIMITS = ("max_groups", "max_sources", "max_port_sources", "max_hosts")
 _limits_of = attrgetter(*LIMITS)
@@ -140,7 +141,7 @@ class PortOptions:
     """What the configuration says of one port."""
 
     # RFC 4605 3 a
-    role: Literal["upstream", "downstream"]
+    role: Literal["upstream", "downstream", "host"]
     parameters: Parameters = field(default_factory=Parameters)
     # RFC 9776 7.3.1 b
     igmp_version: int | None = None                     # 1, 2, 3; None: 3 downstream, fallback upstream
@@ -162,8 +163,8 @@ class PortOptions:
 
     def check(self) -> None:
         """Raise ValueError, naming the field, for options that cannot work."""
-        if self.role not in (UPSTREAM, DOWNSTREAM):
-            raise ValueError(f"role must be upstream or downstream, not {self.role}")
+        if self.role not in (UPSTREAM, DOWNSTREAM, HOST):
+            raise ValueError(f"role must be upstream, downstream or host, not {self.role}")
         if self.igmp_version not in (None, 1, 2, 3):
             raise ValueError(f"igmp_version must be 1, 2 or 3, not {self.igmp_version}")
         for name in LIMITS:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from igmp.counters import COUNTERS
 from igmp.host import Host
 from igmp.link import Link
-from igmp.parameters import DOWNSTREAM, PortOptions
+from igmp.parameters import DOWNSTREAM, UPSTREAM, PortOptions
 from igmp.querier import Querier
 
 
@@ -20,7 +20,7 @@ class ProxyPorts:
         self.options: dict[int, PortOptions] = {}
         self.counters: dict[int, dict[str, int]] = {}
         self.queriers: dict[int, Querier] = {}              # downstream
-        self.hosts: dict[int, Host] = {}                    # upstream
+        self.hosts: dict[int, Host] = {}                    # upstream, and where we are a host only
         self.links: dict[int, Link] = {}                    # of the ports that are up
 
     @property
@@ -72,6 +72,10 @@ class ProxyPorts:
         was_up = self.links.pop(port, None) is not None
         self._learn_own(port)
         return was_up
+
+    def is_upstream(self, port: int) -> bool:
+        """Whether what downstream ports want is told on `port`."""
+        return self.options[port].role == UPSTREAM
 
     def core(self, port: int) -> Querier | Host:
         """What speaks on a port."""

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from igmp.filter import Filter
 from igmp.heard import Heard, OlderHosts
 from igmp.inheritance import Inheritance
+from igmp.joining import OWN, Joining
 from igmp.link import group_mac
 from igmp.merging import STALE, Merging
 from igmp.messages import Query
 from igmp.objections import REFUSING, REFUSING_RECORDS, Judge, note
-from igmp.outputs import Event, Notice, Output
+from igmp.outputs import Event, Notice, Output, Send
 from igmp.packet import Link, Received, Rejected, overhear, receive
 from igmp.parameters import PortOptions
 from igmp.ports import ProxyPorts
@@ -35,7 +36,8 @@ class Proxy(Views):
         self._timers: TimerQueue[int] = TimerQueue()            # by port
         self._inheritance = Inheritance()
         ports = ProxyPorts(random)
-        super().__init__(ports, Merging(ports, self._inheritance, self._timers))
+        self._joining = Joining(ports, self._timers, random)
+        super().__init__(ports, Merging(ports, self._inheritance, self._timers), self._joining)
         self._upstreams = self._merging.upstreams
         self._upstreams.only_querier = merge_only_querier
         self._restoration = Restoration(ports, self._merging, self._inheritance, self._timers)
@@ -66,6 +68,7 @@ class Proxy(Views):
         """The options of a port are others, not its role: what was learned stays as far as it is admitted."""
         before = self._ports.configure(port, options)
         outputs = self._finish(port, self._ports.core(port).configure(options, now), now)
+        outputs += self._joining.configure(port, options, now)
         if options.access != before.access:
             merging = self._merging
             groups = merging.database if port in self._ports.hosts else merging.static.groups(port)
@@ -78,6 +81,10 @@ class Proxy(Views):
         Groups that are never tracked are left out, and what the port's access list does not admit.
         """
         return self._merging.restate(port, self._merging.static.set(port, memberships, now), now)
+
+    def set_joined(self, port: int, memberships: Memberships, now: float) -> list[Output]:
+        """The (source, group) that we join ourselves on `port`, a downstream one, as a host there; source None: any."""
+        return self._merging.notable(self._joining.set(port, memberships, now), now)
 
     def gather(self) -> None:
         """The calls up to `release` are one input: routes and reports are worked out once for all of them."""
@@ -100,6 +107,7 @@ class Proxy(Views):
             outputs += self._merging.conclude([(port, self._ports.queriers.pop(port).purge())], now)
         self._inheritance.drop(port)
         self._merging.static.set(port, (), now)
+        self._joining.remove(port, now)
         self._timers.cancel(port)
         self._ports.remove(port)
         return outputs
@@ -109,20 +117,22 @@ class Proxy(Views):
         if link == self._ports.links.get(port):
             return []
         before, core = self._ports.up(port, link), self._ports.core(port)
+        joined = self._joining.start(port, link, before, now)
         if before is not None and before.address == link.address:
-            return self._finish(port, core.update(link, now), now)
+            return self._finish(port, core.update(link, now), now) + joined
         if before is None or port in self._ports.hosts:
             self._inheritance.drop(port)
         outputs = self._finish(port, core.start(link, now), now)
         if before is None and port in self._ports.queriers:
             outputs += self._merging.restate(port, self._merging.static.groups(port), now)
-        return outputs
+        return outputs + joined
 
     def port_down(self, port: int, now: float) -> list[Output]:
         """The link is gone: downstream its memberships end, upstream they are kept for its return."""
         if not self._ports.down(port):
             return []
         self._inheritance.drop(port)
+        self._joining.stop(port)
         if port in self._ports.hosts:
             self._ports.hosts[port].stop()
             return self._finish(port, (), now)
@@ -146,10 +156,11 @@ class Proxy(Views):
                 counters[name] += 1
             if rejected.counter in REFUSING and not upstream:
                 self._note_refused(port, packet, rejected.counter, now, mac)
+            answers = self._answer_switch(port, packet, now) if rejected.counter == "rx_query_zero_source" else ()
             notices = [Notice(port, "own_address", rejected.source)] if rejected.source else []
             if rejected.counter == "rx_query_zero_source" and ports.queriers[port].asks:
                 notices.append(Notice(port, "querier_without_address", 0))
-            return self._merging.notable(notices, now)
+            return self._merging.notable([*notices, *answers], now)
         for name in received.counters:
             counters[name] += 1
         outputs = self._finish(port, self._heard(port, received, now, mac, to), now)
@@ -192,8 +203,11 @@ class Proxy(Views):
                 outputs += self._merging.tell_some(share, now)
             elif port == RESTORING:
                 outputs += self._restoration.some(now)
+            elif port >= OWN:
+                events.append((port ^ OWN, self._joining.expire(port ^ OWN, now, share)))
             else:
-                events.append((port, self._ports.core(port).expire(now, share)))
+                core = self._ports.core(port)
+                events.append((port, self._joining.hear_us(port, core.expire(now, share), now)))
                 self._arm(port)
         return outputs + self._merging.conclude(events, now)
 
@@ -206,14 +220,15 @@ class Proxy(Views):
         return self._finish(port, self._ports.queriers[port].forget(group, now), now)
 
     def shutdown(self, now: float) -> list[Output]:
-        """Leave all groups upstream, once; nothing is sent afterwards.
+        """Leave all groups where we are a host, once; nothing is sent afterwards.
 
         What was inherited and not claimed by `restore` is nobody's: whose ports it speaks of was never said.
         """
         while self._restoration.has_begun and self.is_restoring:
             self._restoration.some(now)
         self._timers.clear()
-        return [said for host in self._ports.hosts.values() for said in host.leave()]
+        hosts = self._ports.hosts.values()
+        return [*(said for host in hosts for said in host.leave()), *self._joining.leave()]
 
     # A restart
 
@@ -255,10 +270,18 @@ class Proxy(Views):
             self._restoration.prepare(received.message, now)
         if upstream:
             return self._ports.hosts[port].receive(received.message, now, received.source)
+        joined = self._joining.receive(port, received.message, now, received.source)
         if _is_private(received, to):
             self._ports.counters[port]["query_private"] += 1
-            return ()
-        return self._ports.queriers[port].receive(received.source, received.message, now, mac)
+            return joined
+        events = self._ports.queriers[port].receive(received.source, received.message, now, mac)
+        return [*events, *joined] if joined else events
+
+    def _answer_switch(self, port: int, packet: bytes, now: float) -> Iterable[Send | Notice]:
+        """A query from 0.0.0.0 is a snooping switch's, which hosts answer: it elects no querier."""
+        options = self._ports.options[port]
+        received = receive(packet, self._ports.links[port], True, options.rules, self._ports.own)
+        return self._joining.receive(port, received.message, now, received.source)
 
     def _note_refused(self, port: int, packet: bytes, counter: str, now: float, mac: int) -> None:
         judge = Judge(self._ports.links[port], self._ports.options[port])
@@ -268,7 +291,7 @@ class Proxy(Views):
         self._timers.set(port, self._ports.core(port).deadline)
 
     def _finish(self, port: int, events: Iterable[Event], now: float) -> list[Output]:
-        outputs = self._merging.conclude([(port, events)], now)
+        outputs = self._merging.conclude([(port, self._joining.hear_us(port, events, now))], now)
         self._arm(port)
         return outputs
 

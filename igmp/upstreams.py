@@ -1,4 +1,5 @@
-"""What all upstream ports are told: the merged database, as far as each of them admits it (RFC 4605 section 4.1).
+"""What is told where we are a host: upstream the merged database, as far as the port admits it (RFC 4605 section 4.1),
+and everywhere what the configuration of the port itself joins.
 
 Rules of this file: a group is merged when something of it changed, once for each port; what concerns very many groups
 is put on a list and told a few at a time.
@@ -48,10 +49,10 @@ class Upstreams:
         counted = self._counted()
         for port, host in self._ports.hosts.items() if told else ():
             access = self._ports.options[port].access
-            if told >> port & 1:
+            if told >> port & 1 and self._ports.is_upstream(port):
                 for group, filters in wants.items():
                     host.adopt(group, joint(filters, group, access, counted))
-        return all(told >> port & 1 for port in self._ports.hosts)
+        return all(told >> port & 1 or not self._ports.is_upstream(port) for port in self._ports.hosts)
 
     # RFC 4605 3 e, 4.1 h
     def tell(self, groups: Collection[int], now: float) -> list[Said]:
@@ -78,7 +79,9 @@ class Upstreams:
             access = self._ports.options[port].access
             for each in host.status():
                 static = bool(restrict(self._static.filter(port, each.group), each.group, access))
-                yield replace(each, origins=self._database.origins(each.group, access, counted), static=static)
+                upstream = self._ports.is_upstream(port)
+                origins = self._database.origins(each.group, access, counted) if upstream else ()
+                yield replace(each, origins=origins, static=static)
 
     def _counted(self) -> Collection[int] | None:
         """The ports whose members count, None: all."""
@@ -87,5 +90,7 @@ class Upstreams:
         return {port for port, querier in self._ports.queriers.items() if querier.is_querier}
 
     def _wanted(self, port: int, group: int, counted: Collection[int] | None) -> Filter:
-        access = self._ports.options[port].access
-        return self._database.admitted(group, access, counted, self._static.filter(port, group))
+        access, static = self._ports.options[port].access, self._static.filter(port, group)
+        if not self._ports.is_upstream(port):
+            return restrict(static, group, access)
+        return self._database.admitted(group, access, counted, static)

@@ -4,8 +4,10 @@ Rules of this file: looks and does not touch; what is gone through one by one ma
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
 from igmp.heard import NOBODY, Heard
+from igmp.joining import Joining
 from igmp.merging import Merging
 from igmp.outputs import GroupStatus, HostStatus, QuerierStatus, RefusalStatus, Route, UpstreamStatus
 from igmp.ports import ProxyPorts
@@ -15,8 +17,8 @@ from igmp.status import hosts, joined, learned_group, refusals, static_group
 class Views:
     """The side of a proxy that changes nothing."""
 
-    def __init__(self, ports: ProxyPorts, merging: Merging) -> None:
-        self._ports, self._merging = ports, merging
+    def __init__(self, ports: ProxyPorts, merging: Merging, joining: Joining) -> None:
+        self._ports, self._merging, self._joining = ports, merging, joining
 
     def is_up(self, port: int) -> bool:
         """Whether the port has a link."""
@@ -48,12 +50,12 @@ class Views:
         return (status for port, querier in queriers for status in refusals(port, querier.members.refusals, now))
 
     def upstream(self, now: float) -> list[UpstreamStatus]:
-        """What is reported upstream now."""
+        """What is reported upstream now, and what we join ourselves elsewhere."""
         return list(self.each_upstream())
 
     def each_upstream(self) -> Iterator[UpstreamStatus]:
         """`upstream` one by one; they may change meanwhile."""
-        return self._merging.upstreams.status()
+        return chain(self._merging.upstreams.status(), self._joining.status())
 
     def heard(self, port: int) -> Heard:
         """What a successor must know of other queriers of a port; nothing of one that is no more."""

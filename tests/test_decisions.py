@@ -7,6 +7,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -383,3 +384,53 @@ def test_what_a_worker_computes_from_a_configuration_is_linear():
     assert many[1] < 50 << 20
     assert many[1] < 16 * few[1]
     assert many[0] < 1.0
+
+
+# --- ports that are both ---
+
+
+def routed(plane: World, ingress: int, *ports: int) -> None:
+    """A static route of G for one ingress."""
+    key = RouteKey(G, 32, None, ingress=ingress, static=True)
+    assert plane.routes.set(key, sum(1 << each for each in ports), "static", plane.generation)
+
+
+def test_a_flow_that_two_ports_bring_is_taken_from_the_first_as_long_as_it_comes_there():
+    with world(port(UP, "both"), port(D1, "both"), port(D2, "both")) as plane:
+        for ingress in (UP, D1, D2):
+            routed(plane, ingress, *{UP, D1, D2} - {ingress})
+        plane.refresh()
+        assert plane.frames(UP, [(S, G)]) == [1 << D1 | 1 << D2]
+        assert plane.frames(D1, [(S, G), (S + 1, G)]) == [Reason.WRONG_INTERFACE, 1 << UP | 1 << D2]
+        assert plane.frames(UP, [(S, G), (S + 1, G)]) == [1 << D1 | 1 << D2, Reason.WRONG_INTERFACE]
+        for now in range(2, 70):                            # the first one is silent for longer than a row is kept
+            plane.frames(D1, [(S, G)], float(now))
+            plane.decisions.tidy(float(now))
+        assert plane.frames(D1, [(S, G)], 70.0) == [1 << UP | 1 << D2]
+
+
+def test_a_flow_moves_to_another_port_at_once_when_the_link_of_the_first_goes():
+    ports = port(UP, "both"), port(D1, "both"), port(D2, "both")
+    with world(*ports) as plane:
+        for ingress in (UP, D1):
+            routed(plane, ingress, D2)
+        plane.refresh()
+        assert plane.frames(UP, [(S, G)]) == [1 << D2]
+        assert plane.frames(D1, [(S, G)]) == [Reason.WRONG_INTERFACE]
+        plane.configure(replace(ports[UP], up=False), *ports[1:])
+        assert plane.frames(D1, [(S, G)]) == [1 << D2]
+
+
+@pytest.mark.parametrize(("first", "second"), [(UP, D1), (D1, UP)])
+def test_what_an_upstream_brings_too_is_taken_from_one_of_the_two(first, second):
+    with world(port(UP, "upstream"), port(D1, "both"), port(D2, "downstream")) as plane:
+        for ingress in (UP, D1):
+            routed(plane, ingress, D2)
+        plane.refresh()
+        assert plane.frames(first, [(S, G)]) == [1 << D2]
+        assert plane.frames(second, [(S, G)]) == [Reason.WRONG_INTERFACE]
+
+
+def test_ports_that_are_both_are_not_listened_to_frame_by_frame():
+    with world(port(UP, "both"), port(D1, "both")) as plane:
+        assert plane.decisions.listening == frozenset()

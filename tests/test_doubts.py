@@ -113,3 +113,23 @@ def test_another_instance_is_told_where_both_could_send():
     assert [doubt.words for doubt in found] == [
         "another mcfwd serves lan0 already: what both forward arrives twice; stop one of them"
     ]
+
+
+def test_ports_that_are_both_need_a_static_route_and_an_address_only_where_they_join():
+    both = InterfaceSettings(name="eth0", role="both"), InterfaceSettings(name="lan0", role="both")
+    links = link("eth0", 2, addresses=()), link("lan0", 3)
+    assert said(both, *links) == [
+        "eth0, lan0 are both, and there is no static route: nothing comes or goes there"
+    ]
+    joining = replace(both[0], join=("239.1.1.1",)), both[1]
+    assert said(joining, *links)[0] == f"eth0 {HOMELESS}"
+    route = RouteSettings(group="239.1.1.1", upstream="eth0", interfaces=("lan0",))
+    settings, there = Settings(interface=both, route=(route,)), {each.name: each for each in links}
+    assert list(doubts(configuration(settings, there), there)) == []
+
+
+def test_a_group_to_join_that_a_list_refuses_is_told():
+    refusing = InterfaceSettings(name="lan0", join=("239.1.1.1",), deny=("239.0.0.0/8",))
+    assert said((UP, refusing), link("eth0", 2), link("lan0", 3)) == [
+        "static group 239.1.1.1 of lan0 is refused by deny of the same interface"
+    ]

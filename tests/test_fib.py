@@ -41,6 +41,10 @@ def fib(*ports: PortPolicy, queriers: int = -1) -> Fib:
     return result
 
 
+def both(index: int, **changes) -> PortPolicy:
+    return replace(downstream(index, **changes), role="both")
+
+
 def bits(*ports: int) -> int:
     return sum(1 << port for port in ports)
 
@@ -492,3 +496,42 @@ def test_the_best_route_decides(made, ingress, group):
     out = ports & ~(1 << ingress) | (1 if ingress == D1 and (ports or kind == "learned") else 0)
     assert decision.ports == (0 if elsewhere else out)
     assert (decision.reason == Reason.WRONG_INTERFACE) == elsewhere
+
+
+# --- ports that are both ---
+
+
+def test_what_comes_in_by_a_port_that_is_both_goes_where_static_routes_say_whoever_has_joined():
+    routes = fib(upstream(), downstream(D1), both(D2), both(D3))
+    routes.set_route(G, 32, None, 32, None, bits(D1))
+    assert routes.decide(UP, A, G) == Decision(Reason.FORWARD, bits(D1))
+    assert routes.decide(D2, B, G).reason is Reason.NO_MEMBERS
+    routes.set_route(G, 32, None, 32, D2, bits(D1, D3), "static")
+    assert routes.decide(D2, B, G) == Decision(Reason.FORWARD, bits(D1, D3))
+    assert routes.decide(D3, B, G).reason is Reason.WRONG_INTERFACE
+
+
+def test_routes_lead_both_ways_between_ports_that_are_both():
+    routes = fib(both(D1), both(D2))
+    routes.set_route(G, 32, None, 32, D1, bits(D2), "static")
+    routes.set_route(G, 32, None, 32, D2, bits(D1), "static")
+    assert routes.decide(D1, ip("192.168.10.50"), G) == Decision(Reason.FORWARD, bits(D2))
+    assert routes.decide(D2, ip("192.168.20.50"), G) == Decision(Reason.FORWARD, bits(D1))
+    assert routes.decide(D1, ip("192.168.20.50"), G).reason is Reason.WRONG_INTERFACE
+
+
+def test_nothing_goes_to_a_port_that_is_both_for_members_or_from_downstream():
+    routes = fib(upstream(), downstream(D1), both(D2))
+    routes.set_route(G, 32, None, 32, None, bits(D1, D2))
+    routes.set_queriers(bits(D1))
+    assert routes.decide(UP, A, G).ports == bits(D1)
+    assert routes.decide(D1, ip("192.168.10.50"), G2) == Decision(Reason.FORWARD, bits(UP))
+
+
+def test_sources_of_a_port_that_is_both_are_those_of_an_upstream():
+    routes = fib(both(D1), both(D2, altnets=(net("10.7.0.0/16"),)))
+    for port in (D1, D2):
+        routes.set_route(G, 32, None, 32, port, bits(D1, D2) ^ bits(port), "static")
+    assert routes.decide(D1, A, G).reason is Reason.FORWARD
+    assert routes.decide(D2, A, G).reason is Reason.SOURCE_NOT_ALLOWED
+    assert routes.decide(D2, ip("10.7.1.1"), G).reason is Reason.FORWARD

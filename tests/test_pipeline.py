@@ -28,6 +28,7 @@ from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.membership import MembershipReader, MembershipWriter
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import REASONS, Reason
+from forwarder.state.roles import arriving_threshold
 from forwarder.state.route_reader import RouteReader
 from forwarder.state.routes import RouteKey, RouteWriter
 from forwarder.state.settings import DataplaneSettings, IgmpSettings, InterfaceSettings, Settings
@@ -64,6 +65,7 @@ class Wire:
     def refresh(self, owner: Port) -> None:
         self.port, self.mac = owner, bytes.fromhex(owner.mac.replace(":", ""))
         self.source, self.limited = source_word(self.mac), owner.limited
+        self.threshold = arriving_threshold(owner.role, owner.settings.threshold)
 
     def sending(self) -> int:
         return self.near.fileno()
@@ -261,6 +263,19 @@ def test_what_a_port_drops_is_told_of_the_flow(plane):
     world.join(D1, D2)
     assert world.frames(UP, long, long) == [0, 0, 0]
     assert told(world) == {(f"port{D1}", "mtu"): 2, (f"port{D2}", "ttl_threshold"): 2}
+
+
+def test_the_threshold_of_a_port_that_is_both_is_of_what_leaves(plane):
+    both = [port(index, "both", threshold=65) for index in (UP, D1)]
+    world = plane(*both, port(D2, "both"))
+    for ingress in (UP, D2):
+        key = RouteKey(G, 32, None, ingress=ingress, static=True)
+        world.routes.set(key, (1 << UP | 1 << D1 | 1 << D2) & ~(1 << ingress), "static", world.generation)
+    assert world.frames(UP, ip_packet(S, G, ttl=64), ip_packet(S, G, ttl=65)) == [0, 1, 2]
+    assert world.frames(UP, ip_packet(S, G, ttl=2)) == [0, 0, 1]
+    assert world.frames(UP, ip_packet(S, G, ttl=1)) == [0, 0, 0]
+    assert world.wires[D1].drops() == {"ttl_threshold": 2}
+    assert world.wires[UP].drops() == {"ttl_expired": 1}
 
 
 def test_what_an_upstream_brings_too_came_back_by_a_loop(plane):

@@ -45,3 +45,12 @@ def test_of_many_interfaces_some_are_named():
 def test_a_static_route_is_why(said, words):
     routes = (RouteSettings(**{"group": "239.1.2.3", **said}),)
     assert Unwanted(PORTS, routes, {}).hint(SOURCE, GROUP) == words
+
+
+def test_what_comes_in_by_a_port_that_is_both_goes_where_routes_say():
+    ports = (port(0, "eth0", "both"), port(1, "eth1"))
+    words = "no static route names it, and eth0 is both: what comes in there goes where routes say, and nowhere else"
+    assert Unwanted(ports, (), {}).hint(SOURCE, GROUP, ports[0]) == words
+    assert Unwanted(ports, (), {}).hint(SOURCE, GROUP, ports[1]) == "nobody has joined"
+    blocked = Unwanted(ports, (RouteSettings(group="239.0.0.0/8"),), {}).hint(SOURCE, GROUP, ports[0])
+    assert blocked == "blocked by the static route 239.0.0.0/8, which has no interfaces"

@@ -1,11 +1,17 @@
 """What the configuration says, in the protocol's own terms. Pure."""
 
+from typing import Literal
+
 from forwarder.state.ports import Port
 from forwarder.state.settings import IgmpSettings, InterfaceSettings, Settings, igmp_of
 from igmp.access import OPEN, AccessList, Entry
 from igmp.link import Link, Network, parse_address
 from igmp.packet import Rules
 from igmp.parameters import Parameters, PortOptions
+
+_ROLES: dict[str, Literal["upstream", "downstream", "host"]] = {
+    "upstream": "upstream", "downstream": "downstream", "both": "host"
+}  # fmt: skip
 
 
 def rules_of(igmp: IgmpSettings) -> Rules:
@@ -74,7 +80,7 @@ def options_of(port: Port, igmp: IgmpSettings, common: tuple[Parameters, Rules] 
     held = igmp_of(igmp, own)
     parameters, rules = common if common and held is igmp else (parameters_of(held), rules_of(held))
     return PortOptions(
-        role="upstream" if port.role == "upstream" else "downstream",
+        role=_ROLES[port.role],
         parameters=parameters,
         rules=rules,
         igmp_version=None if own.igmp_version == "auto" else own.igmp_version,

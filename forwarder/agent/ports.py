@@ -19,12 +19,15 @@ from forwarder.agent.publisher import Publisher
 from forwarder.agent.static import memberships_of
 from forwarder.process.lending import Key, Loan, Loans
 from forwarder.state.ports import Configuration, Port
+from forwarder.state.roles import is_inward
 from igmp.filter import Filter
 from igmp.outputs import Output
 from igmp.parameters import PortOptions
 from igmp.proxy import Proxy
 
 Apply = Callable[[Iterable[Output]], None]
+Said = tuple[tuple[str, ...], tuple[str, ...]]      # of a port: static groups, and those to join
+NOTHING: Said = (), ()
 CONFIRMED = 30      # seconds: less than most query intervals; 10,000 groups of the host take 25 ms
 AskKernel = Callable[[int], Mapping[int, Filter] | None]
 _linked = attrgetter("key", "name", "role", "up", "mac", "mtu", "addresses", "peers", "settings.altnets")
@@ -46,7 +49,7 @@ class AgentPorts:
         self._ports: dict[int, Port] = {}
         self._said: Options | None = None
         self._options: dict[int, PortOptions] = {}
-        self._static: dict[int, tuple[str, ...]] = {}
+        self._static: dict[int, Said] = {}
         self._loans = Loans()
         self._attached: dict[int, tuple[Key, IgmpSocket]] = {}
 
@@ -96,7 +99,7 @@ class AgentPorts:
                 before = former.get(index)
                 self._publisher.assign(port)
                 self._set_options(port, self._said.of(port))
-                self._set_static(port, configuration.static_groups(port))
+                self._set_static(port, configuration)
                 if before is None or _linked(port) != _linked(before):
                     self._attach(port)
         self._loans.keep({port.key for port in current.values()}, configuration.generation)
@@ -148,10 +151,18 @@ class AgentPorts:
         if former is None:
             self._proxy.succeed(port.index, self._publisher.heard(port.index))
 
-    def _set_static(self, port: Port, groups: tuple[str, ...]) -> None:
-        if self._static.get(port.index, ()) != groups:
-            self._static[port.index] = groups
-            self._apply(self._proxy.set_static(port.index, memberships_of(groups), self._clock()))
+    def _set_static(self, port: Port, configuration: Configuration) -> None:
+        """What is configured of groups: where we are a host anyway, all of it is joined; downstream apart from it."""
+        said = configuration.static_groups(port), port.settings.join
+        if self._static.get(port.index, NOTHING) == said:
+            return
+        self._static[port.index] = said
+        (groups, joined), now = map(memberships_of, said), self._clock()
+        if is_inward(port.role):
+            self._apply(self._proxy.set_static(port.index, groups | joined, now))
+        else:
+            self._apply(self._proxy.set_static(port.index, groups, now))
+            self._apply(self._proxy.set_joined(port.index, joined, now))
 
     def _attach(self, port: Port) -> None:
         key = port.key
@@ -159,7 +170,7 @@ class AgentPorts:
             self._detach(port.index)
         if port.index not in self._attached and key in self._loans:
             descriptor = os.dup(self._loans[key].descriptors["igmp"])
-            sock = (SharedSocket if port.role == "upstream" else IgmpSocket)(descriptor, port)
+            sock = (SharedSocket if is_inward(port.role) else IgmpSocket)(descriptor, port)
             self._attached[port.index] = (key, sock)
             self._listening.add(sock)
         self._set_link(port)
@@ -174,7 +185,7 @@ class AgentPorts:
         self._confirm(port)
 
     def _confirm(self, port: Port) -> None:
-        if port.role == "upstream" and (held := self._ask_kernel(port.ifindex)) is not None:
+        if is_inward(port.role) and (held := self._ask_kernel(port.ifindex)) is not None:
             self._apply(self._proxy.learn_held(port.index, held, self._clock()))
 
     def _detach(self, index: int) -> None:

@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import NamedTuple
 
 from forwarder.state.ports import Port
+from forwarder.state.roles import is_outward
 from forwarder.state.routes import RouteKey
 from forwarder.state.settings import RouteSettings, covers, is_wildcard
 from igmp.link import Network, parse_address
@@ -66,8 +67,8 @@ def _bitmap(ports: Iterable[Port], interfaces: Sequence[str]) -> int:
 
 
 def _goes_to(interfaces: Sequence[str], port: Port) -> bool:
-    """A wildcard means ports downstream only; another upstream gets what it is named for."""
-    return any(each == port.name or (port.role == "downstream" and covers(each, port.name)) for each in interfaces)
+    """A wildcard means ports that datagrams are meant to leave by; another upstream gets what it is named for."""
+    return any(each == port.name or (is_outward(port.role) and covers(each, port.name)) for each in interfaces)
 
 
 def _address(text: str) -> int:

@@ -198,7 +198,7 @@ class _View:
         if reason is Reason.WRONG_INTERFACE and self.served.get(_pair(flow), 0) >> ingress.index & 1:
             return reason.name.lower(), TWICE.format(ingress.name)
         if reason is Reason.NO_MEMBERS and not flow["ttl_expired"]:
-            return reason.name.lower(), self.unwanted.hint(flow["source"], flow["group"])
+            return reason.name.lower(), self.unwanted.hint(flow["source"], flow["group"], ingress)
         lost = hint(drops, self.ports, self.situation, flow["last_seen"])
         where_it_leaves = reason in (Reason.FORWARD, Reason.NOT_QUERIER, Reason.BOUNDARY)
         return reason.name.lower(), (lost if lost and where_it_leaves else _hint(reason, flow, ingress))
@@ -223,7 +223,8 @@ def _hint(verdict: Reason, flow: Mapping[str, Any], ingress: Port | None) -> str
             downstream = ingress is not None and ingress.role == "downstream"
             return f"{words}, or make {where} upstream if it leads to the sources" if downstream else words
         case Reason.WRONG_INTERFACE:
-            return f"the source's subnet, or a static route, says that it comes by another interface than {where}"
+            words = f"the source's subnet, or a static route, says that it comes by another interface than {where}"
+            return f"{words}, or it does already" if ingress is not None and ingress.role == "both" else words
         case Reason.BOUNDARY:
             return f"lists (allow, deny, boundary) of {where} or of every interface that wants it keep it out"
         case Reason.STANDBY_DUPLICATE:

@@ -45,7 +45,7 @@ def _meant(interface: Any, ports: Sequence[Port], all_without: bool) -> list[Por
         raise RefusedError(404, f"interface: there is no {json.dumps(interface[:40], ensure_ascii=False)}{there}")
     meant = [port for port in named if port.role == "downstream"]
     if not meant and named:
-        raise RefusedError(400, f"{named[0].name} is upstream: mcfwd is asked there and does not ask")
+        raise RefusedError(400, f"{named[0].name} is {named[0].role}: mcfwd does not ask there")
     return meant
 
 

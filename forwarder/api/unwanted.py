@@ -8,6 +8,7 @@ from forwarder.state.ports import Port
 from forwarder.state.settings import RouteSettings
 
 NOBODY = "nobody has joined"
+UNROUTED = "no static route names it, and {0} is both: what comes in there goes where routes say, and nowhere else"
 NAMED = 8               # interfaces in a hint; `show interfaces` has them all
 
 
@@ -18,10 +19,12 @@ class Unwanted:
         """`degraded`: why ports are not served, by index."""
         self._ports, self._routes, self._degraded = ports, routes, degraded
 
-    def hint(self, source: int, group: int) -> str:
-        """Why the flow of `source` and `group` goes nowhere."""
+    def hint(self, source: int, group: int, ingress: Port | None = None) -> str:
+        """Why the flow of `source` and `group`, which comes in by `ingress`, goes nowhere."""
         route = self._ruling.route(source, group)
-        return f"{NOBODY}{self._deaf}" if route is None else self._ruled(route)
+        if route is not None:
+            return self._ruled(route)
+        return UNROUTED.format(ingress.name) if ingress and ingress.role == "both" else f"{NOBODY}{self._deaf}"
 
     def _ruled(self, route: RouteSettings) -> str:
         """A static route is there instead of members: it blocks, cannot, or knows only where the flow comes from."""

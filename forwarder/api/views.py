@@ -11,6 +11,7 @@ from forwarder.state.contradictions import Overruling, Unasked, group_notes, rou
 from forwarder.state.membership import PortMembership
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.reasons import REASONS
+from forwarder.state.roles import is_inward, is_outward
 from forwarder.state.routes import RouteRow
 from forwarder.state.settings import DataplaneSettings, RouteSettings, covers, is_wildcard
 from forwarder.state.standing import Standing
@@ -26,6 +27,7 @@ RINGS = {1: "slots", 2: "blocks"}  # TPACKET_V2, TPACKET_V3 (linux/if_packet.h)
 RING_REASONS = {
     "latency": "profile latency: every frame shows at once",
     "upstream": "streams come in here: many frames a wake-up",
+    "both": "streams come in here: many frames a wake-up",
     "downstream": "streams rarely come in here: no timer that never rests",
     "refused": "the kernel refuses UDP super-frames (Linux before 6.2), after which a ring of slots gets nothing more",
 }
@@ -75,7 +77,7 @@ def _ring(
 ) -> Row:
     """How frames come in, why so, and in how many bytes; how often a ring that was filled no more was replaced."""
     kind = RINGS.get(counters.ring or 0) if counters and port.ifindex else None
-    inward = port.role == "upstream" and profile != "latency"
+    inward = is_inward(port.role) and profile != "latency"
     why = "opened when the interface had another role, or the instance another profile"
     if kind is None:
         why = "no ring is open"
@@ -228,7 +230,7 @@ def refusals(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
 
 
 def upstream(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:
-    """The agent's rows of what is reported upstream."""
+    """The agent's rows of what is reported upstream, and of what is joined elsewhere."""
     names = {port.index: port.name for port in ports}
     return [
         {
@@ -272,7 +274,7 @@ def _static_routes(routes: Iterable[RouteSettings], ports: Sequence[Port]) -> It
 
 def _ways(route: RouteSettings, ports: Sequence[Port]) -> Row:
     """Where a static route goes; its wildcards are the names they cover now, or themselves where they cover none."""
-    names = [port.name for port in ports if port.role == "downstream" and port.name != route.upstream]
+    names = [port.name for port in ports if is_outward(port.role) and port.name != route.upstream]
     interfaces = [name for each in route.interfaces for name in _covered(each, names)]
     return {
         "interfaces": list(dict.fromkeys(interfaces)),

@@ -170,8 +170,9 @@ def _quad(address: str | None) -> tuple[int, ...]:
     return tuple(int(part) for part in (address or "0").replace("/", ".").split("."))
 
 
+ROLES = {"upstream": 0, "both": 1, "downstream": 2}
 ORDER: dict[str, Callable[[Row], Any]] = {
-    "interfaces": lambda row: (row["role"] != "upstream", row["index"]),
+    "interfaces": lambda row: (ROLES.get(row["role"], len(ROLES)), row["index"]),
     "groups": lambda row: (row["interface"], _quad(row["group"])),
     "hosts": lambda row: (row["interface"], _quad(row["group"]), _quad(row["host"])),
     "refusals": lambda row: (row["interface"], _quad(row["group"]), _quad(row["host"])),

@@ -20,6 +20,7 @@ class Key:
 
 
 _ENTRIES = 'a list of networks of groups, each with a network of sources and a comma before it or without: '
+_MEMBERSHIPS = "a list of groups, each with a source and a comma before it or without"
 _RATE = 'a whole number from 1, or text such as "64kbit", "10Mbit", "1Gbit"'
 
 INTERFACE = {
@@ -30,19 +31,23 @@ INTERFACE = {
     ),
     "role": Key(
         "`upstream`: senders are there, groups are joined there as a host. `downstream`: receivers are there, mcfwd is"
-        " their multicast router. `disabled`: not used, for an exception from a wildcard.",
+        " their multicast router. `both`: static routes alone lead from there and to there; nobody is asked, nothing is"
+        " learned, and only `join` is joined. `disabled`: not used, for an exception from a wildcard.",
         '"upstream"',
     ),
     "priority": Key(
         "Of several upstreams that bring the same flow, the one with the lowest number is used.", "2",
     ),
     "altnets": Key(
-        "Networks of sources to accept here besides the interface's own subnets. Unset: on an upstream every source"
-        " that is in no other interface's subnet, on a downstream none, but as on an upstream where it has no address.",
+        "Networks of sources to accept here besides the interface's own subnets. Unset: on an upstream, and where"
+        " the role is `both`, every source that is in no other interface's subnet, on a downstream none, but as on an"
+        " upstream where it has no address.",
         '["10.0.0.0/8"]', values="a list of networks",
     ),
     "threshold": Key(
-        "Smallest TTL that passes, into and out of this interface. TTL 1 never passes.", "16", unit="TTL",
+        "Smallest TTL that passes, into and out of this interface; where the role is `both`, out of it alone. TTL 1"
+        " never passes.",
+        "16", unit="TTL",
     ),
     "igmp_version": Key(
         'IGMP version spoken here. `"auto"`: 3, and on an upstream older ones as long as an older querier is heard.',
@@ -98,9 +103,17 @@ INTERFACE = {
         '"20Mbit"', unit="bit/s", values=_RATE,
     ),
     "static_groups": Key(
-        "Groups that are wanted here without a receiver. In `ssm_range` a source has to stand before the group.",
-        '["239.1.2.3", "10.0.0.7,232.1.1.1"]',
-        values="a list of groups, each with a source and a comma before it or without",
+        "Groups that are wanted here without a receiver: they flow here and are joined upstream. On an upstream, and"
+        " where the role is `both`, they are joined here, as by `join`. In `ssm_range` a source has to stand before the"
+        " group.",
+        '["239.1.2.3", "10.0.0.7,232.1.1.1"]', values=_MEMBERSHIPS,
+    ),
+    "join": Key(
+        "Groups that mcfwd itself joins here as a host, whatever receivers want: it reports them and answers queries,"
+        " so that switches and routers of this link send them here. Nothing flows here for that. On a downstream it"
+        " answers its own queries too, and only other routers and switches take it for a member. In `ssm_range` a"
+        " source has to stand before the group.",
+        '["239.1.2.3", "10.0.0.7,232.1.1.1"]', values=_MEMBERSHIPS,
     ),
     "link_local_sources": Key(
         "Forward what comes from 169.254.0.0/16, which RFC 3927 forbids: for labs without other addresses.", "true",

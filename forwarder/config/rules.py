@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from forwarder.state.ring_memory import least_memory
+from forwarder.state.roles import is_outward
 from forwarder.state.settings import (
     MOST_PORTS,
     IgmpSettings,
@@ -112,11 +113,11 @@ def _is_unicast(text: str) -> bool:
 
 
 def _roles(settings: Settings) -> Iterator[Problem]:
-    """Downstream ports alone are LANs between which is forwarded; it takes two of them, or a port to forward from."""
+    """Without an upstream it takes two networks between which is forwarded."""
     served = [interface for interface in settings.interface if interface.role != "disabled"]
     if not settings.interface:
         yield "interface", "none is named; name one upstream (-u) and at least one downstream (-d), or two downstream"
-    elif all(interface.role != "downstream" for interface in served):
+    elif not any(is_outward(interface.role) for interface in served):
         yield "interface", 'none has role = "downstream" (-d): nobody could receive'
     elif len(served) == 1 and not is_wildcard(served[0].name):
         words = f"{quote(served[0].name)} is the only one: nothing could come from elsewhere"
@@ -238,7 +239,7 @@ def _entry_problem(text: str) -> str | None:
 
 
 def membership_problem(text: str) -> str | None:
-    """What is wrong with a static group: "239.1.2.3", or "10.0.0.7,232.1.1.1" with the source first."""
+    """What is wrong with a static group, or one to join: "239.1.2.3", or "10.0.0.7,232.1.1.1" with the source first."""
     source, comma, group = (part.strip() for part in text.rpartition(","))
     if comma and not _is_unicast(source):
         return f"should begin with a unicast IPv4 address, not {quote(source)}"
@@ -272,7 +273,7 @@ def of_route(route: RouteSettings) -> Iterator[Problem]:
         yield "upstream", problem
     yield from _each("interfaces", route.interfaces, name_problem)
     for at, name in enumerate(route.interfaces):
-        if name == route.upstream:
+        if name == route.upstream and not is_wildcard(name):   # of those that it covers, each has it from the others
             yield f"interfaces[{at}]", f"{quote(name)} is where the group comes from"
         if name in route.interfaces[:at]:
             yield f"interfaces[{at}]", f"{quote(name)} is named twice"
@@ -329,11 +330,12 @@ def _static(settings: Settings) -> Iterator[Problem]:
     if any(map(groups_problem, settings.igmp.ssm_range)):
         return
     for at, interface in enumerate(settings.interface):
-        for number, text in enumerate(interface.static_groups):
-            if not membership_problem(text) and (problem := ssm_problem(text, settings)):
-                yield f"interface[{at}].static_groups[{number}]", problem
+        for key, texts in (("static_groups", interface.static_groups), ("join", interface.join)):
+            for number, text in enumerate(texts):
+                if not membership_problem(text) and (problem := ssm_problem(text, settings)):
+                    yield f"interface[{at}].{key}[{number}]", problem
 
 
 _LISTS = {"allow": _entry_problem, "deny": _entry_problem, "boundary": groups_problem,
-          "static_groups": membership_problem}  # fmt: skip
+          "static_groups": membership_problem, "join": membership_problem}  # fmt: skip
 """What is wrong with an entry, by the key of an interface that is a list."""

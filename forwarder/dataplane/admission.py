@@ -5,7 +5,7 @@ The order (`Admission.refusals`; the first that fails names the drop):
 2. source: a possible unicast host address, not one of ours, and link-local (169.254/16) only where the port has
    `link_local_sources`;
 3. reverse path: the longest connected subnet that holds the source must be one of the ingress; a source of no
-   connected subnet is taken by an upstream without `altnets`, by a downstream port that has neither those nor a
+   connected subnet is taken by an inward port without `altnets`, by a downstream port that has neither those nor a
    subnet, and by any port whose `altnets` hold it;
 4. access lists: `allow`, `deny` and `boundary` of the ingress admit the flow.
 All are vectors: a port may be asked about thousands of flows at once, after any change.
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from forwarder.dataplane.lists import Addresses, Mask, admits, contains, inside
 from forwarder.state.reasons import Reason
+from forwarder.state.roles import is_inward
 from igmp.access import OPEN, AccessList
 from igmp.link import Network
 
@@ -39,7 +40,7 @@ class PortPolicy:
     """
 
     index: int
-    role: Literal["upstream", "downstream"]
+    role: Literal["upstream", "downstream", "both"]
     up: bool = True
     networks: tuple[Prefix, ...] = ()
     altnets: tuple[Prefix, ...] | None = None
@@ -99,7 +100,7 @@ class Admission:
 
         Behind a port downstream that has no network of its own may be anybody, as upstream.
         """
-        if port.altnets is None and (port.role == "upstream" or not port.networks):
+        if port.altnets is None and (is_inward(port.role) or not port.networks):
             return Reason.FORWARD
         return Reason.SOURCE_NOT_ALLOWED
 

@@ -21,6 +21,7 @@ from forwarder.packet.tpacket import TPACKET_V2, RingLayout
 from forwarder.state.flow_columns import Words
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
+from forwarder.state.roles import arriving_threshold
 from forwarder.state.worker_segment import (
     DEAF,
     FIRST_REASON,
@@ -41,6 +42,7 @@ class Attachment:
     """Open from `__init__` to `close`; `counters` is the port's row in the worker's segment.
 
     `portions`: what of the frames that the ring has lent is still to be carried, where that takes several breaths.
+    `threshold`: the least TTL of what comes in.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Attachment:
     def refresh(self, port: Port) -> None:
         """Take over what may change while a port stays: name, MAC, MTU, addresses, threshold."""
         self.port, self.limited = port, port.limited
+        self.threshold = arriving_threshold(port.role, port.settings.threshold)
         self.mac = bytes.fromhex(port.mac.replace(":", "")) if self.link_header else bytes(6)
         self.source = source_word(self.mac)
 

@@ -3,7 +3,8 @@
 Applied between two batches, so a batch sees one set of routes. A change marks the flows it may touch as stale; they
 are decided again at their next frame, or when the worker has time. Where there are several upstreams, a flow that
 could be forwarded from more than one is given to one of them (`standby`); the others have the verdict
-standby_duplicate.
+standby_duplicate. What two ports that are both bring, or one and an upstream, is taken from the first, as long as it
+comes there, and is wrong_interface elsewhere: it mostly came back by another forwarder, and would go round.
 """
 
 import math
@@ -55,7 +56,7 @@ class Decisions:
         self._fib, self._standby = Fib(), Standby(flows.capacity)
         self.listening = frozenset[int]()  # ports whose frames may move flows from one upstream to another (`heard`)
         self._ports: tuple[Port, ...] = ()
-        self._upstreams = frozenset[int]()
+        self._upstreams = self._both = frozenset[int]()
         self._limit = 0
         self._anyway = 0    # ports where it does not matter who is querier
         self._queriers = self._roles = -1
@@ -87,6 +88,7 @@ class Decisions:
     def _set_upstreams(self, policies: Sequence[PortPolicy], failover_time: float, first: bool) -> None:
         upstreams = [port for port in policies if port.role == "upstream"]
         self._upstreams = frozenset(port.index for port in upstreams)
+        self._both = frozenset(port.index for port in policies if port.role == "both" and port.up)
         priorities = {port.index: port.priority for port in upstreams}
         self._standby.configure(priorities, [port.index for port in upstreams if port.up], failover_time)
         self.listening = frozenset(priorities) if self._standby.several else frozenset[int]()
@@ -168,11 +170,26 @@ class Decisions:
         Whoever allowed it as a source would get everything twice.
         """
         decided = self._fib.decide_all(ingress, pairs)
+        if self._both:
+            decided = self._less_taken(ingress, pairs, decided)
         if ingress in self._upstreams:
             return decided
         (refused,) = (decided.reasons == Reason.SOURCE_NOT_ALLOWED).nonzero()
         returned = refused[self.flows.forwarded_by(self._upstreams, pairs[refused])]
         return decided.replaced(returned, Decision(Reason.WRONG_INTERFACE)) if returned.size else decided
+
+    def _less_taken(self, ingress: int, pairs: Pairs, decided: Decided) -> Decided:
+        """Less what is forwarded from a port that is both already, or comes to one and is from an upstream."""
+        rivals = self._rivals(ingress)
+        (wanted,) = (decided.reasons == Reason.FORWARD).nonzero()
+        taken = wanted[self.flows.forwarded_by(rivals, pairs[wanted])]
+        return decided.replaced(taken, Decision(Reason.WRONG_INTERFACE)) if taken.size else decided
+
+    def _rivals(self, ingress: int) -> frozenset[int]:
+        """The ports of which one at a time brings what comes in by `ingress`; among upstreams `standby` sees to it."""
+        if ingress in self._both:
+            return (self._both | self._upstreams) - {ingress}
+        return self._both if ingress in self._upstreams else frozenset()
 
     def _look_for_returned(self, some_ended: bool) -> None:
         """Decide again what was refused before an upstream brought it, and where `some_ended` what none brings now."""
@@ -180,7 +197,7 @@ class Decisions:
         self.flows.mark(refused[self.flows.forwarded_by(self._upstreams, self.flows.pairs(refused))])
         if some_ended:
             wrong = self.flows.decided_as(Reason.WRONG_INTERFACE)[:MOST_AT_ONCE]
-            self.flows.mark(wrong[~self.flows.forwarded_by(self._upstreams, self.flows.pairs(wrong))])
+            self.flows.mark(wrong[~self.flows.forwarded_by(self._upstreams | self._both, self.flows.pairs(wrong))])
 
     def _decide_again(self, rows: Positions, now: float) -> None:
         """Decide as many of these flows as there is time for; the others stay stale."""

@@ -5,6 +5,7 @@ The order of checks (`decide_all`; the first that fails names the drop):
 2. static routes: where some name the flow, but all of them for another ingress, this is the wrong interface;
 3. outputs: the ports of the best route, masked by querier role downstream; every upstream too when the flow comes
    from downstream (RFC 4605 section 4), unless SSM has to be asked for; less the ingress and ports that are down;
+   what comes in by a port that is both is not for who has joined: its routes are static ones;
    and less the ports whose access lists do not admit the flow, reason boundary when that leaves none.
 
 The best route: static before learned; then routes with a source before any-source; then the longer group prefix,
@@ -248,7 +249,7 @@ class Fib:
         if best is None:
             return Decision(Reason.WRONG_INTERFACE)
         members, learned = best
-        if not learned and not members:
+        if (not learned and not members) or (learned and port.role == "both"):
             return Decision(Reason.NO_MEMBERS)
         usable = self._up & ~(1 << port.index)
         wanting = members & usable

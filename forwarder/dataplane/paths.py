@@ -72,7 +72,7 @@ class Paths:
             return None
         destination = group_mac(key[1] & 0xFFFF_FFFF).to_bytes(6, "big")
         ways = tuple(_way(port, destination, ingress.link_header) for port in ports)
-        thresholds = [port.port.settings.threshold for port in (ingress, *ports)]
+        thresholds = [ingress.threshold, *(port.port.settings.threshold for port in ports)]
         path = self._paths[key] = Path(
             row, ways, min(port.port.mtu for port in ports), max(LOWEST_TTL, *thresholds)
         )

@@ -132,7 +132,7 @@ class Pipeline:
 
     def _verdicts(self, ingress: Attachment, header: Columns, decided: Reasons) -> Reasons:
         """Reason of each frame; what a loop in the network brings back to us has us as its source."""
-        reasons = verdicts(header, decided, ingress.port.settings.threshold)
+        reasons = verdicts(header, decided, ingress.threshold)
         returned = self._decisions.own.returned(ingress.port.index, header.rows) if ingress.link_header else NONE
         if returned.size:
             reasons = reasons.copy()

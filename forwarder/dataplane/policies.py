@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Literal
 
 from forwarder.dataplane.admission import PortPolicy, Prefix
 from forwarder.packet.tpacket import ARPHRD_ETHER
 from forwarder.state.ports import Port
 from igmp.access import AccessList, Entry
 from igmp.link import Network
+
+_ROLES: dict[str, Literal["upstream", "downstream", "both"]] = {
+    "upstream": "upstream", "downstream": "downstream", "both": "both"
+}  # fmt: skip
 
 
 def policy_of(port: Port) -> PortPolicy:
@@ -18,7 +23,7 @@ def policy_of(port: Port) -> PortPolicy:
         altnets = tuple((network.address, network.prefix) for network in map(Network.parse, settings.altnets))
     return PortPolicy(
         index=port.index,
-        role="upstream" if port.role == "upstream" else "downstream",
+        role=_ROLES[port.role],
         up=port.up,
         networks=(*port.addresses, *peers),
         altnets=altnets,

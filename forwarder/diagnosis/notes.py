@@ -25,9 +25,14 @@ def of_interfaces(rows: Iterable[Row]) -> list[str]:
 def of_emptiness(rows: Iterable[Row]) -> list[str]:
     """Why nobody may have joined anything, of rows of `show interfaces`: they do not work, or roles are swapped."""
     found = list(rows)
-    heard = [row["name"] for row in found if row["role"] == "upstream" and any(map(row["igmp"].get, REPORTS))]
-    swapped = f"hosts on {listed(heard)} ask for groups, but it is upstream: only downstream interfaces serve receivers"
-    return [*of_interfaces(found), *([swapped] if heard else [])]
+    return [*of_interfaces(found), *(line for role in ("upstream", "both") for line in _swapped(found, role))]
+
+
+def _swapped(found: Iterable[Row], role: str) -> list[str]:
+    """A line where hosts ask on interfaces of a role that serves nobody."""
+    heard = [row["name"] for row in found if row["role"] == role and any(map(row["igmp"].get, REPORTS))]
+    words = f"hosts on {listed(heard)} ask for groups, but it is {role}: only downstream interfaces serve receivers"
+    return [words] if heard else []
 
 
 def degraded(ill: Iterable[tuple[str, str]]) -> list[str]:

@@ -66,7 +66,7 @@ def group_notes(configuration: Configuration) -> Iterator[tuple[Port, str, str]]
     """Port, static group and why it is refused, of all of them."""
     for port in configuration.ports:
         if port.settings.deny or port.settings.allow or port.settings.boundary:
-            for text in configuration.static_groups(port):
+            for text in (*configuration.static_groups(port), *port.settings.join):
                 if note := group_note(text, port):
                     yield port, text, note
 

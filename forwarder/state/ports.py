@@ -52,6 +52,11 @@ class Port:
         return bool(self.settings.rate_limit or self.settings.flow_rate_limit)
 
     @property
+    def joins(self) -> bool:
+        """Whether its own configuration joins groups there."""
+        return bool(self.settings.join or self.settings.static_groups)
+
+    @property
     def state(self) -> str:
         """`up`, `down` or `missing`."""
         if not self.ifindex:

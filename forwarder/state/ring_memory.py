@@ -1,7 +1,8 @@
 """How `ring_memory` is divided among receive rings: the one place that says how large they are. Pure.
 
 Every port has a ring for each worker, all of a size; a block of BLOCK bytes costs the same in rings of blocks
-(TPACKET_V3) and of slots (TPACKET_V2). What is not lent is divided among the ports that have no ring yet:
+(TPACKET_V3) and of slots (TPACKET_V2). What is not lent is divided among the ports that have no ring yet (a port
+that is both has its part as an upstream, since streams come in there):
 
 1. every port the least, upstream first, then in the order of the indexes, as far as it goes;
 2. kept back: the least for each port that may still come, but at most half of all memory;
@@ -14,6 +15,8 @@ nothing. Interfaces of a wildcard are not known before: what is lent stays as it
 
 from collections.abc import Mapping
 
+from forwarder.state.roles import is_inward
+
 BLOCK = 128 * 1024  # bytes: that of the largest super-frame and its headers, twice
 LEAST = 4  # blocks: the reader holds up to half of them while the kernel fills the others
 UPSTREAM = 512  # blocks: at least 500 ms, as the kernel retires one every millisecond when little comes
@@ -23,7 +26,7 @@ KEPT_BACK = 2  # at most one part in so many: a small ring for one more port is 
 
 def full(role: str) -> int:
     """Blocks of a ring where there is memory enough."""
-    return UPSTREAM if role == "upstream" else DOWNSTREAM
+    return UPSTREAM if is_inward(role) else DOWNSTREAM
 
 
 def octets(blocks: int) -> int:
@@ -51,15 +54,15 @@ def divide(free: int, roles: Mapping[int, str], kept: int = 0) -> dict[int, int]
 
     A port that takes its part leaves the parts of the others as they were.
     """
-    order = sorted(roles, key=lambda index: (roles[index] != "upstream", index))
+    order = sorted(roles, key=lambda index: (not is_inward(roles[index]), index))
     parts = dict.fromkeys(order, 0)
     for index in order[: free // LEAST]:
         parts[index] = LEAST
     rest = free - sum(parts.values())
     rest -= min(kept, rest)
-    for upstream in (True, False):
-        sharing = [index for index in order if parts[index] and (roles[index] == "upstream") is upstream]
-        rest = _share(parts, sharing, full("upstream" if upstream else "downstream"), rest)
+    for inward in (True, False):
+        sharing = [index for index in order if parts[index] and is_inward(roles[index]) is inward]
+        rest = _share(parts, sharing, UPSTREAM if inward else DOWNSTREAM, rest)
     return parts
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
-Role = Literal["upstream", "downstream", "disabled"]
+Role = Literal["upstream", "downstream", "both", "disabled"]
 IgmpVersion = Literal["auto", 1, 2, 3]
 ProfileName = Literal["latency", "balanced", "throughput"]
 SocketMode = Literal["0600", "0660", "0666"]
@@ -73,6 +73,7 @@ class InterfaceSettings(Table):
     rate_limit: Annotated[int, Ge(1)] | None = None
     flow_rate_limit: Annotated[int, Ge(1)] | None = None
     static_groups: tuple[str, ...] = ()
+    join: tuple[str, ...] = ()
     link_local_sources: bool = False
     robustness: Times | None = None
     query_interval: Seconds | None = None

@@ -10,6 +10,7 @@ from forwarder.state.contradictions import group_notes, route_note, words_of_rou
 from forwarder.state.names import near
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.ring_memory import full, least_memory, octets
+from forwarder.state.roles import is_inward
 from forwarder.state.settings import Settings, is_wildcard
 from forwarder.supervisor.assignment import Entries
 from forwarder.supervisor.links import KernelLink, enslaved
@@ -72,7 +73,7 @@ def _states(ports: Sequence[Port], links: Links) -> Iterator[Doubt]:
     found = {
         "does not exist yet and will be waited for": missing,
         "is down": [port.name for port in ports if port.state == "down"],
-        HOMELESS: [port.name for port in bare if port.role == "upstream"],
+        HOMELESS: [port.name for port in bare if is_inward(port.role) and (port.role == "upstream" or port.joins)],
         NAMELESS: [port.name for port in bare if port.role == "downstream"],
     }
     for words, names in found.items():
@@ -121,7 +122,10 @@ def _room(settings: Settings, ports: Sequence[Port], links: Links) -> Iterator[D
 
 
 def _static(configuration: Configuration) -> Iterator[Doubt]:
-    """Static routes and groups that look right and do nothing."""
+    """Static routes and groups that look right and do nothing, and ports that have none though they need them."""
+    if not configuration.routes and (names := [port.name for port in configuration.ports if port.role == "both"]):
+        words = f"{'are' if len(names) > 1 else 'is'} both, and there is no static route: nothing comes or goes there"
+        yield Doubt("no routes", f"{listed(names)} {words}")
     notes: dict[object, str | None] = {}    # thousands of routes go few ways, each of which looks at all ports
     for route in configuration.routes:
         ways = route.upstream, route.interfaces

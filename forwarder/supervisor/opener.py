@@ -175,7 +175,7 @@ class PortOpener:
             for ring in rings:
                 opened.enter_context(ring.socket)
             transmit = opened.enter_context(open_transmit(port.ifindex, port.name))
-            igmp = open_igmp(port.ifindex, port.name, promiscuous, port.role == "upstream")
+            igmp = open_igmp(port.ifindex, port.name, promiscuous, _overhears(port))
             opened.pop_all()
         return PortSockets(port.key, port.role, rings, transmit, igmp, refused)
 
@@ -196,6 +196,15 @@ class PortOpener:
             ring.socket.close()
             raise PortError("receive ring", "socket", port.name, errno.EMFILE)
         return ring
+
+
+def _overhears(port: Port) -> bool:
+    """Whether our own kernel's reports are heard on a port, which costs all that leaves there (`open_igmp`).
+
+    Where it is both, streams leave, so only if we report something too. If that comes by a later reload, the agent asks
+    the kernel what it holds every now and then (`AgentPorts.confirm`), as it does anyway.
+    """
+    return port.role == "upstream" or (port.role == "both" and port.joins)
 
 
 def _with_fewer(blocks: int, least: int, open_rings: Callable[[int], T]) -> tuple[T, Exception | None]:

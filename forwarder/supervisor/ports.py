@@ -15,6 +15,7 @@ from forwarder.packet.super_frames import super_frames_taken
 from forwarder.process.lending import Loan, loan
 from forwarder.state.ports import Added, Configuration, Port
 from forwarder.state.ring_memory import octets
+from forwarder.state.roles import is_outward
 from forwarder.state.settings import Settings
 from forwarder.state.snapshot import SnapshotWriter
 from forwarder.state.standing import Standing
@@ -130,7 +131,7 @@ class Ports:
     @property
     def _interfaces(self) -> set[int]:
         """The indexes of those that we send to."""
-        return {port.ifindex for port in self.ports if port.ifindex and port.role == "downstream"}
+        return {port.ifindex for port in self.ports if port.ifindex and is_outward(port.role)}
 
     def _note_enslaved(self) -> None:
         """Note which ports hear nothing since another interface takes what comes in; say when that is over."""

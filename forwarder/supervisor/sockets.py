@@ -13,6 +13,7 @@ from forwarder.packet.packet_socket import RingLayout, is_bound, set_priority
 from forwarder.packet.tpacket import TPACKET_V2, TPACKET_V3
 from forwarder.process.lending import Key
 from forwarder.state.ports import Port
+from forwarder.state.roles import is_inward
 from forwarder.state.settings import ProfileName
 
 
@@ -149,4 +150,4 @@ def ring_version(role: str, profile: ProfileName, super_frames: bool) -> int:
     """
     if not super_frames:
         return TPACKET_V3
-    return TPACKET_V3 if role == "upstream" and profile != "latency" else TPACKET_V2
+    return TPACKET_V3 if is_inward(role) and profile != "latency" else TPACKET_V2
