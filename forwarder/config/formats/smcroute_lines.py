@@ -1,0 +1,162 @@
+"""The lines of smcroute.conf(5): statements with their words by keyword, those of included files in their place. Pure.
+
+Rules of this file: whatever a text holds becomes statements and problems, each with file and line. A file is read once,
+however often it is included; one that includes itself is a problem.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from forwarder.config.files import MOST_OCTETS, ConfigurationError
+from forwarder.config.formats.translation import Origin, Outside
+from forwarder.config.placing import MOST_TOLD
+from forwarder.config.rules import quote
+from forwarder.units import size
+
+MOST_FILES = 1000       # that are included, all together
+MOST_STATEMENTS = 65536 # four times the routes for which there is room in a snapshot
+KEYWORDS = {"mgroup": ("from", "source", "group"), "mroute": ("from", "source", "group", "to")}
+OPTIONS = ("enable", "disable", "mrdisc", "ttl-threshold")      # of a phyint
+STATEMENTS = ("phyint", "mgroup", "mroute", "include")
+ALIASES = {"ssmgroup": "mgroup"}        # its name in versions before 2.0
+FREE = ("to",)                          # as many words as there are, or none
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One line: `kind` of STATEMENTS but `include`; `words` by keyword, `name` is the interface of a phyint."""
+
+    kind: str
+    origin: Origin
+    words: dict[str, list[str]]
+    name: str = ""
+
+
+@dataclass(slots=True)
+class Problems:
+    """What is wrong, a line each; those beyond MOST_TOLD are counted."""
+
+    lines: list[str] = field(default_factory=list)
+    more: int = 0
+
+    def add(self, origin: Origin, words: str) -> None:
+        """Something is wrong with a statement."""
+        if len(self.lines) < MOST_TOLD:
+            self.lines.append(f"{origin.place}: {words}")
+        else:
+            self.more += 1
+
+    def refuse(self, last: Origin) -> None:
+        """Raise ConfigurationError if there are any."""
+        if self.lines:
+            more = [f"{last.place}: {self.more} more problems"] if self.more else []
+            raise ConfigurationError("\n".join([*self.lines, *more]))
+
+
+class Reader:
+    """Reads files; what is wrong with them goes to `problems`."""
+
+    def __init__(self, outside: Outside, problems: Problems) -> None:
+        self._outside, self._problems = outside, problems
+        self._read: set[str] = set()
+        self._open: set[str] = set()
+        self._octets = self._statements = 0
+
+    def statements(self, text: str, path: Path) -> Iterator[Statement]:
+        """Those of a file, and of what it includes, in their order."""
+        name = os.path.normpath(path)
+        self._read.add(name)
+        self._open.add(name)
+        for number, line in enumerate(text.split("\n"), 1):
+            origin = Origin(path, number, line.strip())
+            kind, *words = line.partition("#")[0].split() or [""]
+            if kind == "include":
+                yield from self._included(words, origin)
+            elif kind:
+                self._statements += 1
+                if self._statements > MOST_STATEMENTS:
+                    self._problems.add(origin, f"there are more than {MOST_STATEMENTS} statements")
+                    break
+                if statement := self._statement(ALIASES.get(kind, kind), words, origin):
+                    yield statement
+        self._open.discard(name)
+
+    def _included(self, words: Sequence[str], origin: Origin) -> Iterator[Statement]:
+        if len(words) != 1:
+            self._problems.add(origin, "include should be followed by one path or pattern")
+            return
+        for path, text in self._found(words[0], origin):
+            name = os.path.normpath(path)
+            if name in self._open:
+                self._problems.add(origin, f"{quote(name)} includes itself")
+            elif name not in self._read:
+                self._octets += len(text)
+                if len(self._read) >= MOST_FILES or self._octets > MOST_OCTETS:
+                    self._problems.add(origin, f"more than {MOST_FILES} files or {size(MOST_OCTETS)} are included")
+                    return
+                yield from self.statements(text, path)
+
+    def _found(self, pattern: str, origin: Origin) -> Sequence[tuple[Path, str]]:
+        try:
+            found = self._outside.included(pattern)
+        except ConfigurationError as error:
+            for line in str(error).splitlines():
+                self._problems.add(origin, f"include: {line}")
+            return ()
+        if not found and not set("*?[") & set(pattern):
+            self._problems.add(origin, f"include: there is no {quote(pattern)}")
+        return found
+
+    def _statement(self, kind: str, words: list[str], origin: Origin) -> Statement | None:
+        if kind == "phyint":
+            return self._phyint(words, origin)
+        if kind in KEYWORDS:
+            return self._route_or_group(kind, words, origin)
+        self._problems.add(origin, f"unknown statement {quote(kind)}{near(kind, (*STATEMENTS, *ALIASES))}")
+        return None
+
+    def _phyint(self, words: list[str], origin: Origin) -> Statement | None:
+        if not words:
+            self._problems.add(origin, "phyint should be followed by an interface")
+            return None
+        name, *rest = words
+        said: dict[str, list[str]] = {}
+        while rest:
+            option = rest.pop(0)
+            if option not in OPTIONS:
+                self._problems.add(origin, f"unknown option {quote(option)} of phyint{near(option, OPTIONS)}")
+                return None
+            said.pop({"enable": "disable", "disable": "enable"}.get(option, ""), None)     # the last one counts
+            said[option] = [rest.pop(0)] if option == "ttl-threshold" and rest else []
+        return Statement("phyint", origin, said, name)
+
+    def _route_or_group(self, kind: str, words: list[str], origin: Origin) -> Statement | None:
+        """Keywords in any order, each with a word behind it; `to` with all up to the next keyword."""
+        said: dict[str, list[str]] = {}
+        at = ""
+        for word in words:
+            if word in KEYWORDS[kind]:
+                if word in said:
+                    self._problems.add(origin, f"{word} is said twice")
+                    return None
+                at, said[word] = word, []
+            elif at and (at in FREE or not said[at]):
+                said[at].append(word)
+            else:
+                known = KEYWORDS[kind]
+                self._problems.add(origin, f"unknown word {quote(word)} of {kind}{near(word, known)}")
+                return None
+        for keyword in ("from", "group", *said):
+            if keyword not in FREE and not said.get(keyword):
+                self._problems.add(origin, f"{kind} needs {keyword} and what belongs behind it")
+                return None
+        return Statement(kind, origin, said)
+
+
+def near(word: str, known: Sequence[str]) -> str:
+    """Which of the known words may be meant, or all of them."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
