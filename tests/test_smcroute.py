@@ -126,11 +126,13 @@ def test_ranges_of_groups_and_sources_are_joined_one_by_one():
     ]
     assert len(interfaces("mgroup from a group 239.1.0.0/22")[0]["join"]) == 1024
     assert problems("\nmgroup from a group 239.1.0.0/21") == [
-        "smcroute.conf:2: 2048 groups and sources are too many to join: at most 1024 of a line"
+        "smcroute.conf:2: 2048 groups and sources of one line: at most 1024 are joined"
     ]
     lines = "".join(f"mgroup from a group 239.{n // 64}.{n % 64 * 4}.0/22\n" for n in range(65))
-    too_many = "1024 groups and sources are too many to join: at most 65536 of a file"
+    too_many = "more than 65536 groups and sources would be joined"
     assert problems(lines) == [f"smcroute.conf:65: {too_many}"]
+    named = "".join(f"phyint e{n}\n" for n in range(64)) + "mgroup from e+ group 239.1.0.0/22\n"
+    assert problems(named) == [f"smcroute.conf:65: {too_many}"]
 
 
 def test_every_group_that_is_joined_has_its_line():
@@ -216,6 +218,12 @@ def test_problems_beyond_a_thousand_are_counted_and_statements_are_bounded():
     assert found[-1] == "smcroute.conf:1501: 500 more problems"
     most = smcroute_lines.MOST_STATEMENTS
     assert problems("phyint a\n" * (most + 10)) == [f"smcroute.conf:{most + 1}: there are more than {most} statements"]
+
+
+def test_long_lines_are_problems_and_long_comments_are_none():
+    long = "mroute from a group 239.1.1.1 to" + " b" * 5000
+    assert problems(long) == ["smcroute.conf:1: is longer than 8192 characters"]
+    assert translated("#" * 10000).tables == {}
 
 
 def test_notices_are_bounded():

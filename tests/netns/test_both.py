@@ -26,6 +26,7 @@ from forwarder.config.formats.translation import Outside
 from forwarder.lab import links
 from forwarder.lab.capture import IGMP, UDP, Capture, Frame
 from forwarder.lab.mcfwd import Mcfwd, exit_code
+from forwarder.lab.programs import Receiver, Sender
 from forwarder.lab.topology import LINK
 from forwarder.lab.wait import wait_for
 from netns.frames import Injector, udp
@@ -36,6 +37,7 @@ PORTS = ("a0", "b0", "c0")
 OURS = {"a0": "10.0.1.1", "b0": "10.0.2.1", "c0": "10.0.3.1"}
 NEAR = {"a0": "10.0.1.11", "b0": "10.0.2.11", "c0": "10.0.3.11"}
 MARKER = "239.79.0.1"
+ROUND = "10.9.7.7"          # comes by two links
 CONF = """\
 # what the three halls of a factory have from each other
 phyint a0 enable
@@ -48,7 +50,10 @@ mroute from b0 group 239.70.0.1 to a0
 mroute from a0 source 10.0.1.7 group 239.70.0.2 to c0
 mroute from a0 group 239.71.0.0/24 to c0
 mroute from b0 source 10.9.1.1 group 239.72.0.1 to a0
+mroute from b0 source 10.9.2.0/24 group 239.72.1.0/24 to a0
 mroute from a0 group 239.75.0.9
+mroute from a0 group 239.75.0.0/16 to b0
+mroute from a0 group 239.75.1.1 to c0
 mroute from c+ group 239.73.0.1 to a0 b0
 mroute from a0 group 239.79.0.1 to b0 c0
 mroute from b0 group 239.79.0.1 to a0 c0
@@ -83,7 +88,10 @@ PROBES = [
     probe("a0", "10.0.1.11", "239.71.1.77"),
     probe("b0", "10.9.1.1", "239.72.0.1", "a0"),        # of no subnet here
     probe("b0", "10.9.1.2", "239.72.0.1"),
-    probe("a0", "10.0.1.11", "239.75.0.9"),
+    probe("b0", "10.9.2.200", "239.72.1.7", "a0"),
+    probe("b0", "10.9.3.200", "239.72.1.7"),
+    probe("a0", "10.0.1.11", "239.75.0.9"),             # the first line that has it counts
+    probe("a0", "10.0.1.11", "239.75.1.1", "b0"),
     probe("c0", "10.0.3.11", "239.73.0.1", "a0 b0"),
     probe("a0", "10.0.1.11", "239.73.0.1"),
     probe("c0", "10.0.3.11", "239.74.0.1", "b0"),
@@ -93,8 +101,8 @@ PROBES = [
     probe("b0", "10.0.2.13", "239.70.0.1", "a0", ttl=2),
     probe("a0", "10.0.1.14", "239.70.0.1", ttl=1),
     # what one link has brought comes by no other one: it would go round
-    probe("a0", "10.9.7.7", "239.70.0.1", "b0 c0"),
-    probe("b0", "10.9.7.7", "239.70.0.1"),
+    probe("a0", ROUND, "239.70.0.1", "b0 c0"),
+    probe("b0", ROUND, "239.70.0.1"),
 ]
 
 
@@ -134,6 +142,16 @@ class Crossing:
             for other in set(PORTS) - {port}:
                 self.data[other].wait_for(lambda frame, mark=payload: mark in frame.payload, 10.0, "marker")
 
+    def wait_leaves(self, port: str, group: str, *ports: str, source: str = "", ttl: int = 32) -> None:
+        """Until what comes in by `port` leaves by `ports`; it is sent again and again."""
+        sent: list[bytes] = []
+
+        def leaves() -> bool:
+            sent.append(self.send(port, source or NEAR[port], group, ttl))
+            return any(self.came(each).keys() == set(ports) for each in sent)
+
+        wait_for(leaves, 10.0, f"{group} by {ports}")
+
     def came(self, payload: bytes) -> dict[str, list[Frame]]:
         """What left of a datagram, by port."""
         found = {
@@ -145,12 +163,12 @@ class Crossing:
     def decisions(self) -> list[tuple[Probe, dict[str, list[int]]]]:
         """What becomes of all probes: the TTL of what leaves, by port.
 
-        They are sent twice: the kernel holds the first of a flow back until smcrouted has told it the way.
+        They were sent before: the kernel holds the first of a flow back, or drops it, until smcrouted has told the way.
         """
-        self.settle()
-        first = [self.send(*each[:4]) for each in PROBES]
-        for payload, each in zip(first, PROBES, strict=True):
-            wait_for(lambda payload=payload, each=each: self.came(payload).keys() >= each.leaves, 10.0, f"{each}")
+        for port in PORTS:
+            self.wait_leaves(port, MARKER, *{*PORTS} - {port})
+        for each in PROBES:
+            self.wait_leaves(each.port, each.group, *each.leaves, source=each.source, ttl=each.ttl)
         second = [self.send(*each[:4]) for each in PROBES]
         self.settle()
         return [
@@ -217,12 +235,12 @@ def rows(mcfwd: Mcfwd, interface: str) -> dict[str, tuple[str, bool, list[str]]]
 
 
 @contextmanager
-def configured(crossing: Crossing, mcfwd: Mcfwd, file: Path, change: Callable[[str], str]) -> Iterator[None]:
+def configured(mcfwd: Mcfwd, file: Path, change: Callable[[str], str]) -> Iterator[None]:
     """The file reads otherwise in the body, and is read again before and after."""
     before = file.read_text()
     for text in (change(before), before):
         file.write_text(text)
-        assert exit_code_of(crossing, mcfwd, "reload") == (0, "")
+        assert mcfwd.request("POST", "/v1/reload", timeout=15.0) == (201, {})
         if text is not before:
             yield
 
@@ -264,15 +282,28 @@ def test_a_kernel_that_asks_and_snoops_knows_what_is_joined(crossing, mcfwd):
     assert {row["name"]: row["querier"] for row in mcfwd.show("interfaces")} == {"a0": None, "b0": None, "c0": None}
 
 
-def test_what_is_no_longer_joined_is_left_and_what_is_new_is_joined_without_a_restart(crossing, mcfwd, file):
-    other = '"239.70.1.9", "10.0.1.7,232.70.0.1"'
-    with configured(crossing, mcfwd, file, lambda text: text.replace('"239.70.1.3"', other)):
+# 39: what does not change by a reload loses nothing, in either direction
+def test_39_routes_and_groups_come_and_go_by_reload_while_streams_both_ways_lose_nothing(crossing, mcfwd, file, stack):
+    there = stack.enter_context(Receiver(crossing.hosts["b0"], "239.73.0.1"))
+    back = stack.enter_context(Receiver(crossing.hosts["c0"], "239.71.0.1"))
+    stack.enter_context(Sender(crossing.hosts["c0"], "239.73.0.1", rate=250))
+    stack.enter_context(Sender(crossing.hosts["a0"], "239.71.0.1", rate=250, stream=1, bind="10.0.1.12"))
+    for receiver in (there, back):
+        receiver.wait_received(50)
+    route = '[[route]]\ngroup = "239.77.0.1"\nupstream = "a0"\ninterfaces = ["c0"]\n'
+    joins = '"239.70.1.9", "10.0.1.7,232.70.0.1"'
+    with configured(mcfwd, file, lambda text: text.replace('"239.70.1.3"', joins) + route):
         for said in (("TO_IN", "239.70.1.3", ()), ("TO_EX", "239.70.1.9", ()), ("ALLOW", "232.70.0.1", ("10.0.1.7",))):
             wait_for(lambda said=said: said in crossing.told("a0"), 5.0, f"{said}")
         wait_for(lambda: crossing.bridge.ports("232.70.0.1").get(LINK) == {"10.0.1.7"}, 5.0, "the channel joined")
         assert rows(mcfwd, "a0")["232.70.0.1"] == ("include", True, [])
         assert crossing.joined("239.70.0.1")
-    wait_for(lambda: not crossing.joined("232.70.0.1"), 5.0, "the channel left")
+        crossing.wait_leaves("a0", "239.77.0.1", "c0")
+    wait_for(lambda: not crossing.joined("232.70.0.1"), 8.0, "the channel left")
+    assert not [row for row in mcfwd.show("routes") if row["group"] == "239.77.0.1"]
+    for receiver in (there, back):
+        report = receiver.wait_received(receiver.report().total("received") + 50)
+        assert (report.total("lost"), report.total("duplicated")) == (0, 0)
 
 
 def test_a_group_is_joined_and_left_by_command(crossing, mcfwd):
@@ -303,7 +334,7 @@ def test_join_is_a_host_s_membership_beside_any_role(crossing, mcfwd, file, role
         text = text.replace('name = "a0"\nrole = "both"', f'name = "a0"\nrole = "{role}"')
         return text.replace('name = "b0"\nrole = "both"', f'name = "b0"\nrole = "{other}"')
 
-    with configured(crossing, mcfwd, file, change):
+    with configured(mcfwd, file, change):
         wait_for(lambda: ("TO_EX", "239.70.1.2", ()) in crossing.told("a0", since), 10.0, "joined")
         assert rows(mcfwd, "a0")["239.70.1.2"] == ("exclude", True, [])
         wait_for(lambda: crossing.joined("239.70.1.2"), 5.0, "member known")
@@ -328,7 +359,7 @@ def test_37_46_a_route_waits_for_an_interface_and_outlives_it(crossing, mcfwd, f
         return found | {"d0"} if late and late.select(lambda frame: payload in frame.payload) else found
 
     late: Capture | None = None
-    with configured(crossing, mcfwd, file, lambda before: before + text):
+    with configured(mcfwd, file, lambda before: before + text):
         row = next(row for row in mcfwd.show("routes") if row["group"] == "239.76.0.1")
         assert (row["interfaces"], mcfwd.interface("d0")["state"]) == (["d0", "b0"], "missing")
         assert reaches() == {"b0"}
@@ -352,11 +383,8 @@ def test_38_an_interface_that_is_made_again_forwards_and_joins_again(crossing, m
     crossing.data["b0"].wait_for(lambda frame: payload in frame.payload, 5.0, "what goes to b0")
     cable(crossing.router, "c0", crossing.hosts["c0"], at=OURS["c0"], to=NEAR["c0"])
     crossing.again("c0")
-    mcfwd.wait_for(lambda _: mcfwd.interface("c0")["state"] == "up", 10.0, "c0 up")
-    crossing.settle()
-    payload = crossing.send("c0", NEAR["c0"], "239.73.0.1")
-    crossing.settle()
-    assert crossing.came(payload).keys() == {"a0", "b0"}
+    crossing.wait_leaves("c0", "239.73.0.1", "a0", "b0")
+    crossing.wait_leaves("a0", "239.70.0.1", "b0", "c0")
     assert links.index(crossing.router, "c0") != before
     assert not any(kind.startswith("TO_") for kind, *_ in crossing.told("a0", since + 0.001))
 

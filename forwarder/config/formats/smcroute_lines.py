@@ -17,6 +17,7 @@ from forwarder.config.rules import quote
 from forwarder.units import size
 
 MOST_FILES = 1000       # that are included, all together
+LONGEST = 8192          # characters of a line: smcrouted takes fewer
 MOST_STATEMENTS = 65536 # four times the routes for which there is room in a snapshot
 KEYWORDS = {"mgroup": ("from", "source", "group"), "mroute": ("from", "source", "group", "to")}
 OPTIONS = ("enable", "disable", "mrdisc", "ttl-threshold")      # of a phyint
@@ -71,18 +72,24 @@ class Reader:
         self._read.add(name)
         self._open.add(name)
         for number, line in enumerate(text.split("\n"), 1):
-            origin = Origin(path, number, line.strip())
-            kind, *words = line.partition("#")[0].split() or [""]
-            if kind == "include":
-                yield from self._included(words, origin)
-            elif kind:
-                self._statements += 1
-                if self._statements > MOST_STATEMENTS:
-                    self._problems.add(origin, f"there are more than {MOST_STATEMENTS} statements")
-                    break
-                if statement := self._statement(ALIASES.get(kind, kind), words, origin):
-                    yield statement
+            if not (said := line[:LONGEST].partition("#")[0].split()):
+                continue
+            origin = Origin(path, number, line[:LONGEST].strip())
+            self._statements += 1
+            if self._statements > MOST_STATEMENTS:
+                self._problems.add(origin, f"there are more than {MOST_STATEMENTS} statements")
+                break
+            if len(line) > LONGEST:
+                self._problems.add(origin, f"is longer than {LONGEST} characters")
+            else:
+                yield from self._said(said[0], said[1:], origin)
         self._open.discard(name)
+
+    def _said(self, kind: str, words: list[str], origin: Origin) -> Iterator[Statement]:
+        if kind == "include":
+            yield from self._included(words, origin)
+        elif statement := self._statement(ALIASES.get(kind, kind), words, origin):
+            yield statement
 
     def _included(self, words: Sequence[str], origin: Origin) -> Iterator[Statement]:
         if len(words) != 1:
