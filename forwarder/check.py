@@ -12,6 +12,7 @@ from forwarder.state.ports import Configuration, Port
 from forwarder.state.ring_memory import least_memory
 from forwarder.state.roles import arriving_threshold, is_inward
 from forwarder.state.settings import ControlSettings, InterfaceSettings, RouteSettings, Settings, igmp_of, is_wildcard
+from forwarder.state.static_groups import is_single, members
 from forwarder.supervisor.assignment import Assignment
 from forwarder.supervisor.capacity import fitted
 from forwarder.supervisor.doubts import ALONE, Surroundings, doubts, ring_octets
@@ -107,14 +108,19 @@ def _lists(own: InterfaceSettings, role: str) -> Iterator[str]:
         yield f"only {listed(own.allow)}"
     if own.deny:
         yield f"not {listed(own.deny)}"
+    if own.access:
+        yield f"in this order: {listed(own.access)}"
     if own.boundary:
         yield f"boundary of {listed(own.boundary)}"
+    if own.contribute is not None:
+        yield f"contributes upstream: {listed(own.contribute, empty='nothing')}"
     if own.rate_limit is not None:
         yield f"at most {rate(own.rate_limit)}"
     if own.flow_rate_limit is not None:
         yield f"at most {rate(own.flow_rate_limit)} a flow"
     if own.static_groups:
-        yield f"static groups: {listed(own.static_groups)}"
+        many = "" if all(map(is_single, own.static_groups)) else f" ({count(len(members(own.static_groups)))})"
+        yield f"static groups: {listed(own.static_groups)}{many}"
     if own.join:
         yield f"joins {listed(own.join)}"
 

@@ -6,11 +6,12 @@ of ports. Routes are put out only where they differ from what was put out before
 
 from collections.abc import Container, Iterator, Mapping
 
-from igmp.access import AccessList
+from igmp.access import OPEN, AccessList
 from igmp.filter import NOTHING, Filter, Mode, include, merge, rows
 from igmp.outputs import Route
 
 Wants = dict[int, Filter]               # by port, never empty filters
+Ports = Container[int] | None           # None: all
 
 
 # RFC 4605 3 d
@@ -20,6 +21,7 @@ class Database:
     def __init__(self) -> None:
         self._wants: dict[int, Wants] = {}
         self._rows: dict[int, dict[int | None, int]] = {}       # routes as put out, by group
+        self._contributions: dict[int, AccessList] = {}         # of ports that do not contribute all they want
 
     def __len__(self) -> int:
         return len(self._wants)
@@ -45,17 +47,35 @@ class Database:
         if wants:
             self._wants[group] = wants
 
-    def admitted(self, group: int, access: AccessList, ports: Container[int] | None, more: Filter = NOTHING) -> Filter:
-        """The part of what `ports` (None: all) want of `group`, and of `more`, that `access` admits."""
-        wanted = joint(self._wants.get(group, {}), group, access, ports)
+    def contribute(self, port: int, contribution: AccessList) -> None:
+        """What upstream ports are told of `port` is no more than that admits; its routes are those of all it wants."""
+        if contribution.is_open:
+            self._contributions.pop(port, None)
+        else:
+            self._contributions[port] = contribution
+
+    def joint(self, wants: Mapping[int, Filter], group: int, access: AccessList, ports: Ports) -> Filter:
+        """The part of what `ports` (None: all) contribute to `group` that `access` admits, from what each wants."""
+        return joint(self._contributed(wants, group, ports), group, access)
+
+    def admitted(self, group: int, access: AccessList, ports: Ports, more: Filter = NOTHING) -> Filter:
+        """The part of what `ports` (None: all) contribute to `group`, and of `more`, that `access` admits."""
+        wanted = self.joint(self._wants.get(group, {}), group, access, ports)
         return merge([wanted, restrict(more, group, access)]) if more else wanted
 
-    def origins(self, group: int, access: AccessList, ports: Container[int] | None) -> tuple[int, ...]:
-        """Those of `ports` (None: all) that want some of `group` that `access` admits."""
-        wants = self._wants.get(group, {})
-        return tuple(sorted(
-            port for port, each in wants.items() if (ports is None or port in ports) and restrict(each, group, access)
-        ))  # fmt: skip
+    def origins(self, group: int, access: AccessList, ports: Ports) -> tuple[int, ...]:
+        """Those of `ports` (None: all) that contribute something to `group` that `access` admits."""
+        wants = self._contributed(self._wants.get(group, {}), group, ports)
+        return tuple(sorted(port for port, each in wants.items() if restrict(each, group, access)))
+
+    def _contributed(self, wants: Mapping[int, Filter], group: int, ports: Ports) -> Mapping[int, Filter]:
+        """Of what each port wants what counts upstream."""
+        if ports is not None:
+            wants = {port: each for port, each in wants.items() if port in ports}
+        known = self._contributions
+        if not known or known.keys().isdisjoint(wants):
+            return wants
+        return {port: restrict(each, group, known.get(port, OPEN)) for port, each in wants.items()}
 
     def changes(self, group: int) -> list[Route]:
         """The routes of `group` that are not as they were put out last."""
@@ -88,10 +108,8 @@ class Database:
 
 
 # RFC 4605 4.1 c
-def joint(wants: Mapping[int, Filter], group: int, access: AccessList, ports: Container[int] | None) -> Filter:
-    """The part of what `ports` (None: all) want of `group` together that `access` admits, from what each wants."""
-    if ports is not None:
-        wants = {port: each for port, each in wants.items() if port in ports}
+def joint(wants: Mapping[int, Filter], group: int, access: AccessList) -> Filter:
+    """The part of what ports want of `group` together that `access` admits, from what each wants."""
     if access.is_open:
         return merge(wants.values()) if wants else NOTHING
     return merge([restrict(each, group, access) for each in wants.values()])

@@ -154,6 +154,7 @@ class PortOptions:
     quick_leave: bool = False                           # who leaves last ends a group unasked, where tracking allows
     quick_leave_untracked: bool = False                 # whoever leaves ends it: for one subscriber on the port
     access: AccessList = OPEN
+    contribution: AccessList = OPEN                     # downstream: what of the memberships is reported upstream
     rules: Rules = RULES                                # how strict it is with what it receives
 
     def widens(self, before: "PortOptions") -> bool:

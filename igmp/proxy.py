@@ -8,6 +8,7 @@ that follow. Any bytes may come in; bad ones are counted.
 import math
 from collections.abc import Callable, Iterable, Mapping
 
+from igmp.access import OPEN
 from igmp.filter import Filter
 from igmp.heard import Heard, OlderHosts
 from igmp.inheritance import Inheritance
@@ -59,6 +60,7 @@ class Proxy(Views):
     def add_port(self, port: int, options: PortOptions) -> None:
         """A new port, down; ValueError for options that cannot work or a port that exists."""
         self._ports.add(port, options)
+        self._merging.database.contribute(port, options.contribution)
         if port in self._ports.hosts:
             self._upstreams.add(port)
             if self._upstreams.is_behind:
@@ -73,6 +75,9 @@ class Proxy(Views):
             merging = self._merging
             groups = merging.database if port in self._ports.hosts else merging.static.groups(port)
             outputs += merging.restate(port, groups, now)
+        if options.contribution != before.contribution:
+            self._merging.database.contribute(port, options.contribution)
+            outputs += self._merging.tell_again(self._merging.groups_of(port), now)
         return outputs
 
     def set_static(self, port: int, memberships: Memberships, now: float) -> list[Output]:
@@ -106,6 +111,7 @@ class Proxy(Views):
             outputs += self.port_down(port, now)
             outputs += self._merging.conclude([(port, self._ports.queriers.pop(port).purge())], now)
         self._inheritance.drop(port)
+        self._merging.database.contribute(port, OPEN)
         self._merging.static.set(port, (), now)
         self._joining.remove(port, now)
         self._timers.cancel(port)

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from igmp.database import Database, joint, restrict
+from igmp.database import Database, restrict
 from igmp.filter import Filter
 from igmp.host import EVENTS
 from igmp.inheritance import Inheritance
@@ -51,7 +51,7 @@ class Upstreams:
             access = self._ports.options[port].access
             if told >> port & 1 and self._ports.is_upstream(port):
                 for group, filters in wants.items():
-                    host.adopt(group, joint(filters, group, access, counted))
+                    host.adopt(group, self._database.joint(filters, group, access, counted))
         return all(told >> port & 1 or not self._ports.is_upstream(port) for port in self._ports.hosts)
 
     # RFC 4605 3 e, 4.1 h

@@ -608,14 +608,16 @@ def test_check_explains_lists_limits_and_what_is_static(tmp_path):
         '[[interface]]\nname = "eth1"\nquick_leave = true\nallow = ["239.0.0.0/8"]\n'
         'deny = ["10.0.0.0/8,239.1.0.0/16"]\n'
         'boundary = ["239.255.0.0/16"]\nrate_limit = "1500kbit"\nflow_rate_limit = "64kbit"\n'
-        'static_groups = ["10.0.0.7,232.1.1.1"]\n'
+        'static_groups = ["10.0.0.7,232.1.1.1", "239.1.1.0/26"]\naccess = ["deny 239.1.1.1", "allow 239.0.0.0/8"]\n'
+        'contribute = ["239.7.0.0/16"]\n'
         '[[route]]\ngroup = "239.9.0.0/16"\nsource = "10.0.0.7"\nupstream = "eth0"\ninterfaces = ["eth1"]\n'
         '[[route]]\ngroup = "239.8.8.8"\n'
     )
     told = explained(loading.load(file, [], [], "/s"), link("eth0"), link("eth1"))
     for words in (
         "quick leave", "only 239.0.0.0/8", "not 10.0.0.0/8,239.1.0.0/16", "boundary of 239.255.0.0/16",
-        "at most 1.5 Mbit/s", "at most 64 kbit/s a flow", "static groups: 10.0.0.7,232.1.1.1",
+        "at most 1.5 Mbit/s", "at most 64 kbit/s a flow", "static groups: 10.0.0.7,232.1.1.1, 239.1.1.0/26 (65)",
+        "in this order: deny 239.1.1.1, allow 239.0.0.0/8", "contributes upstream: 239.7.0.0/16",
         "239.9.0.0/16 from source 10.0.0.7 by eth0 goes to eth1", "239.8.8.8 is blocked",
     ):  # fmt: skip
         assert words in told

@@ -1,8 +1,12 @@
 """What a configuration says and cannot have."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_access_list import ENTRIES, PAIRS
 
-from forwarder.state.contradictions import Overruling, Unasked, group_note, group_notes, route_note
+from forwarder.state.access import access_of
+from forwarder.state.contradictions import Lists, Overruling, Unasked, group_note, group_notes, route_note
 from forwarder.state.ports import Added, Configuration, Port
 from forwarder.state.settings import InterfaceSettings, RouteSettings, Settings
 from igmp.link import parse_address
@@ -38,6 +42,10 @@ def test_a_route_without_a_way_says_so(upstream, interfaces, note):
     ({"boundary": ("239.255.0.0/16",)}, "239.255.1.1", "refused by boundary of the same interface"),
     ({"allow": ("239.2.0.0/16",)}, "239.1.1.1", "not among allow of the same interface"),
     ({"allow": ("239.1.0.0/16",)}, "239.1.1.1", None),
+    ({"access": ("deny 239.1.1.1", "allow 239.1.0.0/16")}, "239.1.1.1", "refused by deny of the same interface"),
+    ({"access": ("deny 239.1.1.1", "allow 239.1.0.0/16")}, "239.1.1.2", None),
+    ({"access": ("deny 239.1.1.1", "allow 239.1.0.0/16")}, "239.2.1.2", "not among allow of the same interface"),
+    ({"access": ("allow 239.1.1.1",), "deny": ("239.0.0.0/8",)}, "239.1.1.1", None),
 ])  # fmt: skip
 def test_a_group_that_its_own_port_refuses_says_by_which_list(said, group, note):
     assert group_note(group, port(1, "lan0", **said)) == note
@@ -80,3 +88,26 @@ def test_a_group_that_no_upstream_may_be_asked_for_says_so(sources, group, note)
     assert Unasked([closed, PORTS[1]]).note(wanted, parse_address(group)) == note
     assert Unasked([closed, port(2, "eth2", role="upstream")]).note(wanted, parse_address(group)) is None
     assert Unasked(PORTS[1:]).note(wanted, parse_address(group)) is None
+
+
+@pytest.mark.parametrize(("sources", "group", "interface", "note"), [
+    ([None], "239.1.1.1", "lan0", "not asked for upstream for lan0: not among its contribute"),
+    ([None], "239.1.1.2", "lan0", None),
+    ([None], "239.1.1.1", "lan1", None),
+    (["10.0.0.7", "10.0.0.8"], "239.1.1.2", "lan0", None),
+    ([], "239.1.1.1", "lan0", None),
+])  # fmt: skip
+def test_what_a_port_does_not_contribute_says_so(sources, group, interface, note):
+    ports = [PORTS[0], port(1, "lan0", contribute=("239.1.1.2",)), port(2, "lan1")]
+    wanted = [each and parse_address(each) for each in sources]
+    assert Unasked(ports).note(wanted, parse_address(group), interface) == note
+    assert Unasked(ports[1:]).note(wanted, parse_address(group), interface) is None     # no upstream to ask
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["allow ", "deny "]), st.sampled_from(ENTRIES)).map("".join), max_size=4),
+    st.sampled_from(PAIRS),
+)
+def test_notes_say_what_memberships_and_data_are_told(texts, pair):
+    own = InterfaceSettings(name="eth1", access=tuple(texts))
+    assert (Lists(own).refusing(*pair) is None) == access_of(own).admits(*pair)

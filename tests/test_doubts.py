@@ -94,6 +94,15 @@ def test_what_is_static_and_has_no_effect_is_told():
     ]
 
 
+def test_a_range_that_a_list_refuses_is_a_line():
+    lan = replace(LAN, static_groups=("239.1.1.0/24", "238.1.1.1"), deny=("239.0.0.0/8",), allow=("239.0.0.0/8",))
+    assert said((UP, lan), link("eth0", 2), link("lan0", 3))[:2] == [
+        "static groups 239.1.1.0, 239.1.1.1, 239.1.1.2, 239.1.1.3, 239.1.1.4, 239.1.1.5, 239.1.1.6, 239.1.1.7 +248"
+        " of lan0 are refused by deny of the same interface",
+        "static group 238.1.1.1 of lan0 is not among allow of the same interface",
+    ]
+
+
 def test_the_kernel_s_multicast_routing_on_our_links_is_told(tmp_path):
     vifs = tmp_path / "ip_mr_vif"
     vifs.write_text(

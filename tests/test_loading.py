@@ -344,7 +344,7 @@ ROUTE = ROLES + "[[route]]\n"
         (ROLES + 'deny = ["239.0.0.1/8"]\n', 'interface[1].deny[0]: "239.0.0.1/8" has host bits set'),
         (ROLES + 'boundary = ["10.0.0.0/8"]\n', 'interface[1].boundary[0]: "10.0.0.0/8" is not a range of groups'),
         (ROLES + 'boundary = ["10.0.0.7,239.0.0.0/8"]\n', "interface[1].boundary[0]: should be a network such as"),
-        (ROLES + 'static_groups = ["239.0.0.0/8"]\n', 'interface[1].static_groups[0]: should be a group such as'),
+        (ROLES + 'static_groups = ["239.0.0.0/8"]\n', 'interface[1].static_groups: these are 16777216 memberships; an'),
         (ROLES + 'static_groups = ["10.1.1.1"]\n', 'interface[1].static_groups[0]: "10.1.1.1" is not a group'),
         (ROLES + 'static_groups = ["224.0.0.9"]\n', 'interface[1].static_groups[0]: "224.0.0.9" is link-local'),
         (ROLES + 'static_groups = ["x,239.1.1.1"]\n', "interface[1].static_groups[0]: should begin with a unicast"),
@@ -386,6 +386,26 @@ ROUTE = ROLES + "[[route]]\n"
 def test_wrong_lists_limits_and_static_things(tmp_path, text, expected):
     [problem] = problems(tmp_path, text)
     assert problem.startswith(f"mcfwd.toml: {expected}")
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ('static_groups = ["239.1.1.1/26"]', 'static_groups[0]: "239.1.1.1/26" has host bits set; write 239.1.1.0/26'),
+    ('static_groups = ["239.1.1.9-239.1.1.1"]', 'static_groups[0]: "239.1.1.9-239.1.1.1" is no range'),
+    ('static_groups = ["224.0.0.9-224.0.1.9"]', 'static_groups[0]: "224.0.0.9-224.0.1.9" has link-local groups'),
+    ('static_groups = ["10.1.1.1-239.1.1.1"]', 'static_groups[0]: "10.1.1.1-239.1.1.1" is not a range of groups'),
+    ('static_groups = ["10.0.0.0/4,239.1.1.1"]', 'static_groups[0]: "10.0.0.0/4" has host bits set'),
+    ('static_groups = ["0.0.0.0-1.1.1.1,239.1.1.1"]', 'static_groups[0]: "0.0.0.0-1.1.1.1" is not a range of unicast'),
+    ('static_groups = ["239.1.1.1-x"]', "static_groups[0]: should be a range such as"),
+    ('static_groups = ["239.1.1.1/33"]', "static_groups[0]: should be a range such as"),
+    ('static_groups = ["231.255.255.0-232.0.0.1"]', 'static_groups[0]: "231.255.255.0-232.0.0.1" is in ssm_range'),
+    ('access = ["239.1.1.1"]', "access[0]: should be an entry behind allow or deny"),
+    ('access = ["deny 239.1.1.1", "allow 10.0.0.0/8"]', 'access[1]: "10.0.0.0/8" is not a range of groups'),
+    ('contribute = ["239.1.1.1", "deny 239.1.1.1/8"]', 'contribute[1]: "239.1.1.1/8" has host bits set'),
+    ('contribute = "239.1.1.1"', "contribute: should be a list in brackets (eth1)"),
+])  # fmt: skip
+def test_wrong_ranges_and_lists_in_an_order(tmp_path, text, expected):
+    [problem] = problems(tmp_path, f"{ROLES}{text}\n")
+    assert problem.startswith(f"mcfwd.toml: interface[1].{expected}")
 
 
 def test_a_route_may_name_what_a_wildcard_will_bring(tmp_path):

@@ -4,10 +4,11 @@ from dataclasses import fields, replace
 
 import pytest
 
-from forwarder.agent.options import Options, access_of, link_of, options_of, parameters_of, rules_of
+from forwarder.agent.options import Options, link_of, options_of, parameters_of, rules_of
+from forwarder.state.access import access_of
 from forwarder.state.ports import Port
 from forwarder.state.settings import IgmpSettings, InterfaceSettings, Settings, igmp_of
-from igmp.access import AccessList, Entry
+from igmp.access import AccessList, Entry, Rule
 from igmp.link import Link, Network, parse_address
 from igmp.packet import Rules
 from igmp.parameters import Parameters, PortOptions
@@ -24,7 +25,7 @@ OWN = InterfaceSettings(
     name="eth1", igmp_version=2, querier=False, querier_address="10.0.1.5", max_groups=11, max_sources=12,
     max_port_sources=14, max_hosts=13, quick_leave=True, quick_leave_untracked=True,
     allow=("239.0.0.0/8", "10.0.0.7,232.1.1.1"), deny=("239.9.9.9",), boundary=("239.255.0.0/16",),
-    altnets=("172.16.0.0/12",),
+    access=("deny 239.3.3.3",), contribute=("239.4.0.0/16",), altnets=("172.16.0.0/12",),
 )  # fmt: skip
 PARAMETERS = Parameters(
     robustness=3, query_interval=60.0, max_query_interval=500.0, query_response_interval=5.0,
@@ -36,7 +37,7 @@ PARAMETERS = Parameters(
 RULES = Rules(True, True, True, (Network.parse("233.0.0.0/8"), Network.parse("234.1.0.0/16")))
 ACCESS = AccessList(
     allow=(Entry.parse("239.0.0.0/8"), Entry.parse("10.0.0.7,232.1.1.1")), deny=(Entry.parse("239.9.9.9"),),
-    boundary=(Network.parse("239.255.0.0/16"),),
+    boundary=(Network.parse("239.255.0.0/16"),), ordered=(Rule.parse("deny 239.3.3.3"),),
 )  # fmt: skip
 
 
@@ -59,7 +60,8 @@ def test_options_of_a_port():
     assert said == PortOptions(
         "downstream", PARAMETERS, igmp_version=2, querier=False, querier_address=parse_address("10.0.1.5"),
         max_groups=11, max_sources=12, max_port_sources=14, max_hosts=13, quick_leave=True,
-        quick_leave_untracked=True, access=ACCESS, rules=RULES,
+        quick_leave_untracked=True, access=ACCESS,
+        contribution=AccessList(ordered=(Rule.parse("239.4.0.0/16"),)), rules=RULES,
     )  # fmt: skip
     unsaid = {each.name for each in fields(said) if getattr(said, each.name) == getattr(PortOptions("x"), each.name)}
     assert not unsaid

@@ -17,7 +17,7 @@ LINK = {UP: LINKS[UP], D1: Link((Network.parse("192.168.10.9/24"),))}
 STARTS_OVER = {"name", "role"}          # another port, or another protocol
 VALUES = {
     "allow": ("239.0.0.0/8",), "querier_address": "192.168.10.9", "ssm_range": ("232.1.0.0/16",),
-    "query_interval": 60.0,
+    "query_interval": 60.0, "access": ("deny 239.9.9.9",),
 }  # fmt: skip
 
 
@@ -103,6 +103,7 @@ def reloaded(own: dict[str, Any], igmp: dict[str, Any], querier: bool = True) ->
 
 @pytest.mark.parametrize(("own", "igmp"), [
     ({"deny": ()}, {}), ({"deny": ("239.7.0.0/16",)}, {}), ({"boundary": ()}, {}), ({"allow": ()}, {}),
+    ({"access": ("allow 239.1.1.1",)}, {}),
     ({"allow": ("224.0.0.0/4", "10.0.0.7,232.1.1.1")}, {}), ({"max_groups": 6}, {}), ({"max_sources": 2000}, {}),
     ({"max_port_sources": 70000}, {}),
     ({"max_hosts": 600}, {}), ({}, {"ssm_range": ()}), ({}, {"ssm_range": ("232.0.0.0/8",)}),

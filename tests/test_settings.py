@@ -19,7 +19,8 @@ from forwarder.state.settings import (
 INTERFACE = {
     "role": "downstream", "priority": 1, "altnets": None, "threshold": 1, "igmp_version": "auto", "querier": True,
     "querier_address": None, "quick_leave": False, "quick_leave_untracked": False, "max_groups": 4096,
-    "max_sources": 1024, "max_port_sources": 65536, "max_hosts": 512, "allow": (), "deny": (), "boundary": (),
+    "max_sources": 1024, "max_port_sources": 65536, "max_hosts": 512, "allow": (), "deny": (), "access": (),
+    "boundary": (), "contribute": None,
     "rate_limit": None, "flow_rate_limit": None, "static_groups": (),
     **dict.fromkeys(("robustness", "query_interval", "require_router_alert", "forward_when_not_querier")),
 }  # fmt: skip

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
+from forwarder.state.access import access_of, contribution_of
 from forwarder.state.ports import Port
-from forwarder.state.settings import IgmpSettings, InterfaceSettings, Settings, igmp_of
-from igmp.access import OPEN, AccessList, Entry
+from forwarder.state.settings import IgmpSettings, Settings, igmp_of
 from igmp.link import Link, Network, parse_address
 from igmp.packet import Rules
 from igmp.parameters import Parameters, PortOptions
@@ -93,17 +93,7 @@ def options_of(port: Port, igmp: IgmpSettings, common: tuple[Parameters, Rules] 
         quick_leave=own.quick_leave,
         quick_leave_untracked=own.quick_leave_untracked,
         access=access_of(own),
-    )
-
-
-def access_of(settings: InterfaceSettings) -> AccessList:
-    """The lists of one port."""
-    if not (settings.allow or settings.deny or settings.boundary):
-        return OPEN
-    return AccessList(
-        allow=tuple(map(Entry.parse, settings.allow)),
-        deny=tuple(map(Entry.parse, settings.deny)),
-        boundary=tuple(map(Network.parse, settings.boundary)),
+        contribution=contribution_of(own),
     )
 
 

@@ -163,7 +163,7 @@ def groups(rows: Iterable[Row], configuration: Configuration) -> list[Row]:
         refused[port.index, parse_address(text.rpartition(",")[2].strip())] = f"static {text}: {note}"
     ours = [row for row in rows if row["port"] in names]
     static = [refused.get((row["port"], row["group"])) if row["static"] else None for row in ours]
-    notes = [note or _unasked(row, unasked) for row, note in zip(ours, static, strict=True)]
+    notes = [note or _unasked(row, unasked, names[row["port"]]) for row, note in zip(ours, static, strict=True)]
     return [_group(row, names[row["port"]], note) for row, note in zip(ours, notes, strict=True)]
 
 
@@ -184,9 +184,9 @@ def _group(row: Row, interface: str, note: str | None) -> Row:
     }
 
 
-def _unasked(row: Row, unasked: Unasked) -> str | None:
+def _unasked(row: Row, unasked: Unasked, interface: str) -> str | None:
     asked = [address for address, _ in row["sources"]] if row["mode"] == "include" else [None]
-    return unasked.note(asked, row["group"])
+    return unasked.note(asked, row["group"], interface)
 
 
 def hosts(rows: Iterable[Row], ports: Iterable[Port]) -> list[Row]:

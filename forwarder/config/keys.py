@@ -90,9 +90,20 @@ INTERFACE = {
     "deny": Key(
         "Groups that may not, though `allow` has them.", '["239.255.0.0/16"]', values="as for `allow`",
     ),
+    "access": Key(
+        "A list in an order, with exceptions: of its entries the first that names what would pass decides, before"
+        " `deny` and `allow` are asked. What none of the three names passes, unless one of them allows something.",
+        '["deny 239.1.1.1", "allow 239.0.0.0/8", "deny 10.0.0.0/8,232.0.0.0/8", "allow 232.0.0.0/8"]',
+        values="as for `allow`, each behind the word `allow` or `deny`",
+    ),
     "boundary": Key(
         "Groups that never pass here whatever `allow` says: an administrative boundary (RFC 2365).",
         '["239.255.0.0/16"]', values="a list of networks of groups",
+    ),
+    "contribute": Key(
+        "Downstream: the memberships of this interface that are reported upstream. Others are kept, and served from"
+        " what comes anyway. Empty: none. Unset: all.",
+        '["deny 239.1.1.1", "239.1.0.0/16"]', values="as for `access`; an entry without a word allows",
     ),
     "rate_limit": Key(
         "Most that leaves by this interface, IP headers included. Unset: no limit.",
@@ -103,10 +114,12 @@ INTERFACE = {
         '"20Mbit"', unit="bit/s", values=_RATE,
     ),
     "static_groups": Key(
-        "Groups that are wanted here without a receiver: they flow here and are joined upstream. On an upstream, and"
-        " where the role is `both`, they are joined here, as by `join`. In `ssm_range` a source has to stand before the"
-        " group.",
-        '["239.1.2.3", "10.0.0.7,232.1.1.1"]', values=_MEMBERSHIPS,
+        "Groups that are wanted here without a receiver, at most 4,096: they flow here and are joined upstream. On an"
+        " upstream, and where the role is `both`, they are joined here, as by `join`. In `ssm_range` a source has to"
+        " stand before the group.",
+        '["239.1.2.3", "239.1.1.0/26", "10.0.0.7-10.0.0.9,232.1.1.1"]',
+        values="a list of groups, each with a source and a comma before it or without; both may be ranges, with a dash"
+        " between the first and the last, or networks",
     ),
     "join": Key(
         "Groups that mcfwd itself joins here as a host, whatever receivers want: it reports them and answers queries,"

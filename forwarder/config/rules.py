@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
+from forwarder.state import static_groups
 from forwarder.state.ring_memory import least_memory
 from forwarder.state.roles import is_outward
 from forwarder.state.settings import (
@@ -21,7 +22,9 @@ from forwarder.state.settings import (
     interface_to_json,
     is_wildcard,
 )
+from forwarder.state.static_groups import MOST, MOST_OF_PORT, AddressRange, AddressRangeError, is_single
 from forwarder.units import size
+from igmp.access import WORDS
 from igmp.link import Network, parse_address
 from igmp.parameters import LONGEST_V2_RESPONSE
 
@@ -57,6 +60,8 @@ def of_interface(interface: InterfaceSettings) -> Iterator[Problem]:
     for key, problem_of in _LISTS.items():
         if texts := getattr(interface, key):    # empty on nearly all of thousands
             yield from _each(key, texts, problem_of)
+    if interface.static_groups and (many := _static_size(interface)) > MOST_OF_PORT:
+        yield "static_groups", f"these are {many} memberships; an interface has {MOST_OF_PORT} at most"
 
 
 def of_settings(settings: Settings) -> Iterator[Problem]:
@@ -238,6 +243,19 @@ def _entry_problem(text: str) -> str | None:
     return groups_problem(group)
 
 
+def _rule_problem(text: str) -> str | None:
+    """What is wrong with an entry of a list in an order: one as above behind the word that says what becomes of it."""
+    word, *entry = text.split(None, 1) or [""]
+    if word not in WORDS or not entry:
+        return f'should be an entry behind allow or deny, such as "deny 239.1.1.1", not {quote(text)}'
+    return _entry_problem(entry[0])
+
+
+def _contribution_problem(text: str) -> str | None:
+    """The same, where an entry alone allows."""
+    return _rule_problem(text) if (text.split() or [""])[0] in WORDS else _entry_problem(text)
+
+
 def membership_problem(text: str) -> str | None:
     """What is wrong with a static group, or one to join: "239.1.2.3", or "10.0.0.7,232.1.1.1" with the source first."""
     source, comma, group = (part.strip() for part in text.rpartition(","))
@@ -252,11 +270,49 @@ def membership_problem(text: str) -> str | None:
     return f"{quote(group)} is link-local and never forwarded" if LINK_LOCAL.contains(address) else None
 
 
+def static_problem(text: str) -> str | None:
+    """What is wrong with an entry of static groups: one as above, or with a range of groups, of sources or of both."""
+    if is_single(text):
+        return membership_problem(text)
+    sources, comma, groups = text.rpartition(",")
+    if comma and (problem := _span_problem(sources.strip(), _sources_span_problem)):
+        return problem
+    return _span_problem(groups.strip(), _groups_span_problem)
+
+
+def _span_problem(text: str, problem_of: Callable[[AddressRange], str | None]) -> str | None:
+    try:
+        problem = problem_of(AddressRange.parse(text))
+    except AddressRangeError as error:
+        problem = str(error)
+    except ValueError:
+        return f'should be a range such as "239.1.1.1-239.1.1.64" or "239.1.1.0/26", not {quote(text)}'
+    return problem and f"{quote(text)} {problem}"
+
+
+def _groups_span_problem(span: AddressRange) -> str | None:
+    if not (MULTICAST.contains(span.first) and MULTICAST.contains(span.last)):
+        return "is not a range of groups"
+    return "has link-local groups, which are never forwarded" if span.meets(LINK_LOCAL) else None
+
+
+def _sources_span_problem(span: AddressRange) -> str | None:
+    return None if 0 < span.first <= span.last < MULTICAST.address else "is not a range of unicast addresses"
+
+
+def _static_size(interface: InterfaceSettings) -> int:
+    """How many memberships the static groups of an interface are; 0 where they are not valid."""
+    texts = interface.static_groups
+    return 0 if any(map(static_problem, texts)) else static_groups.size(texts)
+
+
 def ssm_problem(text: str, settings: Settings) -> str | None:
     """What is wrong with an otherwise valid static group in the range of source-specific groups (RFC 4604)."""
     source, _, group = text.rpartition(",")
-    address = parse_address(group.strip())
-    if source or not any(_network(each).contains(address) for each in settings.igmp.ssm_range):
+    if source or not settings.igmp.ssm_range:
+        return None
+    span = AddressRange.parse(group)
+    if not any(span.meets(_network(each)) for each in settings.igmp.ssm_range):
         return None
     return f'{quote(group.strip())} is in ssm_range: name its source too, as in "10.0.0.7,{group.strip()}"'
 
@@ -330,12 +386,16 @@ def _static(settings: Settings) -> Iterator[Problem]:
     if any(map(groups_problem, settings.igmp.ssm_range)):
         return
     for at, interface in enumerate(settings.interface):
-        for key, texts in (("static_groups", interface.static_groups), ("join", interface.join)):
+        for key, texts, problem_of in (("static_groups", interface.static_groups, static_problem),
+                                       ("join", interface.join, membership_problem)):  # fmt: skip
             for number, text in enumerate(texts):
-                if not membership_problem(text) and (problem := ssm_problem(text, settings)):
+                if not problem_of(text) and (problem := ssm_problem(text, settings)):
                     yield f"interface[{at}].{key}[{number}]", problem
+    sizes = [_static_size(each) for each in settings.interface if each.static_groups]
+    if (many := sum(size for size in sizes if size <= MOST_OF_PORT)) > MOST:
+        yield "interface", f"all static_groups together are {many} memberships; there is room for {MOST}"
 
 
-_LISTS = {"allow": _entry_problem, "deny": _entry_problem, "boundary": groups_problem,
-          "static_groups": membership_problem, "join": membership_problem}  # fmt: skip
+_LISTS = {"allow": _entry_problem, "deny": _entry_problem, "access": _rule_problem, "boundary": groups_problem,
+          "contribute": _contribution_problem, "static_groups": static_problem, "join": membership_problem}  # fmt: skip
 """What is wrong with an entry, by the key of an interface that is a list."""

@@ -14,16 +14,21 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 def admits(access: AccessList, sources: Addresses, groups: Addresses) -> Mask:
-    """Whether each (source, group) may pass; all three of shape (n,)."""
-    refused = _named([*map(Entry, access.boundary), *access.deny], sources, groups)
-    if access.allow:
-        refused |= ~_named(access.allow, sources, groups)
-    return ~refused
+    """Whether each (source, group) may pass; all three of shape (n,).
+
+    Of several rules that name a flow the first counts, so they are written over each other from the last to the first,
+    those in a row that say the same together.
+    """
+    passing = np.full(len(groups), access.admits_others)
+    for allows, row in reversed(access.rows):
+        named = _named(row, sources, groups)
+        passing = passing | named if allows else passing > named        # of truth values: and not
+    return passing > _named(map(Entry, access.boundary), sources, groups)
 
 
 def entries(access: AccessList) -> int:
     """How many comparisons a flow costs."""
-    return len(access.allow) + len(access.deny) + len(access.boundary)
+    return len(access.rules) + len(access.boundary)
 
 
 def inside(network: Network, addresses: Addresses) -> Mask:

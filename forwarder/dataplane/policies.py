@@ -1,13 +1,12 @@
 """From the ports of a configuration to what the data plane must know of them. Pure."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Literal
 
 from forwarder.dataplane.admission import PortPolicy, Prefix
 from forwarder.packet.tpacket import ARPHRD_ETHER
+from forwarder.state.access import access_of
 from forwarder.state.ports import Port
-from igmp.access import AccessList, Entry
 from igmp.link import Network
 
 _ROLES: dict[str, Literal["upstream", "downstream", "both"]] = {
@@ -28,20 +27,10 @@ def policy_of(port: Port) -> PortPolicy:
         networks=(*port.addresses, *peers),
         altnets=altnets,
         addresses=tuple(address for address, _ in port.addresses),
-        access=_access(settings.allow, settings.deny, settings.boundary),
+        access=access_of(settings),
         priority=settings.priority,
         link_local_sources=settings.link_local_sources,
         assigned=port.assigned,
-    )
-
-
-@lru_cache(maxsize=4096)
-def _access(allow: tuple[str, ...], deny: tuple[str, ...], boundary: tuple[str, ...]) -> AccessList:
-    """The list that these texts say; one for all the ports of a wildcard."""
-    return AccessList(
-        allow=tuple(map(Entry.parse, allow)),
-        deny=tuple(map(Entry.parse, deny)),
-        boundary=tuple(map(Network.parse, boundary)),
     )
 
 

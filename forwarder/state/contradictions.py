@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from forwarder.state.access import access_of, contribution_of
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.settings import InterfaceSettings, RouteSettings, covers
-from igmp.access import Entry
+from igmp.access import AccessList
 from igmp.link import Network, parse_address
 
 Key = tuple[int, int]   # of groups: prefix length, network
@@ -25,18 +26,12 @@ class Lists:
     """The lists of a port, read once."""
 
     def __init__(self, own: InterfaceSettings) -> None:
-        self._boundary = [Network.parse(each) for each in own.boundary]
-        self._deny, self._allow = [[Entry.parse(each) for each in entries] for entries in (own.deny, own.allow)]
+        self._access = access_of(own)
 
     def refusing(self, source: int | None, group: int) -> str | None:
         """Which of them refuses a membership, in words; None where none does. `source` None: any."""
-        if any(each.contains(group) for each in self._boundary):
-            return "refused by boundary"
-        if any(each.matches(source, group) for each in self._deny):
-            return "refused by deny"
-        if self._allow and not any(each.matches(source, group) for each in self._allow):
-            return "not among allow"
-        return None
+        reason = self._access.refusing(source, group).partition(" ")[0]
+        return {"": None, "allow": "not among allow"}.get(reason, f"refused by {reason}")
 
 
 def group_note(text: str, port: Port) -> str | None:
@@ -49,11 +44,23 @@ class Unasked:
     """Which groups are asked for on no upstream, since lists there refuse them."""
 
     def __init__(self, ports: Iterable[Port]) -> None:
-        self._lists = {port.name: Lists(port.settings) for port in ports if port.role == "upstream"}
+        self._lists: dict[str, Lists] = {}
+        self._contributions: dict[str, AccessList] = {}
+        for port in ports:
+            if port.role == "upstream":
+                self._lists[port.name] = Lists(port.settings)
+            elif port.settings.contribute is not None:
+                self._contributions[port.name] = contribution_of(port.settings)
 
-    def note(self, sources: Iterable[int | None], group: int) -> str | None:
-        """Why none of a group's sources (None: any source) is asked for, in words; None where one may be."""
+    def note(self, sources: Iterable[int | None], group: int, interface: str = "") -> str | None:
+        """Why none of a group's sources (None: any source) is asked for, in words; None where one may be.
+
+        `interface`: whose membership it is; what another contributes may be asked for all the same.
+        """
         wanted, found = list(sources), None
+        kept = self._contributions.get(interface)
+        if kept is not None and self._lists and wanted and not any(kept.admits(source, group) for source in wanted):
+            return f"not asked for upstream for {interface}: not among its contribute"
         for name, lists in self._lists.items():
             refusing = [lists.refusing(source, group) for source in wanted]
             if not refusing or None in refusing:
@@ -65,7 +72,7 @@ class Unasked:
 def group_notes(configuration: Configuration) -> Iterator[tuple[Port, str, str]]:
     """Port, static group and why it is refused, of all of them."""
     for port in configuration.ports:
-        if port.settings.deny or port.settings.allow or port.settings.boundary:
+        if not access_of(port.settings).is_open:
             for text in (*configuration.static_groups(port), *port.settings.join):
                 if note := group_note(text, port):
                     yield port, text, note

@@ -18,6 +18,7 @@ from forwarder.state.settings import (
     interface_from_json,
     interface_to_json,
 )
+from forwarder.state.static_groups import members
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,8 @@ class Configuration:
         return self.settings.route + self.added.routes
 
     def static_groups(self, port: Port) -> tuple[str, ...]:
-        """All static groups of a port, as text."""
-        return port.settings.static_groups + tuple(
+        """All static groups of a port, one by one, as text."""
+        return members(port.settings.static_groups) + tuple(
             group for interface, group in self.added.groups if covers(interface, port.name)
         )
 

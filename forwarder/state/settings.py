@@ -69,7 +69,9 @@ class InterfaceSettings(Table):
     max_hosts: Annotated[int, Ge(1), Le(65536)] = 512
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    access: tuple[str, ...] = ()
     boundary: tuple[str, ...] = ()
+    contribute: tuple[str, ...] | None = None
     rate_limit: Annotated[int, Ge(1)] | None = None
     flow_rate_limit: Annotated[int, Ge(1)] | None = None
     static_groups: tuple[str, ...] = ()

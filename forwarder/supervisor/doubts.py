@@ -134,8 +134,12 @@ def _static(configuration: Configuration) -> Iterator[Doubt]:
         if note := notes[ways]:
             words = f"static route {words_of_route(route)} {note}"
             yield Doubt(words, words)
+    refused: dict[tuple[str, str], list[str]] = {}      # a range may be thousands
     for port, group, note in group_notes(configuration):
-        words = f"static group {group} of {port.name} is {note}"
+        refused.setdefault((port.name, note), []).append(group)
+    for (name, note), groups in refused.items():
+        one = len(groups) == 1
+        words = f"static group{'' if one else 's'} {listed(groups)} of {name} {'is' if one else 'are'} {note}"
         yield Doubt(words, words)
 
 

@@ -8,6 +8,7 @@ from forwarder.config import rules
 from forwarder.state.names import known
 from forwarder.state.ports import Added
 from forwarder.state.settings import RouteSettings, Settings, covers
+from forwarder.state.static_groups import memberships
 
 Identity = tuple[object, ...]
 Membership = tuple[int | None, int]
@@ -43,7 +44,7 @@ class Register:
         """Those of the entry that has the name, or else of the first wildcard that covers it."""
         exact = [each for each in self.settings.interface if each.name == name]
         meant = exact or [each for each in self.settings.interface if covers(each.name, name)][:1]
-        return frozenset(rules.membership(each) for interface in meant for each in interface.static_groups)
+        return frozenset().union(*(memberships(interface.static_groups) for interface in meant))
 
     def port_problem(self, name: str) -> str | None:
         """As `rules.port_problem`, which looks at all interfaces; of the first with the names that there are.

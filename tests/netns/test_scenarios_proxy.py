@@ -234,6 +234,30 @@ def test_08_a_join_is_proxied_only_where_the_link_it_comes_from_allows_the_group
         assert site.changes_upstream(group) == [(kind, tuple(sources))]
 
 
+def test_08_a_link_that_does_not_contribute_a_group_keeps_it_and_gets_what_comes_for_another(stack):
+    keeping = '[[interface]]\nname = "up0"\nrole = "upstream"\n[[interface]]\nname = "down1"\n'
+    keeping += '[[interface]]\nname = "down0"\ncontribute = ["deny 239.1.1.1", "239.1.0.0/16"]\n'
+    site = stack.enter_context(running_site(keeping + CONFIGURATION))
+    hosts, kept, told_of = neighbours(site, stack), "239.1.1.1", "239.1.1.2"
+    hosts[0].report(record("TO_EX", kept), record("TO_EX", told_of))
+    site.wait_told(told_of, "TO_EX")
+    words = "not asked for upstream for down0: not among its contribute"
+    assert [site.mcfwd.group("down0", group)["note"] for group in (kept, told_of)] == [words, None]
+    assert site.told_upstream(kept) == []
+    assert site.show("upstream", kept) == []
+
+    local = udp_capture(site, stack, 0)
+    with Source(site.lab.receivers[1]) as neighbour:
+        neighbour.send(kept, b"from a neighbour")
+    local.wait_for(lambda frame: frame.destination == kept, SOON, "the local membership")
+    hosts[1].report(record("TO_EX", kept))
+    site.wait_told(kept, "TO_EX")
+    assert upstream_row(site, kept)["interfaces"] == ["down1"]
+    with Source(site.lab.source) as source:
+        source.send(kept, b"for another")
+    local.wait_for(lambda frame: frame.payload[8:] == b"for another", SOON, "what comes anyway")
+
+
 @pytest.mark.parametrize("boundary", [True, False])
 def test_12_ssdp_is_proxied_unless_its_scope_ends_here(stack, boundary):
     ending = 'boundary = ["239.255.0.0/16"]\n' if boundary else ""
