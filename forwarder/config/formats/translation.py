@@ -61,6 +61,7 @@ class Translation:
     origins: dict[Location, Origin] = field(default_factory=dict)
     notices: list[Notice] = field(default_factory=list)
     disabled: Origin | None = None
+    _told: set[Notice] = field(default_factory=set)
     _numbers: dict[str, int] = field(default_factory=dict)      # of interfaces by name; there may be thousands
 
     def interface(self, name: str, origin: Origin) -> int:
@@ -93,7 +94,8 @@ class Translation:
     def warn(self, origin: Origin, words: str) -> None:
         """Tell something of a statement, once."""
         notice = Notice(origin, words)
-        if notice not in self.notices:
+        if notice not in self._told:    # a set: a long file may have tens of thousands
+            self._told.add(notice)
             self.notices.append(notice)
 
     def _table(self, name: str, keys: Mapping[str, Any], origin: Origin) -> int:
