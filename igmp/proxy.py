@@ -77,6 +77,8 @@ class Proxy(Views):
             outputs += merging.restate(port, groups, now)
         if options.contribution != before.contribution:
             self._merging.database.contribute(port, options.contribution)
+            for host in self._ports.hosts:      # was told another thing of the groups that wait to be taken back
+                self._inheritance.drop(host)
             outputs += self._merging.tell_again(self._merging.groups_of(port), now)
         return outputs
 

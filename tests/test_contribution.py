@@ -88,6 +88,24 @@ def test_another_list_joins_and_leaves_at_once():
     assert [text for _, text in made.run(5.0).sends(UP)][-1] == "TO_IN(G,{})"
 
 
+def test_a_successor_reports_what_is_contributed_and_says_nothing_of_it():
+    made = bench(of("239.1.1.2")).run(0.0)
+    made.inherit((G, None, 1 << D1), (G2, None, 1 << D1)).run(0.0)
+    assert upstream(made) == {G2: (D1,)}
+    assert made.routes == {(G, None): 1 << D1, (G2, None): 1 << D1}
+    assert made.run(5.0).sends(UP) == []
+
+
+def test_a_list_that_changes_before_memberships_are_back_is_told_of():
+    made = bench(of("239.1.1.2"))
+    made.run(0.0)
+    made.inherit((G, None, 1 << D1), (G2, None, 1 << D1))
+    change(made, D1, contribution=OPEN)
+    made.run(0.0)
+    assert upstream(made) == {G: (D1,), G2: (D1,)}
+    assert "TO_EX(G,{})" in made.sends(UP)[0][1]
+
+
 def test_a_port_that_goes_takes_its_list_with_it():
     made = bench(NOBODY)
     made.take(made.proxy.remove_port(D1, 0.0))

@@ -157,8 +157,9 @@ def _touch(one: Bench, draw: random.Random) -> None:
         one.take(one.proxy.set_static(draw.choice(PORTS), members, now))
     elif kind == 9:
         denied = [Entry.parse(f"239.2.{draw.randrange(4)}.0/24")] if draw.randrange(2) else []
-        lists = AccessList(deny=tuple(denied))
-        one.take(one.proxy.set_options(port, PortOptions("downstream", access=lists), now))
+        kept = [Entry.parse(f"239.2.{draw.randrange(4)}.0/24")] if draw.randrange(2) else []
+        lists = AccessList(deny=tuple(denied)), AccessList(deny=tuple(kept))
+        one.take(one.proxy.set_options(port, PortOptions("downstream", access=lists[0], contribution=lists[1]), now))
     elif kind == 10:
         one.take(one.proxy.set_merge_only_querier(bool(draw.randrange(2)), now))
     else:

@@ -234,10 +234,29 @@ def test_08_a_join_is_proxied_only_where_the_link_it_comes_from_allows_the_group
         assert site.changes_upstream(group) == [(kind, tuple(sources))]
 
 
-def test_08_a_link_that_does_not_contribute_a_group_keeps_it_and_gets_what_comes_for_another(stack):
-    keeping = '[[interface]]\nname = "up0"\nrole = "upstream"\n[[interface]]\nname = "down1"\n'
-    keeping += '[[interface]]\nname = "down0"\ncontribute = ["deny 239.1.1.1", "239.1.0.0/16"]\n'
-    site = stack.enter_context(running_site(keeping + CONFIGURATION))
+KEEPING = """
+[[interface]]
+name = "up0"
+role = "upstream"
+[[interface]]
+name = "down0"
+contribute = ["deny 239.1.1.1", "239.1.0.0/16"]
+access = ["deny 239.1.2.1", "allow 239.1.0.0/16"]
+[[interface]]
+name = "down1"
+static_groups = ["239.7.7.6/31", "10.0.0.101-10.0.0.102,232.7.7.7"]
+"""
+
+
+@pytest.fixture(scope="module")
+def keeping() -> Iterator[Site]:
+    """Two downstream links, of which one keeps a group to itself, and the other has groups without a receiver."""
+    with running_site(KEEPING + CONFIGURATION) as site:
+        yield site
+
+
+def test_08_a_link_that_does_not_contribute_a_group_keeps_it_and_gets_what_comes_for_another(keeping, stack):
+    site = keeping
     hosts, kept, told_of = neighbours(site, stack), "239.1.1.1", "239.1.1.2"
     hosts[0].report(record("TO_EX", kept), record("TO_EX", told_of))
     site.wait_told(told_of, "TO_EX")
@@ -256,6 +275,28 @@ def test_08_a_link_that_does_not_contribute_a_group_keeps_it_and_gets_what_comes
     with Source(site.lab.source) as source:
         source.send(kept, b"for another")
     local.wait_for(lambda frame: frame.payload[8:] == b"for another", SOON, "what comes anyway")
+
+
+def test_a_list_in_an_order_holds_for_joins_and_for_data(keeping, stack):
+    denied, admitted = "239.1.2.1", "239.1.2.2"
+    local, host = udp_capture(keeping, stack, 0), neighbours(keeping, stack)[0]
+    host.report(record("TO_EX", denied), record("TO_EX", admitted))
+    wait_group(keeping, "down0", admitted)
+    [refusal] = keeping.show("refusals", denied)
+    assert (refusal["interface"], refusal["reason"], refusal["rule"]) == ("down0", "deny", f"deny {denied}")
+    keeping.wait_told(admitted, "TO_EX")
+    with Source(keeping.lab.source) as source:
+        source.send(denied, b"denied")
+        source.send(admitted, b"admitted")
+    local.wait_for(lambda frame: frame.destination == admitted, SOON)
+    assert local.select(lambda frame: frame.destination == denied) == []
+
+
+def test_ranges_of_static_groups_are_joined_one_by_one(keeping):
+    for group in ("239.7.7.6", "239.7.7.7"):
+        assert keeping.mcfwd.group("down1", group)["static"]
+        assert upstream_row(keeping, group)["mode"] == "exclude"
+    assert upstream_row(keeping, "232.7.7.7")["sources"] == [S1, S2]
 
 
 @pytest.mark.parametrize("boundary", [True, False])
