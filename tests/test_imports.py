@@ -32,6 +32,7 @@ ALLOWED = {
     },
     "forwarder.config.rules": {"igmp", "igmp.link", "igmp.access", "forwarder.units", "forwarder.state"},
     "forwarder.lab": {"igmp", "igmp.link", "igmp.access", "forwarder.packet"},
+    "forwarder.diagnosis": {"forwarder.units"},
 }
 PURE = {
     "forwarder.dataplane.admission": {"socket", "time", "random", "asyncio", "logging"},
@@ -112,6 +113,8 @@ def test_pure_modules_stay_pure(path):
     if name == "igmp" or name.startswith("igmp."):
         assert not roots & IMPURE_FOR_IGMP
         assert roots - {"igmp"} <= set(sys.stdlib_module_names)
+    if name.startswith("forwarder.diagnosis"):
+        assert not roots & {"socket", "time", "random", "asyncio", "logging", "os", "subprocess", "pathlib"}
     assert not roots & (PURE.get(name) or set())
 
 
