@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from forwarder.agent.options import options_of
 from forwarder.client import default_socket_path
+from forwarder.diagnosis.doctor.kernel import NO_CAPABILITY
 from forwarder.process import privileges
 from forwarder.state.ports import Configuration, Port
 from forwarder.state.ring_memory import least_memory
@@ -55,7 +56,7 @@ def explain(
 
 
 def _missing(privileged: bool) -> list[str]:
-    return [] if privileged else ["CAP_NET_RAW is missing here: `mcfwd run` by this user would end with status 77"]
+    return [] if privileged else [NO_CAPABILITY]
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

@@ -15,6 +15,7 @@ from forwarder.api.supervisor import STATUSES
 from forwarder.command import main, options
 from forwarder.config import loading, reference
 from forwarder.config.files import ConfigurationError
+from forwarder.diagnosis.doctor import examination
 from forwarder.state.reasons import REASONS
 from forwarder.supervisor import supervisor
 from igmp.counters import COUNTERS
@@ -183,6 +184,11 @@ def test_every_message_to_the_service_manager_is_said():
     texts = [path.read_text() for path in (ROOT / "forwarder" / "supervisor").glob("*.py")]
     found = {each for text in texts for each in re.findall(r"notify\(f?\"([A-Z]+=1?)", text)}
     assert set(said_in("every message to the service manager")) == found
+
+
+def test_every_finding_of_doctor_is_said_with_its_severity():
+    told = {row[0]: row[1] for row in table_of("operating.md", "every finding of doctor")}
+    assert told == {kind.name: kind.severity for kind in examination.kinds()}
 
 
 INVOKED = re.compile(r"^(?:.*[ /])?mcfwd ([a-z]+\b.*)", re.MULTILINE)

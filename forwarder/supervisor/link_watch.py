@@ -75,6 +75,19 @@ def current_links(open_socket: Open = open_netlink) -> dict[str, KernelLink]:
     raise OSError(errno.EAGAIN, f"links changed during each of {DUMPS} looks at them")
 
 
+def said_in_answer(request: bytes, open_socket: Open = open_netlink) -> list[memoryview]:
+    """The bodies of the messages of a dump, as of one moment where that can be had; OSError."""
+    for _ in range(DUMPS):
+        try:
+            with open_socket() as asking:
+                return _dump(asking, request)
+        except _InterruptedError:
+            continue
+        except RtnetlinkError as error:
+            raise OSError(errno.EBADMSG, f"what the kernel says is not understood: {error}") from error
+    raise OSError(errno.EAGAIN, f"what was asked for changed during each of {DUMPS} looks at it")
+
+
 class LinkWatch:
     """The bell and the picture; `concerns`: whether a notification may matter, which all do until told otherwise.
 

@@ -182,6 +182,11 @@ class InstanceFacts(NamedTuple):
     silence: str = ""
     denied: str = ""
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is one, whatever it says to us."""
+        return self.answers or bool(self.silence or self.denied)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:

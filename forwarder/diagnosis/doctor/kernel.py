@@ -20,7 +20,7 @@ OF_FILTERS = "SO_ATTACH_FILTER: ENOMEM"
 def findings(facts: Facts) -> Iterator[Finding]:
     """What there is to say; an instance that runs has the capability, whoever asks."""
     kernel = facts.kernel
-    if not kernel.raw and not facts.instance.answers:
+    if not kernel.raw and not facts.instance.exists:
         yield _capability(kernel)
     if kernel.refused:
         yield _refused(kernel)

@@ -30,7 +30,7 @@ def findings(facts: Facts) -> Iterator[Finding]:
             f" first and shall have {size(limits.growth)} to grow: the kernel kills one where that is exceeded",
             f"echo {enough} > {command(limits.memory_file)}", "docker update --memory, MemoryMax= of a unit",
         )  # fmt: skip
-    if limits.available is not None and limits.available < limits.needed + limits.rings and not facts.instance.answers:
+    if limits.available is not None and limits.available < limits.needed + limits.rings and not facts.instance.exists:
         yield MACHINE.found(
             "memory", f"{size(limits.available)} of memory are available, and mcfwd takes {size(limits.needed)} and"
             f" {size(limits.rings)} for receive rings",
