@@ -173,7 +173,7 @@ def test_each_is_found_alone_with_its_remedy(name):
     assert word in finding.words
     assert finding.subject
     assert list(finding.to_json()) == ["severity", "subject", "words", "remedy"]
-    assert not finding.is_command or shlex.split(finding.command)
+    assert finding.remedy.startswith(finding.command)
 
 
 def test_nothing_is_found_where_all_is_well():
@@ -236,7 +236,7 @@ def test_programs_are_sent_to_the_pair_that_there_is():
 def test_root_without_the_capability_is_told_of_its_container():
     [finding] = examine(replace(CLEAN, kernel=KernelFacts(uid=0, raw=False)))
     assert "--cap-add NET_RAW" in finding.remedy
-    assert not finding.is_command
+    assert finding.command == ""
 
 
 def test_a_filter_that_finds_no_memory_has_a_command():

@@ -165,6 +165,17 @@ def test_iptables_rules_are_found_with_the_commands_that_delete_them():
     ]
 
 
+def test_names_and_comments_are_no_commands():
+    """Whoever makes rules here chooses them, and root runs what a remedy says."""
+    line = '-A INPUT -p igmp -m comment --comment "$(reboot)   # x" -j DROP'
+    [found] = of_iptables(f"*filter\n{line}\n").rules
+    assert found.remedy == "iptables -t filter -D INPUT -p igmp -m comment --comment '$(reboot)   # x' -j DROP"
+    assert of_iptables('*filter\n-A INPUT -p igmp -m comment --comment "open -j DROP\n').rules == ()
+    odd = "input; flush ruleset"
+    [found] = facts(chain(odd, hook="input"), rule(match("igmp"), DROP, chain=odd)).rules
+    assert found.remedy == "nft -a list ruleset"
+
+
 def test_an_iptables_policy_that_drops_is_found_unless_multicast_is_accepted():
     closed = of_iptables(SAVED.format(policy="DROP", igmp="DROP")).rules
     assert closed[-1].remedy == "iptables -I INPUT -d 224.0.0.0/4 -j ACCEPT"

@@ -21,7 +21,7 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
     for severity, found in groupby(worst_first(findings), lambda each: each.severity):
         yield f"{severity}s:"
         yield from _kinds(list(found))
-    if any(each.is_command for each in findings):
+    if any(each.command for each in findings):
         yield "commands are for root"
 
 
@@ -44,10 +44,10 @@ def _one(finding: Finding) -> Iterator[str]:
     if not words.startswith(finding.subject):
         words = f"{finding.subject}: {words}"
     yield from _wrapped(visible(words))
-    if finding.is_command:
+    if finding.command:
         yield from _folded(visible(finding.command))
     if finding.comment:
-        yield from _wrapped(visible(f"{'#' if finding.is_command else '->'} {finding.comment}"), FURTHER)
+        yield from _wrapped(visible(f"{'#' if finding.command else '->'} {finding.comment}"), FURTHER)
 
 
 def _wrapped(text: str, indent: str = INDENT) -> list[str]:

@@ -6,12 +6,18 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 from lacks import is_root
 
+from forwarder.command.doctor import _configured
+from forwarder.command.examining.gathering import gather
+from forwarder.command.examining.instance import asked
+from forwarder.diagnosis.doctor.examination import examine
+from forwarder.diagnosis.doctor.finding import status
 from forwarder.lab import links
 from forwarder.lab.mcfwd import NOBODY, Mcfwd, exit_code
 from forwarder.lab.namespaces import Namespace
@@ -26,6 +32,7 @@ NOWHERE = "/no/such/socket"
 MIB = 1 << 20
 SOON = 20.0
 QUIET = subprocess.DEVNULL
+THREAD = {"net": "thread-self/net", "self": "thread-self", "sys": "sys", "meminfo": "meminfo"}     # below /proc
 FILE = """
 [[interface]]
 name = "up0"
@@ -40,10 +47,32 @@ static_groups = ["239.1.1.1", "239.1.1.2", "239.1.1.3"]
 """
 
 
-def examined(namespace, *arguments, at=NOWHERE):
-    """Exit status and findings."""
-    code, output = exit_code(namespace, ["doctor", "--json", "--socket", at, *arguments])
+def told(namespace, *arguments):
+    """Exit status and findings of the command, where no instance answers."""
+    code, output = exit_code(namespace, ["doctor", "--json", "--socket", NOWHERE, *arguments])
     return code, json.loads(output)
+
+
+def examined(namespace, *arguments, at=NOWHERE):
+    """The same without a process of its own, of which there would be dozens; other processes are not looked at."""
+    return namespace.run(_examined, arguments, at)
+
+
+def _examined(arguments, at):
+    named = [list(each) for each in batched(arguments)]
+    upstream, downstream = ([name for option, name in named if option == each] for each in ("-u", "-d"))
+    file = next((Path(name) for option, name in named if option == "-c"), None)
+    settings, problems = _configured(file, upstream, downstream, at)
+    with tempfile.TemporaryDirectory() as name:
+        proc = Path(name)       # as this thread sees it: /proc/net is that of the whole process
+        for entry, place in THREAD.items():
+            (proc / entry).symlink_to(f"/proc/{place}")
+        found = examine(gather(settings, problems, asked(at), proc))
+    return status(found), [each.to_json() for each in found]
+
+
+def batched(words):
+    return zip(words[::2], words[1::2], strict=True)
 
 
 def of(found, fragment):
@@ -216,7 +245,7 @@ def test_a_daemon_and_another_instance_are_ended_by_the_commands(lab, stack, tmp
     daemon = lab.router.popen(["igmpproxy", "-n", str(file)], stdout=QUIET, stderr=QUIET)
     stack.callback(ended, daemon)
     wait_for(lambda: "down0" in lab.router.read_proc("ip_mr_vif"), SOON, "the kernel's routing in use")
-    code, found = examined(lab.router, *here)
+    code, found = told(lab.router, *here)
     kernel = of(found, "the kernel's multicast routing is in use on")
     assert code == 1
     assert of(found, f"igmpproxy routes multicast here too (process {daemon.pid})")
@@ -224,11 +253,11 @@ def test_a_daemon_and_another_instance_are_ended_by_the_commands(lab, stack, tmp
     assert of(elsewhere, "none of them ours")["severity"] == "note"
     treat(lab.router, kernel)
     daemon.wait(SOON)
-    _, found = examined(lab.router, *here)
+    _, found = told(lab.router, *here)
     assert of(found, "igmpproxy") is of(found, "multicast routing") is None
 
     other = stack.enter_context(Mcfwd(lab.router, "-u", "up0", "-d", "down0"))
-    _, found = examined(lab.router, *here)
+    _, found = told(lab.router, *here)
     treat(lab.router, of(found, "another mcfwd serves down0 already"))
     assert other.process.wait(SOON) == 0
     _, found = examined(lab.router, *here)
@@ -325,7 +354,7 @@ def test_a_control_group_that_leaves_too_little_is_mended_by_the_command(lab, gr
     assert of(json.loads(output), "the control group") is None
 
 
-def test_an_empty_container_and_thousands_of_strange_interfaces_are_examined(stack, tmp_path):
+def test_an_empty_container_and_strange_interfaces_are_examined(stack, tmp_path):
     """No packet filter's program is found, /proc shows nothing but ourselves, names are what the kernel takes."""
     empty = stack.enter_context(Namespace("empty"))
     code, output = exit_code(empty, ["doctor", "--socket", NOWHERE], prefix=("env", f"PATH={tmp_path}"))
@@ -334,8 +363,8 @@ def test_an_empty_container_and_thousands_of_strange_interfaces_are_examined(sta
     names = ["a;reboot", "$(id)", "it's", "-x", "a\"b", "ü"]
     for name in names:
         links.netlink(empty, lambda ip, name=name: ip.link("add", ifname=name, kind="bridge"))
-    words = [word for name in names for word in (f"--downstream={name}",)]
-    code, found = examined(empty, *words)
+    words = [word for name in names for word in ("-d", name)]
+    code, found = told(empty, *(f"--downstream={name}" for name in names))
     down = [each for each in found if each["words"].endswith("is down: nothing comes in or leaves there")]
     assert [each["subject"] for each in down] == names
     for each in down:
@@ -354,6 +383,6 @@ def test_a_clean_machine_says_so_for_people(lab):
 def test_a_configuration_that_cannot_run_is_an_error_and_the_machine_is_examined(lab, tmp_path: Path):
     file = tmp_path / "mcfwd.toml"
     file.write_text("[[interface]]\nname = 3\n")
-    code, found = examined(lab.router, "-c", str(file))
+    code, found = told(lab.router, "-c", str(file))
     assert code == 2
     assert of(found, "mcfwd.toml:2")["severity"] == "error"

@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SEVERITIES = (ERROR, WARNING, NOTE)
+BEHIND = "   # "         # between a command and what else there is to say
 STATUS = {ERROR: 2, WARNING: 1, NOTE: 0}    # exit statuses; a note is no reason to wake anybody
 
 
 class Finding(NamedTuple):
     """`remedy` is a command for root, with what else there is to say behind a `#`, or words where none mends it.
 
-    `kind` is the name that docs/operating.md has it by; `is_command` tells the two sorts of remedies apart.
+    `kind` is the name that docs/operating.md has it by; `command` is that of the remedy alone, empty where none helps.
     """
 
     severity: str
@@ -21,21 +22,16 @@ class Finding(NamedTuple):
     words: str
     remedy: str
     kind: str = ""
-    is_command: bool = False
+    command: str = ""
 
     def to_json(self) -> dict[str, str]:
         """What programs get."""
         return {"severity": self.severity, "subject": self.subject, "words": self.words, "remedy": self.remedy}
 
     @property
-    def command(self) -> str:
-        """The command without what is said behind it; empty where there is none."""
-        return self.remedy.partition("   #")[0] if self.is_command else ""
-
-    @property
     def comment(self) -> str:
         """What is said of the remedy in words."""
-        return self.remedy.partition("   # ")[2] if self.is_command else self.remedy
+        return self.remedy.removeprefix(self.command).removeprefix(BEHIND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +47,8 @@ class Kind:
 
     def mended(self, subject: str, words: str, command: str, comment: str = "") -> Finding:
         """One that a command mends."""
-        remedy = f"{command}   # {comment}" if comment else command
-        return Finding(self.severity, subject, words, remedy, self.name, is_command=True)
+        remedy = f"{command}{BEHIND}{comment}" if comment else command
+        return Finding(self.severity, subject, words, remedy, self.name, command)
 
 
 def command(*words: str) -> str:

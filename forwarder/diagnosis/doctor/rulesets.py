@@ -8,6 +8,7 @@ with a hook leads to it.
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -24,6 +25,7 @@ NAMED = ("igmp", "multicast", 2)        # protocol 2; types of packets and addre
 OTHER_TRAFFIC = ("tcp", "icmp", "icmpv6", "sctp", "arp", "ip6")
 ALL_GROUPS = "224.0.0.0/4"
 LONGEST_TEXT = 120      # of a rule in words
+NAME = re.compile(r"[\w./-]+", re.ASCII)
 TABLE, CHAIN = re.compile(r"table (\S+) (\S+) \{"), re.compile(r"\s+chain (\S+) \{")
 HOOK = re.compile(r"\s+type \S+ hook \S+ devices? (?:= \{ )?(.*?)(?: \})? priority ")
 DEEPEST = 32            # chains in chains, or sets in sets
@@ -76,7 +78,7 @@ def _judged(
         elif hook in STACK and key[0] in ("ip", "inet"):
             found += _dropping(reached, ())
             if hook == "input" and chain.get("policy") == "drop" and not any(map(_accepts, reached)):
-                yes = command("nft", "insert", "rule", *key, "ip", "daddr", ALL_GROUPS, "accept")
+                yes = _nft("insert", "rule", *key, "ip", "daddr", ALL_GROUPS, "accept")
                 found.append(FilterRule(f"chain {' '.join(key)}", "policy drop, and no rule accepts multicast", yes))
     return FirewallFacts(tuple(dict.fromkeys(found)), tuple(seeing))
 
@@ -104,7 +106,7 @@ def _reached(key: Chain, rules: Mapping[Chain, list[Any]]) -> list[Chain]:
 
 def _policy(key: Chain, chain: Any, devices: tuple[str, ...]) -> Iterator[FilterRule]:
     if chain.get("policy") == "drop":
-        remedy = command("nft", "chain", *key, "{ policy accept; }")
+        remedy = _nft("chain", *key, "{ policy accept; }")
         yield FilterRule(f"chain {' '.join(key)} ({chain['hook']})", "policy drop", remedy, devices)
 
 
@@ -114,9 +116,15 @@ def _dropping(rules: Iterable[Any], devices: tuple[str, ...]) -> Iterator[Filter
         matches = [each["match"] for each in rule["expr"] if "match" in each]
         about = any(map(_is_multicast, matches)) if not devices else not any(map(_is_other, matches))
         if about and any(verdict in each for each in rule["expr"] for verdict in DROPPING):
-            place = [rule["family"], rule["table"], rule["chain"], "handle", str(rule["handle"])]
+            place = [*_key(rule, "chain"), "handle", str(rule["handle"])]
             text = visible(" ".join(filter(None, map(_words, rule["expr"]))))[:LONGEST_TEXT]
-            yield FilterRule(f"rule {' '.join(place)}", text, command("nft", "delete", "rule", *place), devices)
+            yield FilterRule(f"rule {' '.join(place)}", text, _nft("delete", "rule", *place), devices)
+
+
+def _nft(verb: str, *words: str) -> str:
+    """A command; nft reads its words as one text, so names that are no names in it are only shown."""
+    strange = any(not (NAME.fullmatch(each) or each == "{ policy accept; }") for each in words)
+    return "nft -a list ruleset" if strange else command("nft", verb, *words)
 
 
 def _accepts(rule: Any) -> bool:
@@ -175,17 +183,25 @@ def of_iptables(text: str, program: str = "iptables") -> FirewallFacts:
             table = line[1:].strip()
         elif line.startswith(":INPUT ") and table == "filter":
             closed = words[1:2] == ["DROP"]
-        elif line.startswith("-A ") and len(words) > 2:
+        elif line.startswith("-A ") and len(words) > 2 and (quoted := _requoted(line[3:])):
             target = dict(pairwise(words)).get("-j")
             about = _is_about_multicast(words)
             accepting = accepting or (target == "ACCEPT" and words[1] == "INPUT" and (about or len(words) == 4))
             if about and target in ("DROP", "REJECT"):
-                remedy = f"{command(program, '-t', table)} -D {line[3:]}"
+                remedy = f"{command(program, '-t', table)} -D {quoted}"
                 found.append(FilterRule(f"{program} {table} {words[1]}", visible(line)[:LONGEST_TEXT], remedy))
     if closed and not accepting:
         remedy = command(program, "-I", "INPUT", "-d", ALL_GROUPS, "-j", "ACCEPT")
         found.append(FilterRule(f"{program} filter INPUT", "policy DROP, and no rule accepts multicast", remedy))
     return FirewallFacts(tuple(found))
+
+
+def _requoted(rule: str) -> str:
+    """A rule quoted as a shell wants it: a comment may hold anything. Empty for none."""
+    try:
+        return shlex.join(shlex.split(rule))
+    except ValueError:
+        return ""
 
 
 def _is_about_multicast(words: list[str]) -> bool:
