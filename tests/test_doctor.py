@@ -27,7 +27,7 @@ from forwarder.diagnosis.doctor.facts import (
 from forwarder.diagnosis.doctor.finding import SEVERITIES, status
 
 MIB = 1 << 20
-UP, LAN = InterfaceFacts(name="eth0", role="upstream", physical=True), InterfaceFacts(name="eth1", role="downstream")
+UP, LAN = InterfaceFacts(name="eth0", role="upstream"), InterfaceFacts(name="eth1", role="downstream")
 CLEAN = Facts(interfaces=(UP, LAN), known=("eth0", "eth1"))
 ON, OFF, FIXED = Offload(True, True), Offload(False, True), Offload(False, False)
 BLIND = SnoopingBridge("br0", snooping=True, querier=False, heard=False)
@@ -200,7 +200,8 @@ def test_nothing_is_found_where_all_is_well():
         replace(CLEAN, firewall=FirewallFacts((HOOKED._replace(devices=("eth9",)),), (("chain", ("eth9",)),))),
         with_up(offloads={"rx-gro": ON, "rx-udp-gro-forwarding": FIXED}),
         with_up(offloads={"rx-gro": ON, "rx-udp-gro-forwarding": ON}),
-        with_up(physical=False, offloads={"rx-gro": OFF, "rx-udp-gro-forwarding": OFF}),
+        with_up(kind="veth", offloads={"rx-gro": OFF, "rx-udp-gro-forwarding": OFF}),
+        with_up(kind="bridge", offloads={"rx-gro": ON, "rx-udp-gro-forwarding": OFF}),
         with_lan(offloads={"tx-udp-segmentation": FIXED}),
         with_limits(memory=512 * MIB, needed=97 * MIB, growth=16 * MIB),
         replace(with_limits(available=9 * MIB, rings=160 * MIB), instance=InstanceFacts(answers=True)),

@@ -46,8 +46,10 @@ def _one(finding: Finding) -> Iterator[str]:
     yield from _wrapped(visible(words))
     if finding.command:
         yield from _folded(visible(finding.command))
-    if finding.comment:
-        yield from _wrapped(visible(f"{'#' if finding.command else '->'} {finding.comment}"), FURTHER)
+        further = f"{FURTHER}# "
+        yield from wrap(visible(finding.comment), WIDTH, initial_indent=further, subsequent_indent=further)
+    else:
+        yield from _wrapped(visible(f"-> {finding.remedy}"), FURTHER)
 
 
 def _wrapped(text: str, indent: str = INDENT) -> list[str]:
@@ -61,11 +63,15 @@ def _folded(command: str) -> Iterator[str]:
         words = shlex.split(command, posix=False)
     except ValueError:      # quotes in quotes: it stays in one line
         words = [command]
-    line = FURTHER + words[0] if words else ""
-    for word in words[1:]:
-        if len(line) + len(word) + 3 > WIDTH:
+    line, ended = FURTHER, True     # `ended`: a command is, or none has begun
+    for word in words:
+        if not ended and len(line) + len(word) + 3 > WIDTH:
             yield f"{line} \\"
             line = FURTHER + INDENT + word
         else:
-            line += f" {word}"
+            line += word if ended else f" {word}"
+        ended = word == "&&"
+        if ended:
+            yield line
+            line = FURTHER
     yield line

@@ -3,6 +3,7 @@
 import os
 import select
 import shutil
+import signal
 import subprocess
 import time
 from contextlib import suppress
@@ -18,7 +19,7 @@ def program(name: str) -> str | None:
 
 
 class Asked:
-    """`python -m` would be nothing else: a child with its output in a pipe, killed by its handle if it goes on."""
+    """A child with its output in a pipe, in a process group of its own, killed if it goes on."""
 
     def __init__(self, *argv: str) -> None:
         """Start it; what cannot be started answers with why."""
@@ -28,7 +29,7 @@ class Asked:
         try:
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                env={**os.environ, "LC_ALL": "C"},
+                env={**os.environ, "LC_ALL": "C"}, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             self._refused = str(error.strerror)
@@ -40,7 +41,8 @@ class Asked:
         with self._process as process:
             octets, late = self._read(process)
             if late:
-                process.kill()
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)      # with what it has started itself
                 return "", late
             status = process.wait()
         said = octets.decode(errors="replace")

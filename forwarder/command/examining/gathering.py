@@ -164,7 +164,7 @@ class _Gatherer:
     def _of_link(self, facts: InterfaceFacts, port: Port, link: KernelLink, details: LinkDetails) -> InterfaceFacts:
         bare = port.state == "up" and not (port.addresses or port.settings.querier_address)
         return replace(
-            facts, admin_up=details.admin_up, physical=not details.kind, unusable=obstacle(link) or "",
+            facts, admin_up=details.admin_up, kind=details.kind, unusable=obstacle(link) or "",
             enslaved=enslaved(link) or "", master_kind=link.master.kind if link.master else "",
             bare=(HOMELESS if port.role == "upstream" else NAMELESS) if bare else "",
             peer=link_details.peer_of(port.ifindex, self._details), macvlans=self._macvlans.get(port.ifindex, ()),

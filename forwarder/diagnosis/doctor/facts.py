@@ -40,18 +40,19 @@ class SnoopingBridge(NamedTuple):
 class InterfaceFacts:
     """An interface of the configuration. `unusable`: why none of this kind ever works, `enslaved`: why it is deaf.
 
-    `master_kind`: of what it is a port; `bare`: in words, that it needs an address and has none. `degraded`: why a
-    running instance does not serve it. `peer`: the other end of a veth pair, where it is in this network namespace too.
-    `macvlans`: interfaces of this host on top of it; `macvlan_mode`: where it is one itself. `queries`: mcfwd asks
-    there. `querier` is another's address where we lost the election, None otherwise; `forwards_anyway`: that costs
-    nothing. `traffic_filters`: of tc, each where (ingress or egress), its preference, and its kind.
+    `kind` is that of rtnetlink, empty for a network card; `master_kind`: of what it is a port. `bare`: in words, that
+    it needs an address and has none. `degraded`: why a running instance does not serve it. `peer`: the other end of a
+    veth pair, where it is in this network namespace too. `macvlans`: interfaces of this host on top of it;
+    `macvlan_mode`: where it is one itself. `queries`: mcfwd asks there. `querier` is another's address where we lost
+    the election, None otherwise; `forwards_anyway`: that costs nothing. `traffic_filters`: of tc, each where (ingress
+    or egress), its preference, and its kind.
     """
 
     name: str
     role: str
     state: str = "up"
     admin_up: bool = True
-    physical: bool = False
+    kind: str = ""
     unusable: str = ""
     enslaved: str = ""
     master_kind: str = ""

@@ -11,6 +11,8 @@ SEGMENTS = Kind("segmentation by the card", NOTE)
 GRO, FORWARDING, UDP = "rx-gro", "rx-udp-gro-forwarding", "tx-udp-segmentation"
 """As the kernel calls them (net/ethtool/common.c); ethtool(8) also takes generic-receive-offload for the first."""
 
+RECEIVING = ("", "veth", "tun")     # kinds of links that receive by themselves (NAPI): cards, and these
+
 
 def findings(facts: Facts) -> Iterator[Finding]:
     """What could be switched on: joining where streams come in, segmenting where they leave."""
@@ -24,9 +26,9 @@ def findings(facts: Facts) -> Iterator[Finding]:
 def _receive(each: InterfaceFacts) -> Iterator[Finding]:
     """A virtual link has nothing to gain from it unless it joins frames already."""
     gro, forwarding = each.offloads.get(GRO), each.offloads.get(FORWARDING)
-    if gro is None or forwarding is None or (forwarding.active and gro.active):
+    if each.kind not in RECEIVING or gro is None or forwarding is None or (forwarding.active and gro.active):
         return
-    if (gro.active or (each.physical and gro.changeable)) and (forwarding.active or forwarding.changeable):
+    if (gro.active or (not each.kind and gro.changeable)) and (forwarding.active or forwarding.changeable):
         missing = [word for name, offload in ((GRO, gro), (FORWARDING, forwarding)) if not offload.active
                    for word in (name, "on")]  # fmt: skip
         yield RECEIVE.mended(
