@@ -1,7 +1,8 @@
 """What a file of another program becomes: tables as our TOML has them, whence each key comes, and what to know of it.
 
-A module of a format has one function, `translate(text, path, outside) -> Translation`; it raises ConfigurationError
-with a line a problem, each of which begins with file and line. Everything here is plain values: `loading` validates
+A module of a format has FORMAT, its name; `recognises(text, path) -> bool`; and `translate(text, path, outside) ->
+Translation`, which raises ConfigurationError with a line a problem, each of which begins with file and line. Lines of
+the text end with "\n", whatever the file has, and it has no NUL. Everything here is plain values: `loading` validates
 them as it does what TOML says, and tells problems at their origins; `mcfwd convert` writes them down.
 """
 
@@ -29,7 +30,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Remark:
     """What whoever changes over should know of a statement: it was reinterpreted, or has no counterpart here."""
 
     origin: Origin
@@ -59,10 +60,11 @@ class Translation:
     format: str
     tables: dict[str, Any] = field(default_factory=dict)
     origins: dict[Location, Origin] = field(default_factory=dict)
-    notices: list[Notice] = field(default_factory=list)
+    notices: list[Remark] = field(default_factory=list)
     disabled: Origin | None = None
-    _told: set[Notice] = field(default_factory=set)
     _numbers: dict[str, int] = field(default_factory=dict)      # of interfaces by name; there may be thousands
+    _held: dict[Location, set[Any]] = field(default_factory=dict)       # what lists hold, for as many
+    _told: set[Remark] = field(default_factory=set)
 
     def interface(self, name: str, origin: Origin) -> int:
         """The number of the `[[interface]]` of this name, which is made where there is none."""
@@ -80,6 +82,7 @@ class Translation:
         former = self._holder(location).get(location[-1])
         for at in range(len(former) if isinstance(former, list) else 0):
             self.origins.pop((*location, at), None)
+        self._held.pop(location, None)
         self._holder(location)[location[-1]] = value
         self.origins[location] = origin
 
@@ -87,14 +90,18 @@ class Translation:
         """A list has one more element; each has an origin of its own."""
         values: list[Any] = self._holder(location).setdefault(location[-1], [])
         self.origins.setdefault(location, origin)
-        if value not in values:
+        held = self._held.get(location)
+        if held is None:
+            held = self._held[location] = set(values)
+        if value not in held:
+            held.add(value)
             self.origins[*location, len(values)] = origin
             values.append(value)
 
     def warn(self, origin: Origin, words: str) -> None:
         """Tell something of a statement, once."""
-        notice = Notice(origin, words)
-        if notice not in self._told:    # a set: a long file may have tens of thousands
+        notice = Remark(origin, words)
+        if notice not in self._told:
             self._told.add(notice)
             self.notices.append(notice)
 
