@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from forwarder.process import signals
 
 if TYPE_CHECKING:       # signals come first
+    from collections.abc import Sequence
+
     from forwarder.state.settings import ProfileName, Settings
 
 
 class Said(NamedTuple):
-    """What the command line of `mcfwd run` says of the configuration: the arguments of `loading.load`, plain values."""
+    """What the command line of `mcfwd run` says of the configuration: as `loading.understand` has it, plain values."""
 
     file: str | None
     upstream: list[str]
@@ -24,10 +26,17 @@ class Said(NamedTuple):
     socket: str | None
     profile: "ProfileName | None"
     workers: int | None
+    format: str | None = None
+    maps: "Sequence[str]" = ()
 
 
-def serve(settings: "Settings", said: Said, log_level: str, log_format: str) -> NoReturn:
-    """Become the supervisor of these settings; OSError where the interpreter cannot be executed again."""
+def serve(
+    settings: "Settings", said: Said, log_level: str, log_format: str, notices: "Sequence[str]" = ()
+) -> NoReturn:
+    """Become the supervisor of these settings; OSError where the interpreter cannot be executed again.
+
+    `notices`: what to know of the file, for the log.
+    """
     import json
     import os
 
@@ -38,7 +47,7 @@ def serve(settings: "Settings", said: Said, log_level: str, log_format: str) -> 
     order = os.memfd_create("mcfwd-order")
     with open(order, "wb", closefd=False) as file:
         path = settings.control.socket or default_socket_path()
-        file.write(json.dumps([settings.to_json(), said, path, log_level, log_format]).encode())
+        file.write(json.dumps([settings.to_json(), said, path, log_level, log_format, notices]).encode())
     os.set_inheritable(order, True)
     signals.keep()
     os.execve(sys.executable, [sys.executable, "-P", "-m", "forwarder.serve", str(order)], launch.environment())
@@ -56,12 +65,12 @@ def main() -> NoReturn:
 
     with open(int(sys.argv[1]), "rb") as file:
         file.seek(0)
-        plain, words, path, level, form = json.load(file)
+        plain, words, path, level, form, notices = json.load(file)
     settings, said = Settings.from_json(plain), Said(*words)
     with plain_errors(), Trial(settings.process.user) as trial:
         from forwarder.supervisor import run  # takes about as long as the trial beside it
 
-        raise SystemExit(run(settings, lambda: Reading(said), path, level, trial.result, form, said.file))
+        raise SystemExit(run(settings, lambda: Reading(said), path, level, trial.result, form, said.file, notices))
 
 
 if __name__ == "__main__":

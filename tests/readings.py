@@ -12,9 +12,14 @@ class Read:
     def __init__(self, load: Callable[[], Settings], finished: bool = True) -> None:
         self._load, self._bell = load, os.eventfd(finished)
         self.killed = self.closed = False
+        self.steps = 1      # until it was read
 
     def fileno(self) -> int:
         return self._bell
+
+    def step(self) -> bool:
+        self.steps -= 1
+        return self.steps <= 0
 
     def finish(self) -> None:
         os.eventfd_write(self._bell, 1)

@@ -184,6 +184,47 @@ def test_check_explains(tmp_path):
         assert words in done.stdout
 
 
+def test_files_of_other_programs_are_checked_and_converted(tmp_path):
+    file = tmp_path / "igmpproxy.conf"
+    file.write_text("user nobody\nphyint absent-up upstream altnet 10.0.0.0/8\nphyint absent-down downstream\n")
+    notice = f"{file}:1: user has no counterpart in this file: see [process] user"
+    for options in ((), ("--format", "igmpproxy", "--map", "wan=eth0")):
+        done = mcfwd("check", str(file), *options)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"\n  {notice}\n" in done.stdout.partition("\nwarnings:\n")[2]
+        converted = mcfwd("convert", str(file), *options)
+        assert (converted.returncode, converted.stderr) == (0, f"mcfwd: {notice}\n")
+    toml = tmp_path / "mcfwd.toml"
+    toml.write_text(converted.stdout)
+    assert loading.load(toml, [], [], None) == loading.load(file, [], [], None)
+    done = mcfwd("convert", str(toml))
+    assert (done.returncode, done.stderr) == (1, f"mcfwd: {toml}: is TOML already\n")
+
+
+def test_what_is_wrong_with_a_file_of_another_program_is_told_at_its_lines(tmp_path):
+    file = tmp_path / "odd\x1b[2J.conf"
+    file.write_text("phyint eth0 upstream\nphyint \x1b downstream altnet\x1b\n")
+    for command in (["check"], ["convert"], ["run", "-c"]):
+        done = mcfwd(*command, str(file), *(["--format", "igmpproxy"]))
+        assert (done.returncode, done.stdout) == (78, "")
+        assert "\x1b" not in done.stderr
+        assert ':2: altnet\\x1b: is unknown' in done.stderr
+    done = mcfwd("check", str(file), "--format", "word")
+    assert (done.returncode, done.stderr[:35]) == (78, "mcfwd: command line: --format word:")
+
+
+def test_a_file_that_is_to_run_nothing_is_said_and_no_failure(capfd):
+    from forwarder.command.options import configured
+    from forwarder.config.files import DisabledError
+
+    def load() -> Any:
+        raise DisabledError("x:3: nothing is to run")
+
+    with pytest.raises(SystemExit) as ended:
+        configured(load)
+    assert (ended.value.code, capfd.readouterr().err) == (0, "mcfwd: x:3: nothing is to run\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "asked", "status"),
     [

@@ -86,6 +86,56 @@ print(sorted({'pydantic', 'rtoml', 'forwarder.config.loading'} & set(sys.modules
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_files_that_are_included_are_read_by_who_may_and_given_to_who_understands(tmp_path):
+    """Also within each other, and when it is asked without waiting for a step."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "a").write_text('include = ["d/*.toml"]\n' + TEXT)
+    (tmp_path / "d" / "b.toml").write_text('include = ["c"]\n')
+    (tmp_path / "d" / "c").write_text('[[interface]]\nname = "tap*"\n')
+    said = Said(str(tmp_path / "a"), *NONE)
+    expected = loading.load(tmp_path / "a", *NONE)
+    assert [each.name for each in expected.interface] == ["eth8", "eth9", "tap*"]
+    assert load(said) == expected
+    read = Reading(said)
+    try:
+        steps = 0
+        while select.select([read], (), (), 60.0) and not read.step():
+            steps += 1
+        assert (steps, read.settings()) == (2, expected)
+    finally:
+        read.close()
+    (tmp_path / "d" / "c").write_text("\n[igmp]\nx = 1\n")
+    with pytest.raises(ConfigurationError, match=r"d/c:3: igmp\.x: unknown key"):
+        load(said)
+    (tmp_path / "d" / "c").unlink()
+    with pytest.raises(ConfigurationError, match=r"d/b\.toml:1: include: .*d/c: No such file or directory"):
+        load(said)
+
+
+def test_a_process_that_is_killed_while_it_asks_is_no_settings(tmp_path):
+    (tmp_path / "a").write_text('include = ["b"]\n')
+    (tmp_path / "b").write_text(TEXT)
+    read = Reading(Said(str(tmp_path / "a"), *NONE))
+    try:
+        select.select([read], (), (), 60.0)
+        read.kill()
+        with pytest.raises(ConfigurationError, match="killed by SIGKILL"):
+            read.settings()
+    finally:
+        read.close()
+
+
+def test_a_file_of_another_program_is_understood_and_what_to_know_is_logged(tmp_path, caplog):
+    path = tmp_path / "igmpproxy.conf"
+    path.write_text("user nobody\nphyint eth0 upstream altnet 10.0.0.0/8\nphyint eth1 downstream\n")
+    for format in (None, "igmpproxy"):
+        caplog.clear()
+        assert load(Said(str(path), *NONE, format, ["wan=eth0"])) == loading.load(path, *NONE)
+        assert [record.message for record in caplog.records] == [
+            f"{path}:1: user has no counterpart in this file: see [process] user"
+        ]
+
+
 def test_a_process_that_ends_without_an_answer_is_no_settings():
     """As under a memory limit: it is killed, and said so."""
     script = """

@@ -139,3 +139,15 @@ def test_at_the_end_what_is_under_way_is_let_go(office):
     office.reloads.close()
     assert office.readings[0].closed
     assert office.told == []
+
+
+def test_what_has_steps_to_take_is_taken_over_after_the_last():
+    """As files do that include others, which are read while all go on."""
+    office = Office()
+    office.ask("a")
+    office.readings[0].steps = 3
+    office.readings[0].finish()
+    for told in ([], [], [("a", {"ignored": []})]):
+        office.turn()
+        assert office.told == told
+    assert office.readings[0].closed

@@ -5,15 +5,21 @@ from typing import Annotated
 
 import typer
 
-from forwarder.command.options import EXIT_CONFIGURATION, configured, socket_path
+from forwarder.command.options import EXIT_CONFIGURATION, Format, Maps, configured, socket_path
 from forwarder.endings import fail, plain_errors
+from forwarder.units import visible
 
 
-def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file.")]) -> None:
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file, or one of another program.")],
+    format: Format = None,
+    maps: Maps = None,
+) -> None:
     """Explain what a configuration would run, or why it would not."""
-    from forwarder.config.loading import load
+    from forwarder.config.loading import understand
 
-    settings = configured(lambda: load(file, [], [], socket_path(None)))
+    loaded = configured(lambda: understand(file, [], [], socket_path(None), format=format, maps=maps or []))
+    settings = loaded.settings
     from forwarder.process.user import Trial
 
     with plain_errors(), Trial(settings.process.user) as trial:
@@ -28,9 +34,11 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file."
             fail("\n".join(f"{file}: {reason}" for reason in reasons), EXIT_CONFIGURATION)
         children = trial.result()
         lines = explain(settings, links, around=surroundings(), children=children.words)
+        notices = [*loaded.notices]
         if reason := refusal_later(str(file), groups=children.user is None):
-            lines += [] if "warnings:" in lines else ["warnings:"]
-            lines.append(f"  {warning(str(file), reason)}")
+            notices.append(warning(str(file), reason))
+        if notices:
+            lines += [*([] if "warnings:" in lines else ["warnings:"]), *(f"  {visible(each)}" for each in notices)]
         print(f"{file}: would run", *lines, sep="\n", flush=True)
 
 

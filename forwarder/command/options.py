@@ -12,12 +12,19 @@ import typer
 from forwarder.endings import EXIT_FAILED, fail, plain_errors
 
 if TYPE_CHECKING:       # pydantic takes longer to import than `show` to answer
-    from forwarder.state.settings import Settings
+    from forwarder.config.loading import Loaded
 
 EXIT_CONFIGURATION = 78
 UNPROCESSABLE = 422     # the answer to a reload of a configuration that cannot run
 
 Socket = Annotated[str | None, typer.Option("--socket", metavar="PATH", help="Control socket of the instance.")]
+Format = Annotated[
+    str | None, typer.Option("--format", metavar="NAME", help="What the file is, if that is not recognised.")
+]
+Maps = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="NAME=IF", help="An interface by the name that it has in the file; repeatable."),
+]
 Interface = Annotated[str, typer.Argument(metavar="IF", help="An interface, or a wildcard in quotes.")]
 
 
@@ -47,12 +54,14 @@ def socket_path(option: str | None) -> str | None:
     return option or os.environ.get("MCFWD_SOCKET") or None
 
 
-def configured(load: Callable[[], "Settings"]) -> "Settings":
-    """The settings, or the end of the program with what is wrong with them."""
-    from forwarder.config.files import ConfigurationError
+def configured(load: Callable[[], "Loaded"]) -> "Loaded":
+    """The configuration, or the end of the program with what is wrong with it, or 0 where it is to run nothing."""
+    from forwarder.config.files import ConfigurationError, DisabledError
 
     with plain_errors():
         try:
             return load()
+        except DisabledError as words:
+            fail(str(words), 0)
         except ConfigurationError as error:
             fail(str(error), EXIT_CONFIGURATION)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from forwarder.command.options import Socket, configured, socket_path
+from forwarder.command.options import Format, Maps, Socket, configured, socket_path
 from forwarder.endings import plain_errors
 
 
@@ -34,6 +34,9 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+Config = Annotated[
+    Path | None, typer.Option("-c", "--config", metavar="FILE", help="TOML file, or one of another program.")
+]
 Upstream = Annotated[
     list[str] | None, typer.Option("-u", "--upstream", metavar="IF", help="Where senders are; groups are joined there.")
 ]
@@ -41,7 +44,7 @@ Downstream = Annotated[list[str] | None, typer.Option("-d", "--downstream", meta
 
 
 def run(
-    config: Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE", help="TOML file.")] = None,
+    config: Config = None,
     upstream: Upstream = None,
     downstream: Downstream = None,
     socket: Socket = None,
@@ -49,16 +52,18 @@ def run(
     workers: Annotated[int | None, typer.Option("--workers", min=1, max=32, help="Data plane processes.")] = None,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much to log.")] = LogLevel.INFO,
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How a line looks.")] = LogFormat.TEXT,
+    format: Format = None,
+    maps: Maps = None,
 ) -> None:
     """Run an instance in the foreground.
 
     SIGHUP reads the file again, SIGTERM leaves all groups and ends it.
     """
-    from forwarder.config.loading import load
+    from forwarder.config.loading import understand
     from forwarder.serve import Said, serve
 
     said = Said(None if config is None else str(config), upstream or [], downstream or [], socket_path(socket),
-                None if profile is None else profile.value, workers)  # fmt: skip
-    settings = configured(lambda: load(config, said.upstream, said.downstream, said.socket, said.profile, workers))
+                None if profile is None else profile.value, workers, format, maps or [])  # fmt: skip
+    loaded = configured(lambda: understand(config, *said[1:]))
     with plain_errors():
-        serve(settings, said, log_level.value, log_format.value)
+        serve(loaded.settings, said, log_level.value, log_format.value, loaded.notices)

@@ -18,6 +18,10 @@ class ConfigurationError(Exception):
     """A configuration that cannot run; its text has one line a problem."""
 
 
+class DisabledError(ConfigurationError):
+    """A configuration that says itself that nothing is to run, and where."""
+
+
 def read(path: Path) -> bytes:
     """What a file holds; raises ConfigurationError."""
     try:

@@ -314,6 +314,11 @@ PROCESS = {
 
 TOP = {
     "mode": Key("There is one.", '"proxy"'),
+    "include": Key(
+        "Other files, whose tables are added as if they stood behind those of this file: names relative to its folder,"
+        " the last part of which may be a wildcard. What two files say is an error.",
+        '["conf.d/*.toml"]', values="a list of names of files and wildcards",
+    ),
 }
 
 KEYS: dict[str, dict[str, Key]] = {

@@ -1,4 +1,5 @@
-"""From a TOML file and the command line to `Settings`: the only place that validates.
+"""From a file and the command line to `Settings`: the only place that validates. Other programs' files become tables as
+TOML has them (`formats`).
 
 Shapes and ranges are checked by pydantic over the dataclasses of `forwarder.state.settings`, in strict mode: TOML has
 types, so "yes" is not a boolean. What a shape cannot say is in `rules`. All problems of a kind are reported at once,
@@ -8,8 +9,9 @@ one line each: file and line, key, what is wrong.
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -17,11 +19,17 @@ import rtoml
 from pydantic import TypeAdapter, ValidationError
 
 from forwarder.config import rules
-from forwarder.config.files import ConfigurationError, plainly, read
+from forwarder.config.files import ConfigurationError, DisabledError, plainly, read
+from forwarder.config.formats import registry
+from forwarder.config.formats.origins import Origins, notices
+from forwarder.config.formats.translation import Translation
+from forwarder.config.included import Include, Inclusion
+from forwarder.config.including import Including
 from forwarder.config.placing import (
     COMMAND_LINE,
     Place,
     Source,
+    Whence,
     key_of,
     location_of,
     take_aliases,
@@ -45,18 +53,59 @@ Entry = tuple[Place, InterfaceSettings]     # where it was said, what was said
 Problem = tuple[Place, str]                 # where, what is wrong
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that can run, and of another program's file what it became and what to know of that, by lines."""
+
+    settings: Settings
+    notices: tuple[str, ...] = ()
+    translation: Translation | None = None
+
+
 def load(
     path: Path | None, upstream: list[str], downstream: list[str], socket: str | None,
     profile: ProfileName | None = None, workers: int | None = None, octets: bytes | None = None,
 ) -> Settings:
+    """As `understand`; only the settings."""
+    return understand(path, upstream, downstream, socket, profile, workers, octets=octets).settings
+
+
+def understand(
+    path: Path | None, upstream: list[str], downstream: list[str], socket: str | None,
+    profile: ProfileName | None = None, workers: int | None = None, format: str | None = None,
+    maps: Sequence[str] = (), octets: bytes | None = None, include: Include | None = None,
+) -> Loaded:
     """The settings of `path` (None: defaults) with what the command line says instead or besides.
 
-    `octets`: what the file holds, where it was read already. Raises ConfigurationError.
+    `octets`: what the file holds, where it was read already; `include` reads what it includes. Raises
+    ConfigurationError, which is DisabledError where the file says that nothing is to run.
     """
-    if path is None:
-        settings, source = Settings(), Source()
-    else:
-        settings, source = _from_file(path, read(path) if octets is None else octets)
+    registry.known(format)
+    source: Whence = Source()
+    settings, translation = Settings(), None
+    if path is not None:
+        octets = read(path) if octets is None else octets
+        settings, source, translation = _from_file(path, octets, format, maps, include or Inclusion(path, octets))
+    if translation is not None and translation.disabled is not None:
+        raise DisabledError(f"{translation.disabled.place}: nothing is to run, the file says so (disable)")
+    settings = _with_command_line(settings, source, upstream, downstream, socket, profile, workers)
+    return Loaded(settings, notices(translation) if translation else (), translation)
+
+
+def convertible(path: Path, format: str | None, maps: Sequence[str]) -> Loaded:
+    """As `understand`, also of a file that says that nothing is to run."""
+    registry.known(format)
+    octets = read(path)
+    settings, source, translation = _from_file(path, octets, format, maps, Inclusion(path, octets))
+    if translation is None or translation.disabled is None:
+        settings = _with_command_line(settings, source, [], [], None, None, None)
+    return Loaded(settings, notices(translation) if translation else (), translation)
+
+
+def _with_command_line(
+    settings: Settings, source: Whence, upstream: list[str], downstream: list[str], socket: str | None,
+    profile: ProfileName | None, workers: int | None,
+) -> Settings:
     sizes = settings.dataplane
     sizes = replace(sizes, profile=profile or sizes.profile, workers=workers or sizes.workers)
     entries: list[Entry] = [(("interface", at), each) for at, each in enumerate(settings.interface)]
@@ -99,11 +148,44 @@ def _within(place: Place, key: str) -> Place:
 # --- the file and its shape ---
 
 
-def _from_file(path: Path, octets: bytes) -> tuple[Settings, Source]:
-    text = _text(path, octets)
-    plain = _parsed(text, path)
+def _from_file(
+    path: Path, octets: bytes, format: str | None, maps: Sequence[str], include: Include
+) -> tuple[Settings, Whence, Translation | None]:
+    text, plain, name = _kind(path, octets, format)
+    if name is not None:
+        translation = registry.translated(name, octets, path, maps, include)
+        origins = Origins(path, translation)
+        if translation.disabled is not None:
+            return Settings(), origins, translation
+        return _validated(deepcopy(translation.tables), origins, []), origins, translation
+    source = Source(path, text)
+    if "include" in plain:
+        source = Including(include, _read_toml, path, text).put_together(plain)
     aliased, problems = take_aliases(plain)
-    source = Source(path, text, aliased)
+    source = replace(source, aliased=aliased)
+    return _validated(plain, source, problems), source, None
+
+
+def _kind(path: Path, octets: bytes, format: str | None) -> tuple[str, dict[str, Any], str | None]:
+    """Text and tables of TOML, or the name of another kind."""
+    if format not in (None, registry.TOML):
+        return "", {}, format
+    try:
+        return *_read_toml(path, octets), None
+    except ConfigurationError as error:
+        name = None if format else registry.recognised(octets, path)
+        if name is None:
+            raise ConfigurationError(f"{error}{'' if format else registry.unrecognised(path)}") from error
+        return "", {}, name
+
+
+def _read_toml(path: Path, octets: bytes) -> tuple[str, dict[str, Any]]:
+    text = _text(path, octets)
+    return text, _parsed(text, path)
+
+
+def _validated(plain: dict[str, Any], source: Whence, problems: list[Problem]) -> Settings:
+    """The settings that tables are; each interface holds nothing but what was said."""
     problems += [(location_of(key), words) for key, words in _convert_texts(plain)]
     try:
         settings = SETTINGS.validate_json(json.dumps(plain, default=str), strict=True)
@@ -112,7 +194,7 @@ def _from_file(path: Path, octets: bytes) -> tuple[Settings, Source]:
         problems += [(each["loc"], _explain(each) + _whose(plain, each["loc"])) for each in found]
     source.refuse(problems)
     said = zip(settings.interface, plain.get("interface", ()), strict=True)
-    return replace(settings, interface=tuple(_only(entry, keys) for entry, keys in said)), source
+    return replace(settings, interface=tuple(_only(entry, keys) for entry, keys in said))
 
 
 def _only(entry: InterfaceSettings, keys: Iterable[str]) -> InterfaceSettings:

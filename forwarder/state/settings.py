@@ -200,6 +200,7 @@ class Settings(Table):
     """The whole configuration."""
 
     mode: Literal["proxy"] = "proxy"
+    include: tuple[str, ...] = ()       # of a file; what is loaded has the tables of those files and nothing here
     interface: tuple[InterfaceSettings, ...] = ()
     igmp: IgmpSettings = field(default_factory=IgmpSettings)
     route: tuple[RouteSettings, ...] = ()

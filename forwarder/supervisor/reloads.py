@@ -20,10 +20,13 @@ Reply = Callable[[dict[str, Any]], None]    # is told `ignored`, or else `refusa
 
 
 class Underway(Protocol):
-    """A configuration that is being read; readable when it was."""
+    """A configuration that is being read; readable when it was, or when there is a step to take."""
 
     def fileno(self) -> int:
         """The descriptor to wait for."""
+
+    def step(self) -> bool:
+        """Take what has come; whether it was read."""
 
     def settings(self) -> Settings:
         """What was read; raises ConfigurationError."""
@@ -90,6 +93,8 @@ class Reloads:
     def _finish(self) -> None:
         reading = self._reading
         assert reading is not None
+        if not reading.step():
+            return
         try:
             answer = self._outcome(reading)
         finally:

@@ -56,11 +56,12 @@ HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 def run(
     settings: Settings, read: Callable[[], Underway], socket_path: str, log_level: str, choose: Callable[[], Children],
-    log_format: str = "text", file: str | None = None,
+    log_format: str = "text", file: str | None = None, notices: Sequence[str] = (),
 ) -> int:
     """Run until SIGTERM or SIGINT; returns the exit status of `mcfwd run`. `choose` says who the children are.
 
-    `read` begins to read the configuration again; `file` is what it reads, if it reads one.
+    `read` begins to read the configuration again; `file` is what it reads, if it reads one, and
+    `notices` what to know of that.
     """
     signals.end_by_exit()
     logs.configure(log_level, "mcfwd", log_format)
@@ -88,6 +89,8 @@ def run(
     try:
         log.info("mcfwd %s starts with %s, control socket %s, profile %s, workers: %d", version("mcfwd"),
                  file or "the command line", socket_path, settings.dataplane.profile, settings.dataplane.workers)
+        for words in notices:
+            log.warning("%s", words)
         _give_up_privileges(children)
         if file and (reason := access.refusal(file)):
             log.warning("%s", access.warning(file, reason))

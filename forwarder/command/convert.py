@@ -1,0 +1,29 @@
+"""`mcfwd convert`: what the file of another program says, as our TOML."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forwarder.command.options import Format, Maps, configured
+from forwarder.endings import fail, plain_errors
+from forwarder.units import visible
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of another program.")],
+    format: Format = None,
+    maps: Maps = None,
+) -> None:
+    """Print the TOML that does what a file of another program does; what to know of it is said on stderr."""
+    from forwarder.config.converting import written
+    from forwarder.config.loading import convertible
+
+    loaded = configured(lambda: convertible(file, format, maps or []))
+    if loaded.translation is None:
+        fail(f"{file}: is TOML already")
+    with plain_errors():
+        print(written(loaded.translation, file), end="", flush=True)
+        for notice in loaded.notices:
+            print(f"mcfwd: {visible(notice)}", file=sys.stderr)
