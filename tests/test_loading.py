@@ -3,6 +3,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -455,6 +456,27 @@ def test_a_pipe_is_read_to_its_end_and_waited_for_in_vain_no_longer_than_it_may_
     with ThreadPoolExecutor() as pool:
         pool.submit(pipe.write_text, ROLES)     # waits for a reader
         assert octets_of(pipe, 60.0) == ROLES.encode()
+
+
+def test_a_file_that_is_written_while_it_is_read_is_read_again_but_not_for_ever(tmp_path):
+    path = written(tmp_path, "half")
+    rewrites = iter([ROLES])
+
+    def read_out(file, until, patience):
+        octets = file.read()
+        for text in rewrites:
+            path.write_text(text)
+        return octets
+
+    assert octets_of(path, 60.0, read_out) == ROLES.encode()
+    rewrites = ("x" * number for number in count())
+
+    def read_out_of_a_busy_one(file, until, patience):
+        path.write_text(next(rewrites))
+        return file.read()
+
+    with pytest.raises(BlockingIOError, match="is being written all the time"):
+        octets_of(path, 0.05, read_out_of_a_busy_one)
 
 
 def test_the_command_line_has_the_last_word_on_profile_and_workers_and_memory_must_do_for_these(tmp_path):

@@ -23,14 +23,15 @@ class Igmpproxy(Daemon):
 
     def __init__(
         self, namespace: Namespace, upstream: str = "up0", downstreams: Sequence[str] = ("down0",), *,
-        quick_leave: bool = True,
+        quick_leave: bool = True, text: str = "",
     ) -> None:
+        """`text` is its file where it is not to be made of these roles."""
         super().__init__(namespace, "igmpproxy")
         roles = {upstream: "upstream", **dict.fromkeys(downstreams, "downstream")}
         lines = ["quickleave"] * quick_leave + ["phyint lo disabled"]
         lines += [f"phyint {name} {role} ratelimit 0 threshold 1 altnet {EVERY_SOURCE}" for name, role in roles.items()]
         self._configuration = self.directory / "igmpproxy.conf"
-        self._configuration.write_text("\n".join(lines) + "\n")
+        self._configuration.write_text(text or "\n".join(lines) + "\n")
         self._interfaces = len(roles)
 
     def start(self) -> None:
