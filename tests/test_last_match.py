@@ -37,3 +37,13 @@ def test_too_many_of_both_kinds_are_refused_and_many_of_one_are_not():
     assert len(lists([entry._replace(is_allowed=False)] * 20_000)[1]) == 20_000
     with pytest.raises(ValueError, match="more than"):
         lists([entry, *[entry._replace(is_allowed=False)] * MOST_MIXED])
+
+
+def test_lists_that_become_too_many_networks_are_refused():
+    entries = [ListEntry(IPv4Network("239.0.0.0/8"), False, 0)]
+    entries += [ListEntry(IPv4Network(f"239.{number}.{number * 7 % 256}.9"), True, 0) for number in range(256)]
+    assert len(lists(entries)[1]) > 3000
+    entries.insert(1, ListEntry(IPv4Network("238.0.0.0/7"), False, 0))
+    entries += [ListEntry(IPv4Network(f"238.{number}.{number * 3 % 256}.77"), True, 0) for number in range(200)]
+    with pytest.raises(ValueError, match="too entangled"):
+        lists(entries)

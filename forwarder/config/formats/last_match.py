@@ -5,11 +5,12 @@ There the last entry that matches a group decides, and where any is a whitelist 
 """
 
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network, summarize_address_range
 from typing import Generic, NamedTuple, TypeVar
 
 O = TypeVar("O")        # noqa: E741 - an origin
 MOST_MIXED = 500        # entries of both kinds at one interface: each is compared with each
+MOST_PARTS = 5000       # networks of `deny`, 24 of which may be what is left of one entry behind another
 
 
 class ListEntry(NamedTuple, Generic[O]):
@@ -25,30 +26,28 @@ def lists(entries: Sequence[ListEntry[O]]) -> tuple[list[tuple[str, O]], list[tu
 
     ValueError: too many of both kinds.
     """
-    allowed = [entry for entry in entries if entry.is_allowed]
-    denied = [entry for entry in entries if not entry.is_allowed]
-    if allowed and denied and len(entries) > MOST_MIXED:
+    allowed = [(str(entry.network), entry.origin) for entry in entries if entry.is_allowed]
+    if not allowed:
+        return [], [(str(entry.network), entry.origin) for entry in entries]
+    if len(allowed) < len(entries) and len(entries) > MOST_MIXED:
         raise ValueError(f"more than {MOST_MIXED} entries of whitelist and blacklist together")
-    deny = []
+    denied: dict[str, O] = {}
     for at, entry in enumerate(entries):
         if not entry.is_allowed:
-            given_back = [each.network for each in entries[at:] if each.is_allowed] if allowed else []
-            deny += [(str(part), entry.origin) for part in _without(entry.network, given_back)]
-    return [(str(entry.network), entry.origin) for entry in allowed], deny
+            given_back = (each.network for each in entries[at:] if each.is_allowed)
+            denied |= {str(part): entry.origin for part in _without(entry.network, given_back)}
+        if len(denied) > MOST_PARTS:
+            raise ValueError("whitelist and blacklist are too entangled: write the whitelist alone")
+    return allowed, list(denied.items())
 
 
-def _without(network: IPv4Network, others: Sequence[IPv4Network]) -> Iterator[IPv4Network]:
+def _without(network: IPv4Network, others: Iterator[IPv4Network]) -> Iterator[IPv4Network]:
     """What is left of a network, in as few networks as there can be."""
-    left = [network]
-    for other in others:
-        left = [part for each in left for part in _rest(each, other)]
-    yield from left
-
-
-def _rest(network: IPv4Network, other: IPv4Network) -> Iterator[IPv4Network]:
-    if network.subnet_of(other):
-        return
-    if other.subnet_of(network):
-        yield from network.address_exclude(other)
-    else:
-        yield network
+    at, end = int(network.network_address), int(network.broadcast_address)
+    spans = ((int(each.network_address), int(each.broadcast_address)) for each in others)
+    for first, last in sorted(span for span in spans if span[1] >= at and span[0] <= end):
+        if first > at:
+            yield from summarize_address_range(IPv4Address(at), IPv4Address(first - 1))
+        at = max(at, last + 1)
+    if at <= end:
+        yield from summarize_address_range(IPv4Address(at), IPv4Address(end))
