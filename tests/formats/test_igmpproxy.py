@@ -7,6 +7,7 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forwarder.check import explain
 from forwarder.config.converting import written
 from forwarder.config.files import ConfigurationError
 from forwarder.config.formats import igmpproxy
@@ -51,7 +52,7 @@ def test_there_are_twenty():
 
 @pytest.mark.parametrize("name", FILES)
 def test_files_as_people_have_them(name, tmp_path):
-    """Unchanged, they are what their TOML is; and that is what `mcfwd convert` prints."""
+    """Unchanged, they are what their TOML is, which `mcfwd convert` prints; and `mcfwd check` says what would run."""
     octets = (HERE / f"{name}.conf").read_bytes()
     loaded = understand(Path(f"{name}.conf"), [], [], None, octets=octets)
     expected = (HERE / f"{name}.toml").read_text()
@@ -59,6 +60,8 @@ def test_files_as_people_have_them(name, tmp_path):
     assert loaded.translation.format == "igmpproxy"
     assert written(loaded.translation, Path(f"{name}.conf")) == expected
     assert settings_of(tmp_path, expected.encode(), "x.toml") == loaded.settings
+    lines = explain(loaded.settings, {}, privileged=True)
+    assert all(any(each.name in line for line in lines) for each in loaded.settings.interface)
     warnings = HERE / f"{name}.warnings"
     assert [*loaded.notices] == (warnings.read_text().splitlines() if warnings.exists() else [])
 
@@ -166,6 +169,14 @@ def test_an_option_that_contradicts_a_file_names_its_line(tmp_path):
 
 def test_without_upstream_it_is_told_that_igmpproxy_would_not_start():
     assert told("phyint a downstream\nphyint b downstream\n")[0].startswith("1: no phyint is upstream")
+
+
+def test_nothing_of_a_file_is_told_as_it_could_do_something_to_a_terminal(tmp_path):
+    [words] = told("phyint \x1bc\nphyint a upstream\n")
+    assert words == "1: \\x1bc has no role: it is disabled"
+    with pytest.raises(ConfigurationError) as refused:
+        settings_of(tmp_path, b"phyint \x1b downstream\nphyint a/\x1b upstream\n")
+    assert str(refused.value).replace("\n", "").isprintable()
 
 
 def test_a_wildcard_is_told():

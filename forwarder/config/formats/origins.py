@@ -26,7 +26,7 @@ class Origins:
     def _told(self, problems: list[tuple[Place, str]]) -> Iterator[str]:
         for place, words in problems:
             words = NUMBERED.sub(lambda match: self._place((match[1], int(match[2]))), words)
-            yield f"{place if isinstance(place, str) else self._where(place)}: {words}"
+            yield visible(f"{place if isinstance(place, str) else self._where(place)}: {words}")
 
     def _place(self, place: Location) -> str:
         origin = self._origin(place)
@@ -53,4 +53,4 @@ def statement(origin: Origin, longest: int = LONGEST) -> str:
 def notices(translation: Translation) -> tuple[str, ...]:
     """What to know of it, a line each, in the order of the file."""
     in_order = sorted(translation.notices, key=lambda each: (str(each.origin.path), each.origin.line))
-    return tuple(bounded([f"{each.origin.place}: {each.words}" for each in in_order], "notices"))
+    return tuple(bounded([visible(f"{each.origin.place}: {each.words}") for each in in_order], "notices"))
