@@ -7,7 +7,7 @@ told. Its `quickleave` leaves upstream at once and then asks who is left; here i
 from itertools import islice
 from pathlib import Path
 
-from forwarder.config.formats import igmpv3proxy, words
+from forwarder.config.formats import igmpv3proxy, igmpv3proxy_words, words
 from forwarder.config.formats.phyint import Phyint
 from forwarder.config.formats.statements import Statements, WrongError
 from forwarder.config.formats.translation import Origin, Outside, Translation
@@ -21,7 +21,7 @@ LOOKED_AT = 20_000              # words that tell what a file is
 ROLES = ("upstream", "downstream", "disabled")
 GLOBAL = frozenset({"phyint", "quickleave", "hashtablesize", "defaultdown", "rescanvif", "chroot", "user"})
 OPTIONS = frozenset({*ROLES, "ratelimit", "threshold", "altnet", "whitelist", "blacklist"})
-KEYWORDS = GLOBAL | OPTIONS | igmpv3proxy.KEYWORDS
+KEYWORDS = GLOBAL | OPTIONS | igmpv3proxy_words.KEYWORDS
 FOREIGN = frozenset({"mgroup", "mroute", "enable", "disable", "ttl-threshold", "mrdisc", "pinstance", "metric"})
 NO_COUNTERPART = {
     "chroot": "has no counterpart: what parses and forwards has a user of its own, and opens no files",
@@ -38,7 +38,7 @@ def recognises(text: str, path: Path) -> bool:
 
 def translate(text: str, path: Path, outside: Outside) -> Translation:
     """See `translation`."""
-    is_v3 = any(word.text in igmpv3proxy.ONLY for word in words.words(text))
+    is_v3 = any(word.text in igmpv3proxy_words.ONLY for word in words.words(text))
     translation = Translation(FORMAT)
     longest = words.LONGEST_V3 if is_v3 else words.LONGEST
     file = _Configuration(Statements(text, path, outside, translation, longest), is_v3)
@@ -54,7 +54,7 @@ class _Configuration:
 
     def __init__(self, statements: Statements, is_v3: bool) -> None:
         self.statements, self._is_v3 = statements, is_v3
-        self._options = OPTIONS | (igmpv3proxy.OPTIONS if is_v3 else frozenset())
+        self._options = OPTIONS | (igmpv3proxy_words.OPTIONS if is_v3 else frozenset())
         self._globals = igmpv3proxy.Globals()
         self._default: tuple[str, Origin] | None = None     # the role of what has none, from here on
         self._quick_leave: Origin | None = None
@@ -105,7 +105,7 @@ class _Configuration:
         elif word in NO_COUNTERPART:
             statements.argument("what it is", KEYWORDS)
             statements.warn(f"{word} {NO_COUNTERPART[word]}")
-        elif role := igmpv3proxy.DEFAULT_ROLES.get(word):
+        elif role := igmpv3proxy_words.DEFAULT_ROLES.get(word):
             self._default = (role, statements.origin)
             igmpv3proxy.tell_role(statements, word)
         elif not self._globals.take(word, statements, KEYWORDS):
@@ -113,7 +113,7 @@ class _Configuration:
             raise WrongError(self._unknown(word, is_joined))
 
     def _unknown(self, word: str, is_joined: bool) -> str:
-        if word in OPTIONS or word in igmpv3proxy.OPTIONS:
+        if word in OPTIONS or word in igmpv3proxy_words.OPTIONS:
             return "belongs to a phyint, and none stands before it"
         return "is unknown" + (" (a remark does not end a word: put a blank before #)" if is_joined else "")
 
