@@ -212,10 +212,10 @@ def test_what_cannot_be_is_a_problem_with_its_line(line, problem):
     assert len(found) == 1
 
 
-def test_problems_beyond_a_thousand_are_counted_and_statements_are_bounded():
+def test_after_a_thousand_problems_nothing_is_looked_at_and_statements_are_bounded():
     found = problems("nonsense\n" * 1500)
     assert len(found) == 1001
-    assert found[-1] == "smcroute.conf:1501: 500 more problems"
+    assert found[-1] == "smcroute.conf:1000: what follows was not looked at"
     most = smcroute_lines.MOST_STATEMENTS
     assert problems("phyint a\n" * (most + 10)) == [f"smcroute.conf:{most + 1}: there are more than {most} statements"]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from forwarder.config.files import plainly
-from forwarder.config.formats.complaints import Complaints
 from forwarder.config.formats.mcproxy_instances import MOST_INTERFACES, Filters, Instances
 from forwarder.config.formats.mcproxy_tables import Tables
 from forwarder.config.formats.mcproxy_words import MOST_WORDS, StatementError, Token, Words
+from forwarder.config.formats.problems import Problems
 from forwarder.config.formats.translation import Origin, Outside, Translation
 from forwarder.config.rules import quote
 
@@ -35,7 +35,7 @@ def translate(text: str, path: Path, outside: Outside) -> Translation:
     """What the file says; raises ConfigurationError."""
     reader = _Script(path)
     reader.read(text)
-    reader.complaints.refuse()
+    reader.problems.refuse()
     reader.speak_version()
     return reader.translation
 
@@ -44,7 +44,7 @@ def translate(text: str, path: Path, outside: Outside) -> Translation:
 class _Script:
     path: Path
     translation: Translation = field(default_factory=lambda: Translation(FORMAT))
-    complaints: Complaints = field(default_factory=Complaints)
+    problems: Problems = field(default_factory=Problems)
     version: tuple[int, Origin] | None = None
     is_mld: bool = False
     tables: Tables = field(init=False)
@@ -61,7 +61,7 @@ class _Script:
         while words.here.kind != "end":
             self._statement(words)
         if words.cut:
-            self.complaints.add(Origin(self.path, words.cut), f"there is room for {MOST_WORDS} words")
+            self.problems.add(Origin(self.path, words.cut), f"there is room for {MOST_WORDS} words")
 
     def _statement(self, words: Words) -> None:
         first = words.here
@@ -70,7 +70,7 @@ class _Script:
                 KEYWORDS[words.keyword(*KEYWORDS)](self, words, first)
             words.expect(";")
         except StatementError as error:
-            self.complaints.add(Origin(self.path, error.line), str(error))
+            self.problems.add(Origin(self.path, error.line), str(error))
             words.skip()
 
     def protocol(self, words: Words, first: Token) -> None:

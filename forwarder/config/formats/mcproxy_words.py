@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from forwarder.config.formats.complaints import LONGEST_TEXT
+from forwarder.config.formats.problems import LONGEST_TEXT
 from forwarder.config.formats.translation import Origin
 from forwarder.config.rules import quote
 

@@ -8,6 +8,8 @@ from forwarder.config.files import ConfigurationError
 from forwarder.config.formats.translation import Origin
 from forwarder.config.placing import MOST_TOLD
 
+LONGEST_TEXT = 200      # characters of a statement that are kept of it, for comments and errors
+
 
 @dataclass(slots=True)
 class Problems:
@@ -15,7 +17,7 @@ class Problems:
 
     _told: list[str] = field(default_factory=list)
 
-    def tell(self, origin: Origin, words: str) -> None:
+    def add(self, origin: Origin, words: str) -> None:
         """Something is wrong with a statement. Raises ConfigurationError where that is enough: the file is another."""
         self._told.append(f"{origin.place}: {words}")
         if len(self._told) == MOST_TOLD:
@@ -28,7 +30,7 @@ class Problems:
         try:
             yield
         except ValueError as error:
-            self.tell(origin, str(error))
+            self.add(origin, str(error))
 
     def refuse(self) -> None:
         """Raise ConfigurationError if there are any."""

@@ -17,7 +17,7 @@ from forwarder.units import size
 
 TOML = "toml"
 FORMATS = (
-    "igmpproxy",
+    "igmpproxy", "smcroute", "vyos", "routeros", "uci", "mcproxy",
 )  # fmt: skip
 """Modules of this package, by the name that `--format` has."""
 

@@ -75,7 +75,7 @@ def _interfaces(
         name = item.value("interface")
         first = served.setdefault(name, item)
         if first is not item:
-            problems.tell(item.origin, f"{quote(name)} is named twice, first in line {first.origin.line}")
+            problems.add(item.origin, f"{quote(name)} is named twice, first in line {first.origin.line}")
     if ALL in served:       # a wildcard is for what no other entry names
         served[ALL] = served.pop(ALL)
     origins = {name: item.place("interface") for name, item in served.items()}

@@ -7,8 +7,9 @@ routes and groups name is served, whether it has a phyint line or not, unless th
 
 from pathlib import Path
 
+from forwarder.config.formats.problems import Problems
 from forwarder.config.formats.smcroute_interfaces import Interfaces
-from forwarder.config.formats.smcroute_lines import Problems, Reader, Statement
+from forwarder.config.formats.smcroute_lines import Line, Reader
 from forwarder.config.formats.smcroute_routes import Routes, StaticRoute
 from forwarder.config.formats.translation import Origin, Outside, Translation
 from forwarder.config.rules import groups_problem, quote
@@ -48,10 +49,9 @@ def translate(text: str, path: Path, outside: Outside) -> Translation:
         for statement in said:
             if statement.kind == kind:
                 translator.take(statement)
-    last = Origin(path, text.count("\n") + 1)
-    problems.refuse(last)
+    problems.refuse()
     translator.finish()
-    problems.refuse(last)
+    problems.refuse()
     return translator.translation
 
 
@@ -65,7 +65,7 @@ class Translator:
         self._routes = Routes(self._tell)
         self._noticed = 0
 
-    def take(self, said: Statement) -> None:
+    def take(self, said: Line) -> None:
         """The next statement."""
         {"phyint": self._interfaces.phyint, "mgroup": self._mgroup, "mroute": self._mroute}[said.kind](said)
 
@@ -77,7 +77,7 @@ class Translator:
             self.translation.route(keys, route.origin)
         self._interfaces.finish()
 
-    def _mgroup(self, said: Statement) -> None:
+    def _mgroup(self, said: Line) -> None:
         """`mgroup from IF [source ADDRESS[/LEN]] group ADDRESS[/LEN]`: each group, of each source, is joined."""
         name, networks = self._interfaces.name(said.words["from"][0], said.origin), self._networks(said)
         if name is None or networks is None:
@@ -101,7 +101,7 @@ class Translator:
             self._tell(origin, words)
             self.translation.say(("igmp", "ssm_range"), [], origin)
 
-    def _mroute(self, said: Statement) -> None:
+    def _mroute(self, said: Line) -> None:
         """`mroute from IIF [source ADDRESS[/LEN]] group ADDRESS[/LEN] [to OIF...]`; without OIF it blocks."""
         ingress, networks = self._interfaces.name(said.words["from"][0], said.origin), self._networks(said)
         ways = [self._interfaces.name(text, said.origin) for text in said.words.get("to", ())]
@@ -124,7 +124,7 @@ class Translator:
             return False
         return self._interfaces.serve(name, origin, "the way there")
 
-    def _networks(self, said: Statement) -> tuple[str, str | None] | None:
+    def _networks(self, said: Line) -> tuple[str, str | None] | None:
         """Group and source (None: any) without host bits; None, and told, where there is none of ours."""
         group, source = said.words["group"][0], said.words.get("source", [""])[0]
         if ":" in group or ":" in source:

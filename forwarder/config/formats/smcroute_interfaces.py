@@ -7,7 +7,8 @@ interfaces that have an entry of their own as well: here entries do not add up. 
 from collections.abc import Callable, Iterable
 
 from forwarder.config.formats import meanings
-from forwarder.config.formats.smcroute_lines import Problems, Statement
+from forwarder.config.formats.problems import Problems
+from forwarder.config.formats.smcroute_lines import Line
 from forwarder.config.formats.translation import Origin, Translation
 from forwarder.config.rules import name_problem, quote
 from forwarder.state.settings import covers, is_wildcard
@@ -23,12 +24,12 @@ class Interfaces:
 
     def __init__(self, translation: Translation, problems: Problems, tell: Tell) -> None:
         self._translation, self._problems, self._tell = translation, problems, tell
-        self._phyints: dict[str, Statement] = {}
+        self._phyints: dict[str, Line] = {}
         self._wildcards: dict[str, None] = {}               # of all statements
         self._joined: dict[str, dict[str, Origin]] = {}     # by interface
         self._has_enabled, self._memberships = False, 0
 
-    def phyint(self, said: Statement) -> None:
+    def phyint(self, said: Line) -> None:
         """`phyint IF [enable|disable] [mrdisc] [ttl-threshold N]`; of several for an interface the last one counts."""
         name, least = self.name(said.name, said.origin), self._threshold(said)
         if name is None or least is None:
@@ -100,7 +101,7 @@ class Interfaces:
             for number, each in enumerate(joined.values()):     # not one by one: a list may be long
                 self._translation.origins["interface", at, "join", number] = each
 
-    def _add(self, at: int, name: str, known: Statement | None, origin: Origin) -> None:
+    def _add(self, at: int, name: str, known: Line | None, origin: Origin) -> None:
         """An interface without a phyint line of its own, but perhaps `known` by one for a wildcard."""
         self._translation.say(("interface", at, "role"), "both", origin)
         if known is not None and "ttl-threshold" in known.words and (least := self._threshold(known)):
@@ -108,14 +109,14 @@ class Interfaces:
         elif known is None and self._has_enabled:
             self._tell(origin, f"{name} has no phyint line: it is served, as by smcrouted without -N")
 
-    def _phyint_of(self, name: str) -> Statement | None:
+    def _phyint_of(self, name: str) -> Line | None:
         """The line that speaks of an interface: its own, or else the first of a wildcard."""
         if name in self._phyints:
             return self._phyints[name]
         meant = (each for each in self._wildcards if each in self._phyints and covers(each, name))
         return self._phyints.get(next(meant, ""))
 
-    def _threshold(self, said: Statement) -> int | None:
+    def _threshold(self, said: Line) -> int | None:
         """TTL that does not pass; None, and a problem, where that is no number."""
         if "ttl-threshold" not in said.words:
             return 1

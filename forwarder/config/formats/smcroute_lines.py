@@ -7,12 +7,12 @@ however often it is included; one that includes itself is a problem.
 import difflib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from forwarder.config.files import MOST_OCTETS, ConfigurationError
+from forwarder.config.formats.problems import Problems
 from forwarder.config.formats.translation import Origin, Outside
-from forwarder.config.placing import MOST_TOLD
 from forwarder.config.rules import quote
 from forwarder.units import size
 
@@ -27,34 +27,13 @@ FREE = ("to",)                          # as many words as there are, or none
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class Line:
     """One line: `kind` of STATEMENTS but `include`; `words` by keyword, `name` is the interface of a phyint."""
 
     kind: str
     origin: Origin
     words: dict[str, list[str]]
     name: str = ""
-
-
-@dataclass(slots=True)
-class Problems:
-    """What is wrong, a line each; those beyond MOST_TOLD are counted."""
-
-    lines: list[str] = field(default_factory=list)
-    more: int = 0
-
-    def add(self, origin: Origin, words: str) -> None:
-        """Something is wrong with a statement."""
-        if len(self.lines) < MOST_TOLD:
-            self.lines.append(f"{origin.place}: {words}")
-        else:
-            self.more += 1
-
-    def refuse(self, last: Origin) -> None:
-        """Raise ConfigurationError if there are any."""
-        if self.lines:
-            more = [f"{last.place}: {self.more} more problems"] if self.more else []
-            raise ConfigurationError("\n".join([*self.lines, *more]))
 
 
 class Reader:
@@ -66,7 +45,7 @@ class Reader:
         self._open: set[str] = set()
         self._octets = self._statements = 0
 
-    def statements(self, text: str, path: Path) -> Iterator[Statement]:
+    def statements(self, text: str, path: Path) -> Iterator[Line]:
         """Those of a file, and of what it includes, in their order."""
         name = os.path.normpath(path)
         self._read.add(name)
@@ -85,13 +64,13 @@ class Reader:
                 yield from self._said(said[0], said[1:], origin)
         self._open.discard(name)
 
-    def _said(self, kind: str, words: list[str], origin: Origin) -> Iterator[Statement]:
+    def _said(self, kind: str, words: list[str], origin: Origin) -> Iterator[Line]:
         if kind == "include":
             yield from self._included(words, origin)
         elif statement := self._statement(ALIASES.get(kind, kind), words, origin):
             yield statement
 
-    def _included(self, words: Sequence[str], origin: Origin) -> Iterator[Statement]:
+    def _included(self, words: Sequence[str], origin: Origin) -> Iterator[Line]:
         if len(words) != 1:
             self._problems.add(origin, "include should be followed by one path or pattern")
             return
@@ -117,7 +96,7 @@ class Reader:
             self._problems.add(origin, f"include: there is no {quote(pattern)}")
         return found
 
-    def _statement(self, kind: str, words: list[str], origin: Origin) -> Statement | None:
+    def _statement(self, kind: str, words: list[str], origin: Origin) -> Line | None:
         if kind == "phyint":
             return self._phyint(words, origin)
         if kind in KEYWORDS:
@@ -125,7 +104,7 @@ class Reader:
         self._problems.add(origin, f"unknown statement {quote(kind)}{near(kind, (*STATEMENTS, *ALIASES))}")
         return None
 
-    def _phyint(self, words: list[str], origin: Origin) -> Statement | None:
+    def _phyint(self, words: list[str], origin: Origin) -> Line | None:
         if not words:
             self._problems.add(origin, "phyint should be followed by an interface")
             return None
@@ -138,9 +117,9 @@ class Reader:
                 return None
             said.pop({"enable": "disable", "disable": "enable"}.get(option, ""), None)     # the last one counts
             said[option] = [rest.pop(0)] if option == "ttl-threshold" and rest else []
-        return Statement("phyint", origin, said, name)
+        return Line("phyint", origin, said, name)
 
-    def _route_or_group(self, kind: str, words: list[str], origin: Origin) -> Statement | None:
+    def _route_or_group(self, kind: str, words: list[str], origin: Origin) -> Line | None:
         """Keywords in any order, each with a word behind it; `to` with all up to the next keyword."""
         said: dict[str, list[str]] = {}
         at = ""
@@ -160,7 +139,7 @@ class Reader:
             if keyword not in FREE and not said.get(keyword):
                 self._problems.add(origin, f"{kind} needs {keyword} and what belongs behind it")
                 return None
-        return Statement(kind, origin, said)
+        return Line(kind, origin, said)
 
 
 def near(word: str, known: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from forwarder.config.files import plainly
 from forwarder.config.formats import meanings
-from forwarder.config.formats.complaints import Complaints
+from forwarder.config.formats.problems import Problems
 from forwarder.config.formats.translation import Origin, Outside, Translation
 from forwarder.config.formats.uci_lines import Section, Value, sections
 from forwarder.config.rules import quote
@@ -30,9 +30,9 @@ def recognises(text: str, path: Path) -> bool:
 def translate(text: str, path: Path, outside: Outside) -> Translation:
     """What the file says; raises ConfigurationError."""
     reader = _Sections(outside)
-    for section in sections(text, path, reader.complaints):
+    for section in sections(text, path, reader.problems):
         reader.section(section)
-    reader.complaints.refuse()
+    reader.problems.refuse()
     reader.leave_quickly()
     return reader.translation
 
@@ -41,7 +41,7 @@ def translate(text: str, path: Path, outside: Outside) -> Translation:
 class _Sections:
     outside: Outside
     translation: Translation = field(default_factory=lambda: Translation(FORMAT))
-    complaints: Complaints = field(default_factory=Complaints)
+    problems: Problems = field(default_factory=Problems)
     quickleave: Origin | None = None
     zone_told: bool = False
     firsts: dict[str, Origin] = field(default_factory=dict)     # by interface: the phyint that named it
@@ -70,19 +70,19 @@ class _Sections:
         try:
             take(self, at, value)
         except ValueError:
-            self.complaints.add(value.origin, f"{name} cannot be {quote(value.text)}")
+            self.problems.add(value.origin, f"{name} cannot be {quote(value.text)}")
 
     def _phyint(self, section: Section) -> int | None:
         """The interface of a section, with its role; None where there is none to be served."""
         network, direction = section.last("network"), section.last("direction")
         if network is None:
-            self.complaints.add(section.origin, "phyint without a network: add option network")
+            self.problems.add(section.origin, "phyint without a network: add option network")
             return None
         if direction is None:
             self.translation.warn(section.origin, "phyint without a direction is disabled")
         elif direction.text not in ROLES:
             words = f"direction should be {', '.join(ROLES)}, not {quote(direction.text)}"
-            self.complaints.add(direction.origin, words)
+            self.problems.add(direction.origin, words)
             return None
         role = direction.text if direction is not None else "disabled"
         name = self.outside.names.get(network.text)
@@ -90,14 +90,14 @@ class _Sections:
             if role != "disabled":
                 named = plainly(network.text[:LONGEST_NAME])
                 words = f"which interface is the network {named}? say so by --map {named}=INTERFACE"
-                self.complaints.add(network.origin, words)
+                self.problems.add(network.origin, words)
             return None
         return self._interface(name, role, network, direction or network)
 
     def _interface(self, name: str, role: str, network: Value, direction: Value) -> int | None:
         first = self.firsts.setdefault(name, network.origin)
         if first is not network.origin:
-            self.complaints.add(network.origin, f"{quote(name)} has a phyint already, in line {first.line}")
+            self.problems.add(network.origin, f"{quote(name)} has a phyint already, in line {first.line}")
             return None
         at = self.translation.interface(name, network.origin)
         self.translation.say(("interface", at, "role"), role, direction.origin)

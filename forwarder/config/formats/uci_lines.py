@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forwarder.config.formats.complaints import LONGEST_TEXT, Complaints
+from forwarder.config.formats.problems import LONGEST_TEXT, Problems
 from forwarder.config.formats.translation import Origin
 from forwarder.config.rules import quote
 
@@ -37,12 +37,12 @@ class Section:
         return values[-1] if (values := self.options.get(name)) else None
 
 
-def sections(text: str, path: Path, complaints: Complaints) -> list[Section]:
+def sections(text: str, path: Path, problems: Problems) -> list[Section]:
     """All sections in their order; a named one that comes again goes on."""
     found: list[Section] = []
     named: dict[tuple[str, str], Section] = {}
     current: Section | None = None
-    for words, origin in _statements(text, path, complaints):
+    for words, origin in _statements(text, path, problems):
         match words:
             case ["package", _]:
                 pass        # the file's own name
@@ -53,14 +53,14 @@ def sections(text: str, path: Path, complaints: Complaints) -> list[Section]:
                     named.update({(type_, each): current for each in name})
             case ["option" | "list" as kind, name, value]:
                 if current is None:
-                    complaints.add(origin, f"{kind} stands before the first config")
+                    problems.add(origin, f"{kind} stands before the first config")
                     continue
                 values = current.options.setdefault(name, [])
                 if kind == "option":
                     values.clear()
                 values.append(Value(value, origin))
             case [keyword, *_]:
-                complaints.add(origin, _misshapen(keyword))
+                problems.add(origin, _misshapen(keyword))
     return found
 
 
@@ -74,7 +74,7 @@ def _misshapen(keyword: str) -> str:
     return f"unknown word {quote(keyword)}; a line begins with {', '.join(shapes)}"
 
 
-def _statements(text: str, path: Path, complaints: Complaints) -> Iterator[tuple[list[str], Origin]]:
+def _statements(text: str, path: Path, problems: Problems) -> Iterator[tuple[list[str], Origin]]:
     said = 0
     for number, line in enumerate(io.StringIO(text), 1):
         stripped = line.strip()
@@ -83,12 +83,12 @@ def _statements(text: str, path: Path, complaints: Complaints) -> Iterator[tuple
         said += 1
         origin = Origin(path, number, stripped[:LONGEST_TEXT])
         if len(stripped) > LONGEST_LINE:
-            complaints.add(origin, f"a line has {LONGEST_LINE} characters at most, this one {len(stripped)}")
+            problems.add(origin, f"a line has {LONGEST_LINE} characters at most, this one {len(stripped)}")
         elif said > MOST_LINES:
-            complaints.add(origin, f"there is room for {MOST_LINES} lines")
+            problems.add(origin, f"there is room for {MOST_LINES} lines")
             return
         elif (parts := _parted(stripped)) is None:
-            complaints.add(origin, "a quote does not end in this line")
+            problems.add(origin, "a quote does not end in this line")
         else:
             yield from ((words, origin) for words in parts)
 
