@@ -1,11 +1,18 @@
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
+from examples import examples
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forwarder.config.files import ConfigurationError
 from forwarder.config.formats.registry import FORMATS, LARGEST, decoded, known, names_of, recognised, text_of
 from forwarder.config.loading import load, understand
 
+FILES = Path(__file__).parent / "formats"
+EXPECTED = (".toml", ".warnings", ".py")        # beside a file of another program: what it becomes
 IGMPPROXY = b"phyint eth0 upstream altnet 10.0.0.0/8\nphyint eth1 downstream\n"
 TOML = b'[[interface]]\nname = "eth0"\nrole = "upstream"\n[[interface]]\nname = "eth1"\n'
 
@@ -75,3 +82,26 @@ def test_names_are_given_and_odd_ones_refused():
                         (["wan=a", "wan=b"], '"wan" is "a" already')):  # fmt: skip
         with pytest.raises(ConfigurationError, match=f"^command line: --map .*{words}"):
             names_of(maps)
+
+
+@cache
+def files_of(name: str) -> list[bytes]:
+    """The files of a kind that are kept for the tests."""
+    paths = sorted(path for path in (FILES / name).iterdir() if path.is_file() and path.suffix not in EXPECTED)
+    return [path.read_bytes() for path in paths]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@examples(0.5)
+@given(st.data())
+def test_files_that_end_in_the_middle_or_have_something_odd_in_it_are_settings_or_told_by_lines(name, data):
+    """Of any kind; whatever is told begins with the file and a line."""
+    octets = data.draw(st.sampled_from(files_of(name)) | st.binary(max_size=60))
+    start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(octets))] * 2)))
+    octets = octets[:start] + data.draw(st.just(b"") | st.binary(max_size=4)) + octets[end:]
+    try:
+        understand(Path("x.conf"), [], [], None, format=name, octets=octets, include=lambda pattern, beside: [])
+    except ConfigurationError as error:
+        for line in str(error).split("\n"):
+            assert re.match(r"x\.conf:\d+: .|\d+ more problems", line), line
+            assert line.isprintable()
