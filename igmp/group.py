@@ -25,7 +25,7 @@ class Group:
     """
 
     __slots__ = (
-        "checking", "counted", "filter", "group", "hosts", "reporter", "since", "timer", "timers", "v1_until",
+        "checking", "counted", "filter", "group", "heard", "hosts", "reporter", "since", "timer", "timers", "v1_until",
         "v2_until",
     )  # fmt: skip
 
@@ -40,6 +40,7 @@ class Group:
         self.counted = 0                                # sources that its port counted when it last looked
         self.since = now
         self.reporter = 0
+        self.heard = -math.inf                          # when it reported
 
     @property
     def size(self) -> int:

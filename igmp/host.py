@@ -41,6 +41,7 @@ class Host:
         self._lingering = Lingering()
         self._repeat_at = math.inf                      # when all is said again unasked
         self._mismatched = 0                            # the version of queriers that was told not to be ours
+        self.last_query: tuple[int, int, float] | None = None   # source, version and time of the last one heard
 
     @property
     def deadline(self) -> float:
@@ -65,9 +66,10 @@ class Host:
         """The groups of `status`."""
         return self._speaker.wanted.keys() if self._up else ()
 
-    def status(self) -> Iterator[UpstreamStatus]:
-        """The memberships as people see them, none while the port is down; they may change meanwhile."""
-        for group in list(self._speaker.wanted) if self._up else ():
+    def status(self, only: int | None = None) -> Iterator[UpstreamStatus]:
+        """The memberships as people see them, all or of one group, none while the port is down; they may change."""
+        asked = list(self._speaker.wanted) if only is None else [only]
+        for group in asked if self._up else ():
             if state := self.wanted(group):
                 yield UpstreamStatus(self._port, group, state.mode, tuple(sorted(state.sources)), self._version)
 
@@ -253,6 +255,7 @@ class Host:
     def _forget_link(self) -> None:
         """What was heard there counts no more, nor what lingers: another link was told nothing, none is told now."""
         self._older_until.clear()
+        self.last_query = None
         self._unknown.clear()
         for group, wanted in self._end_lingering().items():
             self.adopt(group, wanted)
@@ -278,6 +281,7 @@ class Host:
     # RFC 9776 4.1.5 b, 7.2.1 e
     def _on_query(self, query: Query, now: float, source: int) -> list[Said]:
         speaker, told = self._speaker, self._mismatch(query, source)
+        self.last_query = source, query.version, now
         # RFC 9776 7.2.1 c
         if query.version < 3 and not query.group:
             until = now + speaker.parameters.older_version_querier_present(query.max_response_time)

@@ -223,7 +223,7 @@ class Memberships:
         if read is None:
             return
         if group.refresh(kind, read, turn.until):
-            group.reporter = turn.source
+            group.reporter, group.heard = turn.source, turn.now
             if turn.wishes:
                 self._answered(group, read, not group.timers, turn)
         else:
@@ -293,7 +293,7 @@ class Memberships:
             group.hosts.blind()
         group.apply(step, turn.until)
         if step.refresh or step.restart:
-            group.reporter = turn.source
+            group.reporter, group.heard = turn.source, turn.now
             if turn.wishes:
                 self._answered(group, step.refresh, step.restart, turn)
 

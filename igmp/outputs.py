@@ -83,6 +83,7 @@ class GroupStatus:
     uptime: float
     last_reporter: int                                  # 0: nobody
     static: bool = False                                # some of it is configured
+    heard: float | None = field(default=None, compare=False)    # seconds since the last report; None: since a restart
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,16 @@ class UpstreamStatus:
     version: int                                        # IGMP version it is reported in
     origins: tuple[int, ...] = ()                       # downstream ports that want some of it
     static: bool = False                                # configuration wants some of it on this port itself
+
+
+@dataclass(frozen=True, slots=True)
+class QueryStatus:
+    """The last query that was heard on an upstream port; `age` in seconds."""
+
+    port: int
+    source: int                                         # 0: it has no address
+    version: int
+    age: float
 
 
 @dataclass(frozen=True, slots=True)

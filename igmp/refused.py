@@ -60,6 +60,10 @@ class RefusedJoins:
         """Every row; they may change meanwhile."""
         return iter(list(self._rows.values()))
 
+    def of(self, group: int) -> list[RefusedJoin]:
+        """The rows of a group, the least recent first."""
+        return [row for row in self._rows.values() if row.group == group]
+
     def has_time(self, now: float) -> bool:
         """Whether one more refused join may be looked into now."""
         return self._rate.allows(now)

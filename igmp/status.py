@@ -3,14 +3,16 @@
 Rules of this file: looks and does not touch; what is gone through one by one may change meanwhile.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from igmp.filter import Mode
 from igmp.membership import Memberships
 from igmp.outputs import GroupStatus, HostStatus, RefusalStatus
-from igmp.refused import RefusedJoins
+from igmp.refused import RefusedJoin
 from igmp.static import Static
+from igmp.tracking import Interest
 
 
 def learned_group(port: int, members: Memberships, number: int, now: float) -> GroupStatus | None:
@@ -30,6 +32,7 @@ def learned_group(port: int, members: Memberships, number: int, now: float) -> G
         expires=ends - now,
         uptime=now - group.since,
         last_reporter=group.reporter,
+        heard=now - group.heard if group.heard > -math.inf else None,
     )
 
 
@@ -65,20 +68,25 @@ def hosts(port: int, members: Memberships, now: float) -> Iterator[HostStatus]:
     """The tracked hosts of all groups of a downstream port."""
     for group in members:
         for host, interest in list(group.hosts.items(now)):
-            excluding = interest.excludes(now)
-            listed = interest.excluded if excluding else interest.timers
-            yield HostStatus(
-                port=port,
-                group=group.group,
-                host=max(host, 0),
-                mac=interest.mac,
-                mode=Mode.EXCLUDE if excluding else Mode.INCLUDE,
-                sources=tuple(sorted(listed or ())),
-                expires=interest.ends(now) - now,
-            )
+            yield host_status(port, group.group, host, interest, now)
 
 
-def refusals(port: int, rows: RefusedJoins, now: float) -> Iterator[RefusalStatus]:
+def host_status(port: int, group: int, host: int, interest: Interest, now: float) -> HostStatus:
+    """What one host, as of `tracking.key_of`, wants of a group."""
+    excluding = interest.excludes(now)
+    listed = interest.excluded if excluding else interest.timers
+    return HostStatus(
+        port=port,
+        group=group,
+        host=max(host, 0),
+        mac=interest.mac,
+        mode=Mode.EXCLUDE if excluding else Mode.INCLUDE,
+        sources=tuple(sorted(listed or ())),
+        expires=interest.ends(now) - now,
+    )
+
+
+def refusals(port: int, rows: Iterable[RefusedJoin], now: float) -> Iterator[RefusalStatus]:
     """The joins that a downstream port refused, the least recent first."""
     for row in rows:
         yield RefusalStatus(

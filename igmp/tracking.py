@@ -118,6 +118,11 @@ class Hosts:
         """Key and interest of every host that wants something."""
         return ((host, each) for host, each in self._entries.items() if each.ends(now) > now)
 
+    def interest(self, host: int, now: float) -> Interest | None:
+        """What one host wants; None: nothing, or it is not tracked."""
+        entry = self._entries.get(host)
+        return None if entry is None or entry.ends(now) <= now else entry
+
     def hear(
         self, host: int, mac: int, kind: RecordType, sources: Sources, now: float, until: float, limit: int, room: Room
     ) -> bool:

@@ -72,12 +72,12 @@ class Upstreams:
         """Tell `limit` more of the groups that wait."""
         return self.tell([self._stale.popitem()[0] for _ in range(min(limit, len(self._stale)))], now)
 
-    def status(self) -> Iterator[UpstreamStatus]:
-        """What is reported on all of them and whence it comes, one by one; it may change meanwhile."""
+    def status(self, group: int | None = None) -> Iterator[UpstreamStatus]:
+        """What is reported on all of them, of one group or of all, and whence it comes; it may change meanwhile."""
         counted = self._counted()
         for port, host in list(self._ports.hosts.items()):
             access = self._ports.options[port].access
-            for each in host.status():
+            for each in host.status(group):
                 static = bool(restrict(self._static.filter(port, each.group), each.group, access))
                 upstream = self._ports.is_upstream(port)
                 origins = self._database.origins(each.group, access, counted) if upstream else ()

@@ -9,9 +9,9 @@ from itertools import chain
 from igmp.heard import NOBODY, Heard
 from igmp.joining import Joining
 from igmp.merging import Merging
-from igmp.outputs import GroupStatus, HostStatus, QuerierStatus, RefusalStatus, Route, UpstreamStatus
+from igmp.outputs import GroupStatus, HostStatus, QuerierStatus, QueryStatus, RefusalStatus, Route, UpstreamStatus
 from igmp.ports import ProxyPorts
-from igmp.status import hosts, joined, learned_group, refusals, static_group
+from igmp.status import host_status, hosts, joined, learned_group, refusals, static_group
 
 
 class Views:
@@ -56,6 +56,35 @@ class Views:
     def each_upstream(self) -> Iterator[UpstreamStatus]:
         """`upstream` one by one; they may change meanwhile."""
         return chain(self._merging.upstreams.status(), self._joining.status())
+
+    # What is asked of one group: each costs by the number of ports, never by that of groups.
+
+    def each_of_group(self, group: int, now: float) -> Iterator[GroupStatus]:
+        """`each_group` of one group."""
+        found = (self._group_status(port, group, now) for port in list(self._ports.options))
+        return (status for status in found if status is not None)
+
+    def each_wish_of(self, host: int, group: int, now: float) -> Iterator[HostStatus]:
+        """What the host of that address wants of a group, by port; nothing where it is not tracked."""
+        for port, querier in list(self._ports.queriers.items()):
+            state = querier.members.get(group)
+            if state is not None and (interest := state.hosts.interest(host, now)) is not None:
+                yield host_status(port, group, host, interest, now)
+
+    def each_refusal_of(self, group: int, now: float) -> Iterator[list[RefusalStatus]]:
+        """The refused joins of a group, the least recent first; port by port, of all that refused anything."""
+        for port, querier in list(self._ports.queriers.items()):
+            if querier.members.refusals:
+                yield list(refusals(port, querier.members.refusals.of(group), now))
+
+    def each_upstream_of(self, group: int) -> Iterator[UpstreamStatus]:
+        """`each_upstream` of one group."""
+        return self._merging.upstreams.status(group)
+
+    def each_query(self, now: float) -> Iterator[QueryStatus]:
+        """The last queries that were heard on upstream ports."""
+        heard = ((port, host.last_query) for port, host in list(self._ports.hosts.items()))
+        return (QueryStatus(port, said[0], said[1], now - said[2]) for port, said in heard if said is not None)
 
     def heard(self, port: int) -> Heard:
         """What a successor must know of other queriers of a port; nothing of one that is no more."""

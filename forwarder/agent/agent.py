@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 import uvloop
 
 from forwarder.agent import rest
+from forwarder.agent.inquiry import Inquiry
 from forwarder.agent.listening import Listening
 from forwarder.agent.narrator import Narrator, grown
 from forwarder.agent.orders import Orders
@@ -82,7 +83,8 @@ class Agent:
             "upstream": lambda: upstream_rows(self._proxy.each_upstream()),
         }
         orders = Orders(self._proxy, self._apply, clock)
-        self._rpc = RpcServer(descriptors["rpc"], nouns, {"query": orders.query, "clear": orders.clear})
+        told = {"query": orders.query, "clear": orders.clear, "why": Inquiry(self._proxy, clock).answer}
+        self._rpc = RpcServer(descriptors["rpc"], nouns, told)
         self._listening = Listening(clock)
         self._ports = AgentPorts(self._proxy, self._publisher, self._listening, self._carry_out, clock)
         self._routed: object = None

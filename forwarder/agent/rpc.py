@@ -25,7 +25,7 @@ Order = Callable[[dict[str, Any]], Rows]
 class RpcServer:
     """Serves `nouns` (name -> rows) on a SOCK_SEQPACKET socket; rows are asked for as they are sent.
 
-    `orders` (name -> request -> rows) are carried out when they come.
+    `orders` (name -> request -> rows) are carried out when they come. An empty row is not sent; it ends a message.
     """
 
     def __init__(
@@ -93,6 +93,10 @@ def answers(number: Any, rows: Rows) -> Iterator[bytes]:
     chunk: list[str] = []
     size = 0
     for row in rows:
+        if not row:
+            yield _message(number, chunk, more=True)
+            chunk, size = [], 0
+            continue
         encoded = json.dumps(row, separators=(",", ":"))
         if chunk and size + len(encoded) > CHUNK:
             yield _message(number, chunk, more=True)

@@ -66,7 +66,7 @@ class AgentClient:
         return await asyncio.shield(task)       # one client that goes away does not take the answer from the others
 
     async def order(self, noun: str, said: dict[str, Any]) -> Rows | None:
-        """Have "query" or "clear" carried out; its rows, or None where the agent did not answer in time."""
+        """Have "query" or "clear" carried out, or ask "why"; rows, or None where the agent did not answer in time."""
         return await self._ask(noun, said)
 
     async def _ask(self, noun: str, said: dict[str, Any] | None = None) -> Rows | None:
