@@ -71,11 +71,16 @@ class World:
         self.routes.delete(RouteKey(group))
 
     def frames(
-        self, ingress: int, flows: list[tuple[int, int]] | np.ndarray, now: float = 1.0, defect: int = 0
+        self, ingress: int, flows: list[tuple[int, int]] | np.ndarray, now: float = 1.0, defect: int = 0,
+        ttl: int = 16, length: int = 100,
     ) -> list[Reason | int]:
         """What becomes of a batch of a frame each of these (source, group), in order: a reason or a port bitmap."""
         pairs = flows if isinstance(flows, np.ndarray) else np.array([s << 32 | g for s, g in flows], np.uint64)
-        header = SimpleNamespace(pair=pairs, defect=np.full(len(pairs), defect, np.uint8))
+        many = len(pairs)
+        header = SimpleNamespace(
+            pair=pairs, defect=np.full(many, defect, np.uint8), ttl=np.full(many, ttl, np.uint8),
+            total_length=np.full(many, length),
+        )  # fmt: skip
         rows, verdicts = self.decisions.of(ingress, header, now)
         self.decisions.heard(ingress, rows, verdicts, verdicts, now)
         forwarded = verdicts == Reason.FORWARD
@@ -179,6 +184,21 @@ def test_new_flows_are_decided_in_the_order_in_which_they_came():
         sources = [S + 9, S + 2, S + 9, S + 7, S, S + 8]
         expected = [1 << D1] * 4 + [Reason.FLOW_LIMIT] * 2
         assert plane.frames(UP, [(source, G) for source in sources]) == expected
+
+
+def test_what_the_packets_of_a_flow_look_like_is_noted_when_it_is_decided():
+    def noted(plane: World) -> list[tuple[int, int]]:
+        return [(frame >> 8, frame & 0xFF) for frame in plane.columns.frame[plane.columns.used != 0].tolist()]
+
+    with world() as plane:
+        plane.join(G, D1)
+        plane.refresh()
+        plane.frames(UP, [(S, G), (S + 1, G)], ttl=1, length=65535)
+        plane.frames(UP, [(S, G)], ttl=16, length=92)
+        assert noted(plane) == [(65535, 1)] * 2
+        plane.configure(*PORTS)
+        plane.frames(UP, [(S, G)], ttl=16, length=92)
+        assert noted(plane) == [(92, 16), (65535, 1)]
 
 
 def test_what_a_batch_cannot_decide_waits_and_is_never_sent_by_its_former_decision(monkeypatch):

@@ -137,12 +137,15 @@ class Decisions:
         rows, late = self.flows.lookup_pairs(ingress, header.pair), NONE
         stale = self.flows.stale(rows)
         if stale.size:
+            (again,) = self.flows.are_stale(rows).nonzero()
+            self.flows.describe(rows[again], header.ttl[again], header.total_length[again])
             self._decide_again(stale, now)
             (late,) = self.flows.are_stale(rows).nonzero()
         verdicts = self.flows.reasons(rows)
         if np.count_nonzero(rows < 0):
             (unknown,) = ((rows < 0) & (header.defect == 0)).nonzero()
             rows[unknown], verdicts[unknown] = self._admit(ingress, header.pair[unknown], rows, now)
+            self.flows.describe(rows[unknown], header.ttl[unknown], header.total_length[unknown])
         if late.size:
             rows[late], verdicts[late] = -1, Reason.FLOW_LIMIT
         return rows, verdicts

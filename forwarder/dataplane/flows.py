@@ -163,6 +163,14 @@ class FlowTable:
         self._write(rows[rows >= 0], decided.take(rows >= 0))
         return rows
 
+    def describe(self, rows: Positions, ttl: npt.NDArray[np.uint8], length: Positions) -> None:
+        """Note what packets that flows are decided for look like, for people; rows of -1 are passed over.
+
+        At a decision only: whoever is known and forwarded pays nothing for it.
+        """
+        known = rows >= 0
+        self._columns.frame[rows[known]] = length[known].astype(np.uint64) << np.uint64(8) | ttl[known]
+
     def decide(self, row: int, decision: Decision) -> None:
         """Replace the decision of a row, which is then no longer stale."""
         self.decide_all(np.array([row]), Decided.alike(decision, 1))
@@ -258,7 +266,7 @@ class FlowTable:
         fence.release()
         columns.ingress[rows] = ingress
         columns.source[rows], columns.group[rows] = pairs >> _HALF, pairs & np.uint64(0xFFFF_FFFF)
-        for counter in (columns.packets, columns.bytes, columns.dropped, columns.ttl_expired):
+        for counter in (columns.packets, columns.bytes, columns.dropped, columns.ttl_expired, columns.frame):
             counter[rows] = 0
         columns.last_seen[rows] = _nanoseconds(now)
         columns.used[rows] = 1

@@ -1,7 +1,8 @@
 """The columns of flow rows: aligned uint64 arrays over shared memory, or over plain memory in tests.
 
 A worker writes them, any process reads them. `version` is odd while a row is being rewritten; a row whose
-`version` is 0 was never used. `used` is 1 for a live row. Counters grow without touching `version`.
+`version` is 0 was never used. `used` is 1 for a live row. Counters grow without touching `version`. `frame` is
+length << 8 | TTL of an IPv4 packet of the flow, the last one that came when it was decided; 0: not known.
 
 Readers copy rows between two looks at their versions, with a fence after the first look and one before the second; the
 worker has one before and one after the content of the rows it rewrites (see `segment`). One fence serves many rows.
@@ -32,6 +33,7 @@ class FlowColumns:
     dropped: Words
     ttl_expired: Words
     last_seen: Words
+    frame: Words
     ports: Words
 
     @staticmethod

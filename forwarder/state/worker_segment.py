@@ -25,7 +25,7 @@ COUNTS = (RX_PACKETS, RX_BYTES, TX_PACKETS, TX_BYTES, *range(FIRST_REASON, BLOCK
 """What of a port's row is a sum over all frames."""
 DROPS, DROP_WORDS = 4096, 4
 """Rows of `egress_drops`, and words of one: what a person reads of is the newest; the counters of ports know of all."""
-FLOW_WORDS = 11
+FLOW_WORDS = 12
 """Words of a flow row besides its bitmap: the columns of `flow_columns`."""
 PORTION = 8192  # words that are copied at a time
 USED = 1    # the number of the column that says which flow rows are in use
