@@ -10,7 +10,8 @@ from typing import Any
 class Standing:
     """One port's; `rings`: bytes of its rings, `short`: why they are not what they should be.
 
-    `degraded`: why the port is not served, although its interface exists; None when it is.
+    `degraded`: why the port is not served, although its interface exists; None when it is. `enslaved`: why nothing is
+    heard there, as another interface takes what comes in (a bridge, a bond); `twin`: another mcfwd serves it too.
     """
 
     index: int
@@ -18,6 +19,8 @@ class Standing:
     rings: int = 0
     short: str | None = None
     degraded: str | None = None
+    enslaved: str | None = None
+    twin: bool = False
 
 
 _VALUES = attrgetter(*[each.name for each in fields(Standing)])

@@ -62,7 +62,8 @@ class Ports:
         self._enslaved: dict[str, str] = {}     # by name: why a port hears nothing
         self._news = 0
         self._claims = claims or Claims()
-        self._telling = Telling(lambda: around()._replace(twins=self._claims.hold(self._interfaces)))
+        self._twins = frozenset[int]()          # by ifindex: what another instance served when that was looked at
+        self._telling = Telling(lambda: around()._replace(twins=self._look_for_twins()))
 
     def fileno(self) -> int:
         """The bell's number."""
@@ -128,10 +129,12 @@ class Ports:
         """Say which other forwarder has come to the same links meanwhile."""
         self._telling.tell_others(self.ports, now)
 
-    @property
-    def _interfaces(self) -> set[int]:
-        """The indexes of those that we send to."""
-        return {port.ifindex for port in self.ports if port.ifindex and is_outward(port.role)}
+    def _look_for_twins(self) -> frozenset[int]:
+        """Claim the interfaces that we send to; the indexes of those that another instance has."""
+        ours = {port.ifindex for port in self.ports if port.ifindex and is_outward(port.role)}
+        before, self._twins = self._twins, self._claims.hold(ours)
+        self._news += self._twins != before
+        return self._twins
 
     def _note_enslaved(self) -> None:
         """Note which ports hear nothing since another interface takes what comes in; say when that is over."""
@@ -236,12 +239,13 @@ class Ports:
 
     def _standing(self, port: Port, waiting: Mapping[str, frozenset[int]]) -> Standing:
         sockets = self._equipment.sockets.get(port.index)
+        enslaved, twin = self._enslaved.get(port.name), bool(port.ifindex) and port.ifindex in self._twins
         if sockets is None:
-            return Standing(port.index, port.assigned, degraded=self._degraded(port))
+            return Standing(port.index, port.assigned, 0, None, self._degraded(port), enslaved, twin)
         names = [name for name, ports in waiting.items() if port.index in ports]
         degraded = f"not lent yet to {listed(names)}" if names else self._degraded(port)
         short = self._equipment.replacements.short(port.index)
-        return Standing(port.index, port.assigned, octets(sockets.blocks), short, degraded)
+        return Standing(port.index, port.assigned, octets(sockets.blocks), short, degraded, enslaved, twin)
 
     def _degraded(self, port: Port) -> str | None:
         """Why it is not served, or hears nothing."""
