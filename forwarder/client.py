@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from typing import Any
+from urllib.parse import urlencode
 
 from forwarder import others
 
@@ -110,6 +111,17 @@ class Client:
         answer = self.get(noun, limit, worst)
         check_agent(answer)
         return answer
+
+    def why(self, group: str, receiver: str | None, source: str | None) -> dict[str, Any]:
+        """Why a group does not arrive, as `GET /v1/why` says it; NoAnswerError or RequestError."""
+        asked = {"group": group, "receiver": receiver, "source": source}
+        said = urlencode({name: text for name, text in asked.items() if text is not None}, errors="backslashreplace")
+        answer = self._ask(f"/v1/why?{said}")
+        with understood():
+            for step in answer["steps"]:
+                if not isinstance(step["ok"], bool):
+                    raise TypeError
+            return dict(answer)
 
     def change(self, method: str, noun: str, body: Any) -> dict[str, Any]:
         """The object that POST or DELETE of `/v1/<noun>` answers with; raises NoAnswerError or RequestError."""

@@ -23,12 +23,12 @@ from forwarder.api import flows, views
 from forwarder.api.__main__ import serve
 from forwarder.api.agent import AgentClient
 from forwarder.api.application import Application
-from forwarder.api.losses import CURRENT, Situation
 from forwarder.api.pages import Page
 from forwarder.api.segments import Segments
 from forwarder.api.server import MAX_CONNECTIONS, Server
 from forwarder.api.supervisor import SupervisorClient
 from forwarder.client import Client, NoAnswerError, RequestError
+from forwarder.diagnosis.losses import CURRENT, Situation
 from forwarder.lab.wait import wait_for
 from forwarder.process import control, long_messages
 from forwarder.process.child import Start

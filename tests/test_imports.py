@@ -26,13 +26,15 @@ ALLOWED = {
         "igmp.link", "igmp.checksum", "igmp.access", "forwarder.state", "forwarder.packet", "forwarder.process",
     },
     "forwarder.agent": {"igmp", "igmp.link", "igmp.access", "forwarder.state", "forwarder.packet", "forwarder.process"},
-    "forwarder.api": {"igmp", "igmp.link", "igmp.access", "forwarder.state", "forwarder.process"},
+    "forwarder.diagnosis": {"igmp.link", "forwarder.units", "forwarder.state"},
+    "forwarder.api": {
+        "igmp", "igmp.link", "igmp.access", "forwarder.diagnosis", "forwarder.state", "forwarder.process",
+    },
     "forwarder.supervisor": {
         "forwarder.config.rules", "forwarder.units", "forwarder.state", "forwarder.packet", "forwarder.process",
     },
     "forwarder.config.rules": {"igmp", "igmp.link", "igmp.access", "forwarder.units", "forwarder.state"},
     "forwarder.lab": {"igmp", "igmp.link", "igmp.access", "forwarder.packet"},
-    "forwarder.diagnosis": {"forwarder.units"},
 }
 PURE = {
     "forwarder.dataplane.admission": {"socket", "time", "random", "asyncio", "logging"},
@@ -65,6 +67,10 @@ PURE = {
     "forwarder.supervisor.doubts": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.supervisor.refusals": {"socket", "time", "random", "asyncio", "logging"},
 }
+IMPURE_FOR_DIAGNOSIS = {"socket", "time", "random", "asyncio", "logging", "os", "numpy"}
+VALUES = {f"forwarder.state.{name}" for name in (
+    "contradictions", "egress_drops", "membership", "ports", "reasons", "settings",
+)}  # fmt: skip
 IMPURE_FOR_IGMP = {"socket", "time", "random", "asyncio", "logging", "threading", "numpy", "os", "select", "datetime"}
 
 
@@ -116,6 +122,15 @@ def test_pure_modules_stay_pure(path):
     if name.startswith("forwarder.diagnosis"):
         assert not roots & {"socket", "time", "random", "asyncio", "logging", "os", "subprocess", "pathlib"}
     assert not roots & (PURE.get(name) or set())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "forwarder/diagnosis").glob("*.py")), ids=name_of)
+def test_what_explains_knows_values_alone(path):
+    """Others gather the facts: no segment, no process and no clock of its own."""
+    imported = imports_of(path)
+    assert not {each.split(".")[0] for each in imported} & IMPURE_FOR_DIAGNOSIS
+    modules = {".".join(each.split(".")[:3]) for each in imported if each.startswith("forwarder.state.")}
+    assert modules <= VALUES
 
 
 def test_a_name_stands_for_one_class():

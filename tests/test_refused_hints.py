@@ -11,7 +11,8 @@ import uvloop
 
 from forwarder.agent.rpc import RpcServer
 from forwarder.api.agent import AgentClient
-from forwarder.api.refused_hints import FRESH, PATIENCE, RECENT, WORDS, RefusedHints, hint
+from forwarder.api.refused_hints import FRESH, PATIENCE, RefusedHints
+from forwarder.diagnosis.refused import RECENT, WORDS, hint
 from forwarder.state.ports import Port
 from forwarder.state.settings import InterfaceSettings
 from igmp.filter import EVERYTHING

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forwarder.api.unwanted import Unwanted
+from forwarder.diagnosis.unwanted import Unwanted
 from forwarder.state.ports import Port
 from forwarder.state.settings import InterfaceSettings, RouteSettings
 from igmp.link import parse_address

@@ -21,6 +21,7 @@ from forwarder.api.refused_hints import RefusedHints
 from forwarder.api.segments import Segments
 from forwarder.api.server import RefusedError, copied, json_response
 from forwarder.api.supervisor import SupervisorClient
+from forwarder.api.why import Why
 from igmp.link import Network
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Application:
 
     def __init__(self, segments: Segments, agent: AgentClient, supervisor: SupervisorClient) -> None:
         self._segments, self._agent, self._supervisor = segments, agent, supervisor
-        self._hints, self._batches = RefusedHints(agent), Batches()
+        self._hints, self._batches, self._reasons = RefusedHints(agent), Batches(), Why(segments, agent)
         self._answering: dict[str, asyncio.Task[web.Response]] = {}     # by what is asked
         self._answers: dict[str, Answer] = {
             "interfaces": self._interfaces,
@@ -50,6 +51,7 @@ class Application:
             "refusals": self._refusals,
             "upstream": self._upstream,
             "stats": self._stats,
+            "why": self._why,
         }
         self._rows: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "routes": requests.route_row,
@@ -134,6 +136,9 @@ class Application:
 
     async def _stats(self, _: web.BaseRequest) -> Any:
         return self._segments.stats()
+
+    async def _why(self, request: web.BaseRequest) -> Any:
+        return await self._reasons.answer(request.query)
 
     async def _flows(self, request: web.BaseRequest) -> Any:
         rows = self._segments.flows(page_of(request.query))

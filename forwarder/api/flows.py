@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forwarder.api.losses import Flow, Situation, by_flow, dropped, hint
 from forwarder.api.pages import Page
-from forwarder.api.unwanted import Unwanted
 from forwarder.api.views import Row, port_names
+from forwarder.diagnosis.losses import Flow, Situation, by_flow, dropped
+from forwarder.diagnosis.unwanted import Unwanted
+from forwarder.diagnosis.verdicts import Verdicts, pair_of, reason_of
 from forwarder.state import fence
 from forwarder.state.egress_drops import FlowDrop
 from forwarder.state.flow_columns import FlowColumns
@@ -25,13 +26,9 @@ from forwarder.state.segment import join_bitmap
 from igmp.link import Network, format_address
 
 Rows = npt.NDArray[np.intp]
-TWICE = "we send it to {0}, and it comes in there: another forwarder sends it there too, or a loop brings it back"
-TTL_HINT = "sender uses TTL 1; raise it (IP_MULTICAST_TTL)"
-
 
 LAST_REASON = max(Reason)
 NOTHING_KNOWN = Situation()
-NOT_UP = {"down": "interface_down", "missing": "interface_missing"}
 GOOD, QUIET = (Reason.FORWARD,), (Reason.NO_MEMBERS, Reason.STANDBY_DUPLICATE)
 
 
@@ -57,16 +54,12 @@ def page(
     for worker, wanted in _chosen(columns, asked):
         table = tables[worker]
         copies = list(_copies(table.columns, wanted))
-        wrong = [_pair(flow) for flow in copies if flow["reason"] == Reason.WRONG_INTERFACE]
+        wrong = [pair_of(flow) for flow in copies if flow["reason"] == Reason.WRONG_INTERFACE]
         served, losses = _served(columns, wrong), by_flow(table.drops)
-        view = _View(by_index, names, names_of, losses, situation, unwanted, table.stopped, now_ns, served)
+        verdicts = Verdicts(by_index, situation, unwanted, served)
+        view = _View(by_index, names, names_of, losses, verdicts, table.stopped, now_ns)
         rows += [view.row(flow) for flow in copies]
     return rows
-
-
-def _pair(flow: Mapping[str, Any]) -> int:
-    pair: int = flow["source"] << 32 | flow["group"]
-    return pair
 
 
 def _served(tables: Iterable[FlowColumns], pairs: Sequence[int]) -> dict[int, int]:
@@ -130,6 +123,16 @@ def _matching(table: FlowColumns, groups: Network | None) -> Rows:
     return np.compress(inside, rows)
 
 
+def of_group(table: FlowColumns, group: int, source: int | None, most: int) -> list[dict[str, Any]]:
+    """The rows of one group, `most` of them: those of `source` first, then what is forwarded, then the newest."""
+    rows = _matching(table, Network(group, 32))
+    if len(rows) > most:
+        seen, forwarded = table.last_seen[rows].astype(np.int64), table.reason[rows] == Reason.FORWARD
+        other = table.source[rows] != (source or 0)
+        rows = rows[np.lexsort((-seen, ~forwarded, other))[:most]]
+    return list(_copies(table, rows))
+
+
 def _copies(table: FlowColumns, rows: Rows) -> Iterable[dict[str, Any]]:
     """The rows as dicts of ints in their order, `ports` as one bitmap; rows that do not hold still are missing."""
     copies: dict[int, dict[str, Any]] = {}
@@ -161,16 +164,14 @@ class _View:
     names: Mapping[int, str]
     names_of: Callable[[int], list[str]]  # of the ports of a bitmap
     losses: Mapping[Flow, Sequence[FlowDrop]]
-    situation: Situation
-    unwanted: Unwanted
+    verdicts: Verdicts
     stopped: bool
     now_ns: int
-    served: Mapping[int, int]  # to which ports what came by the wrong interface is forwarded
 
     def row(self, flow: Mapping[str, Any]) -> Row:
-        reason, ingress = _reason(flow), self.ports.get(flow["ingress"])
-        drops = self.losses.get((flow["ingress"], _pair(flow)), ())
-        verdict, hint = self._judged(flow, reason, ingress, drops)
+        reason, ingress = reason_of(flow), self.ports.get(flow["ingress"])
+        drops = self.losses.get((flow["ingress"], pair_of(flow)), ())
+        verdict, hint = self.verdicts.of(flow, drops, self.stopped)
         return {
             "group": format_address(flow["group"]),
             "source": format_address(flow["source"]),
@@ -184,58 +185,3 @@ class _View:
             "hint": hint,
             "dropped": dropped(drops, self.names),
         }
-
-    def _judged(
-        self, flow: Mapping[str, Any], reason: Reason, ingress: Port | None, drops: Sequence[FlowDrop]
-    ) -> tuple[str, str | None]:
-        """What becomes of the flow now, and why: first what stops all flows, then what was decided of this one."""
-        if self.stopped:
-            return "worker_stopped", "the worker that has this flow has stopped; another is being started (see the log)"
-        if ingress is None or ingress.state != "up":
-            state = ingress.state if ingress else "missing"
-            name = ingress.name if ingress else "the interface that it came by"
-            return NOT_UP[state], f"{name} is {state}: nothing comes in there"
-        if reason is Reason.WRONG_INTERFACE and self.served.get(_pair(flow), 0) >> ingress.index & 1:
-            return reason.name.lower(), TWICE.format(ingress.name)
-        if reason is Reason.NO_MEMBERS and not flow["ttl_expired"]:
-            return reason.name.lower(), self.unwanted.hint(flow["source"], flow["group"], ingress)
-        lost = hint(drops, self.ports, self.situation, flow["last_seen"])
-        where_it_leaves = reason in (Reason.FORWARD, Reason.NOT_QUERIER, Reason.BOUNDARY)
-        return reason.name.lower(), (lost if lost and where_it_leaves else _hint(reason, flow, ingress))
-
-
-def _reason(flow: Mapping[str, Any]) -> Reason:
-    """The flow's verdict, or ttl_expired where that is why none of its frames goes anywhere."""
-    reason = Reason(flow["reason"])
-    expired = flow["ttl_expired"] and not flow["packets"]
-    return Reason.TTL_EXPIRED if expired and reason in (Reason.FORWARD, Reason.NO_MEMBERS) else reason
-
-
-def _hint(verdict: Reason, flow: Mapping[str, Any], ingress: Port | None) -> str | None:
-    if verdict is Reason.TTL_EXPIRED:
-        return TTL_HINT
-    if flow["ttl_expired"]:
-        return f"{flow['ttl_expired']} more packets came with TTL 1 and were dropped"
-    where = ingress.name if ingress else "the interface"
-    match verdict:
-        case Reason.SOURCE_NOT_ALLOWED:
-            words = f"source is in no subnet of {where}; add its network to altnets there"
-            downstream = ingress is not None and ingress.role == "downstream"
-            return f"{words}, or make {where} upstream if it leads to the sources" if downstream else words
-        case Reason.WRONG_INTERFACE:
-            words = f"the source's subnet, or a static route, says that it comes by another interface than {where}"
-            return f"{words}, or it does already" if ingress is not None and ingress.role == "both" else words
-        case Reason.BOUNDARY:
-            return f"lists (allow, deny, boundary) of {where} or of every interface that wants it keep it out"
-        case Reason.STANDBY_DUPLICATE:
-            return "the flow is taken from another upstream"
-        case Reason.TTL_THRESHOLD:
-            return f"TTL is below the threshold of {where}; raise it at the sender (IP_MULTICAST_TTL)"
-        case Reason.NOT_QUERIER:
-            return "another router is the querier where it is wanted, so we do not forward (forward_when_not_querier)"
-        case Reason.RESERVED:
-            return "link-local groups (224.0.0.0/24) and 232.0.0.0 are never forwarded"
-        case Reason.FLOW_TABLE_FULL:
-            return "raise max_flows in [dataplane]"
-    return None
-

@@ -5,24 +5,28 @@ Nothing here waits: a segment that is being replaced is answered from the copy b
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from forwarder.api import views
-from forwarder.api.losses import Situation
+from forwarder.api.glances import Glance, dropped_between, flow_facts, members
 from forwarder.api.pages import Page
 from forwarder.api.views import Row
+from forwarder.diagnosis.facts import GroupFacts
+from forwarder.diagnosis.losses import Situation
 from forwarder.state import standing
 from forwarder.state.membership import MembershipReader
-from forwarder.state.ports import Configuration
+from forwarder.state.ports import Configuration, Port
 from forwarder.state.route_reader import RouteReader
 from forwarder.state.segment import Segment
-from forwarder.state.settings import Settings
+from forwarder.state.settings import RouteSettings, Settings, igmp_of
 from forwarder.state.snapshot import SnapshotReader
 from forwarder.state.standing import Standing
-from forwarder.state.worker_segment import WorkerReader
+from forwarder.state.worker_segment import PortCounters, WorkerReader
 from igmp.link import Network
+
+MOST_FLOWS = 256        # of a group and worker that are looked at for one answer: whoever sprays sources gets no more
 
 if TYPE_CHECKING:
     from forwarder.api.flow_tables import FlowTables
@@ -67,13 +71,8 @@ class Segments:
         configuration = self.configuration
         ports, profile = configuration.ports, configuration.settings.dataplane.profile
         memberships = {port.index: self._membership.port(port.index) for port in ports}
-        counters = {
-            port.index: views.total([worker.port(port.index) for worker in self._workers.values()], port.assigned)
-            for port in ports
-        }
-        answers = {worker.gso for worker in self._workers.values()} - {None}
-        segmentation = all(answers) if answers else None
-        return views.interfaces(ports, memberships, counters, segmentation, profile, self._standings())
+        counters = {port.index: self._counters(port) for port in ports}
+        return views.interfaces(ports, memberships, counters, self._segmentation(), profile, self._standings())
 
     def routes(self) -> list[Row]:
         """Who wants what."""
@@ -88,13 +87,56 @@ class Segments:
     def flows(self, page: Page) -> list[Row]:
         """One page of flows."""
         configuration, now = self.configuration, self._clock()
-        ports = configuration.ports
-        alive = now / 1e9 - STOPPED
-        stopped = [name for name, each in self._workers.items() if 0 < each.heartbeat < alive]
+        situation = self._situation(configuration, configuration.routes)
+        return self._flow_tables.page(page, configuration.ports, now, situation, self._stopped(now))
+
+    def _situation(self, configuration: Configuration, routes: Sequence[RouteSettings]) -> Situation:
         degraded = {index: each.degraded for index, each in self._standings().items() if each.degraded}
-        memberships = {port.index: self._membership.port(port.index) for port in ports}
-        situation = Situation(memberships, degraded, configuration.routes)
-        return self._flow_tables.page(page, ports, now, situation, stopped)
+        memberships = {port.index: self._membership.port(port.index) for port in configuration.ports}
+        return Situation(memberships, degraded, routes)
+
+    def _stopped(self, now: int) -> list[str]:
+        alive = now / 1e9 - STOPPED
+        return [name for name, each in self._workers.items() if 0 < each.heartbeat < alive]
+
+    def glance(self, group: int, source: int | None) -> Glance:
+        """The flows of a group, those of `source` for sure, and what ports have dropped so far."""
+        now = self._clock()
+        flows = self._flow_tables.of_group(group, source, MOST_FLOWS)
+        return Glance(now, flows, {port.index: self._counters(port).drops for port in self.configuration.ports})
+
+    def facts(self, group: int, first: Glance, second: Glance) -> GroupFacts:
+        """What is known of a group here; of what it counts, that is what came between two looks."""
+        configuration, standings = self.configuration, self._standings()
+        ports, igmp = configuration.ports, configuration.settings.igmp
+        of_now = {port.index: standings[port.index] for port in ports if port.index in standings
+                  and standings[port.index].assigned == port.assigned}  # fmt: skip
+        routes = [route for route in configuration.routes if Network.parse(route.group).contains(group)]
+        stopped = self._stopped(second.now)
+        held = {port.index: igmp_of(igmp, port.settings) for port in ports}
+        return GroupFacts(
+            group=group,
+            ports=ports,
+            situation=self._situation(configuration, routes),
+            enslaved={index: each.enslaved for index, each in of_now.items() if each.enslaved},
+            anyway=frozenset(index for index, each in held.items() if each.forward_when_not_querier),
+            repeated={index: each.report_interval for index, each in held.items() if each.report_interval},
+            flows=flow_facts(first, second, stopped),
+            members=members(self._routes.rows_of(group), ports),
+            drops=dropped_between(first, second),
+            stopped=stopped,
+            gso=self._segmentation(),
+            twins=frozenset(index for index, each in of_now.items() if each.twin),
+        )
+
+    def _counters(self, port: Port) -> PortCounters:
+        """What all workers have counted of a port."""
+        return views.total([worker.port(port.index) for worker in self._workers.values()], port.assigned)
+
+    def _segmentation(self) -> bool | None:
+        """Whether the kernel takes segmented sends; None before it was asked."""
+        answers = {worker.gso for worker in self._workers.values()} - {None}
+        return all(answers) if answers else None
 
     def flow_count(self, groups: Network | None) -> int:
         """How many flows there are of `groups` (None: all)."""

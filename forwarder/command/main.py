@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from forwarder.command import batch, changes, check, completion, convert, doctor, manual, run, show
+from forwarder.command import batch, changes, check, completion, convert, doctor, manual, run, show, why
 from forwarder.endings import plain_errors
 
 app = typer.Typer(
@@ -41,8 +41,8 @@ def options(
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    run.run, show.show, check.check, convert.convert, check.config, changes.reload, changes.query, changes.clear,
-    batch.batch, completion.completion, manual.manual, doctor.doctor,
+    run.run, show.show, why.why, check.check, convert.convert, check.config, changes.reload, changes.query,
+    changes.clear, batch.batch, completion.completion, manual.manual, doctor.doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

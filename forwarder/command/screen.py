@@ -21,7 +21,7 @@ UNLIMITED = 10_000      # columns, where nobody's terminal is the limit
 
 def draw_once(client: Client, noun: str, limit: int | None = None) -> None:
     """Print the table of `noun`, of `limit` rows at most; raises NoAnswerError or RequestError."""
-    console = _console()
+    console = open_console()
     answer = client.get_answer(noun, limit)
     total = client.total or 0
     with understood():
@@ -35,8 +35,8 @@ def draw_once(client: Client, noun: str, limit: int | None = None) -> None:
 
 def draw_forever(client: Client, noun: str, limit: int | None = None) -> None:
     """Redraw until interrupted, of flows the worst first; an instance that is away is said so and waited for."""
-    console = _console()
-    with _screen(console) as draw:
+    console = open_console()
+    with drawing_on(console) as draw:
         while True:
             draw(_picture(client, noun, limit, console))
             time.sleep(INTERVAL)
@@ -70,7 +70,8 @@ def _why_empty(client: Client, noun: str, answer: Any) -> list[str]:
 
 
 @contextmanager
-def _screen(console: Console) -> Iterator[Callable[[RenderableType], None]]:
+def drawing_on(console: Console) -> Iterator[Callable[[RenderableType], None]]:
+    """What draws a picture in place of the one before; where there is no terminal, below it."""
     if not console.is_terminal:
         yield console.print
         return
@@ -85,6 +86,7 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def _console() -> Console:
+def open_console() -> Console:
+    """Standard output; nobody's terminal limits what is not written to one."""
     console = _Console(highlight=False)
     return console if console.is_terminal else _Console(highlight=False, width=UNLIMITED)

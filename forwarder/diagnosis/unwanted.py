@@ -21,34 +21,36 @@ class Unwanted:
 
     def hint(self, source: int, group: int, ingress: Port | None = None) -> str:
         """Why the flow of `source` and `group`, which comes in by `ingress`, goes nowhere."""
-        route = self._ruling.route(source, group)
+        route = self.ruling.route(source, group)
         if route is not None:
-            return self._ruled(route)
-        return UNROUTED.format(ingress.name) if ingress and ingress.role == "both" else f"{NOBODY}{self._deaf}"
+            return self.ruled(route)
+        return UNROUTED.format(ingress.name) if ingress and ingress.role == "both" else f"{NOBODY}{self.deaf}"
 
-    def _ruled(self, route: RouteSettings) -> str:
+    def ruled(self, route: RouteSettings) -> str:
         """A static route is there instead of members: it blocks, cannot, or knows only where the flow comes from."""
         words = words_of_route(route)
         if not route.interfaces:
             return f"blocked by the static route {words}, which has no interfaces"
-        note = route_note(route, self._ports) or f"leads to {_listed(route.interfaces)} alone"
+        note = route_note(route, self._ports) or f"leads to {named(route.interfaces)} alone"
         return f"the static route {words} {note}; it counts instead of who has joined"
 
     @cached_property
-    def _ruling(self) -> Overruling:
+    def ruling(self) -> Overruling:
+        """Which static route decides about what."""
         return Overruling(self._routes, self._ports)
 
     @cached_property
-    def _deaf(self) -> str:
+    def deaf(self) -> str:
         """Where joins are not heard; a missing interface of a wildcard is none of the ports."""
         states = {port.name: self._state(port) for port in self._ports if port.role == "downstream"}
         deaf = [f"{name} ({state})" for name, state in states.items() if state != "up"]
-        return f"; no join is heard on {_listed(deaf)}: see mcfwd show interfaces" if deaf else ""
+        return f"; no join is heard on {named(deaf)}: see mcfwd show interfaces" if deaf else ""
 
     def _state(self, port: Port) -> str:
         return "degraded" if port.state == "up" and port.index in self._degraded else port.state
 
 
-def _listed(names: Sequence[str]) -> str:
+def named(names: Sequence[str]) -> str:
+    """Some of many names."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

@@ -5,7 +5,7 @@ reader keeps the row of each key, and what it is told of rows it tells of keys.
 """
 
 from forwarder.state import fence
-from forwarder.state.routes import HEADER, SEQUENCE, VERSION, RouteKey, RouteRow, Rows
+from forwarder.state.routes import GROUP, HEADER, SEQUENCE, VERSION, RouteKey, RouteRow, Rows
 
 
 class RouteReader(Rows):
@@ -38,6 +38,13 @@ class RouteReader(Rows):
         """All rows in use now; rows in the middle of a change are left out."""
         copies = (self.copy(row) for row in range(self.high_water))
         return [row for copy in copies if copy for row in [self.decode(copy)] if row]
+
+    def rows_of(self, group: int) -> list[RouteRow]:
+        """Those of one group, whatever the number of others; rows in the middle of a change are left out."""
+        begin = self.at(0) + GROUP
+        named = self._memory[begin : begin + self.high_water * self._row_words : self._row_words].tolist()
+        copies = [self.copy(row) for row, word in enumerate(named) if word == group << 8 | 32]
+        return [row for copy in copies if copy for row in [self.decode(copy)] if row and row.key.group == group]
 
     def changes(self, most: int | None = None) -> list[tuple[RouteKey, RouteRow | None]]:
         """What changed since the last call: the new row of a key, or None where it is gone.
