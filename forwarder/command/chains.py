@@ -22,23 +22,25 @@ GOOD, BAD, CURE, HEAD = Style(color="green"), Style(color="red", bold=True), Sty
 
 
 def of(answer: Row, plain: bool = False) -> RenderableType:
-    """The picture of an answer, or why there is none."""
+    """The picture of an answer for a screen, which may be too low for all of it, or why there is none."""
     try:
         if "error" in answer:
             raise NoAnswerError(str(answer["error"]))
         with understood():
-            return picture(answer, plain)
+            return picture(answer, plain, verdict_first=True)
     except NoAnswerError as error:
         return Text("\n".join(map(visible, str(error).split("\n"))), style="red")
 
 
-def picture(answer: Row, plain: bool = False) -> RenderableType:
+def picture(answer: Row, plain: bool = False, verdict_first: bool = False) -> RenderableType:
     """Of an answer of `GET /v1/why`; `plain`: in ASCII."""
     chains = answer.get("chains") or [answer]
     whole = [each for each in chains if _broken(each)][:WHOLE] or chains[:1]
     parts: list[RenderableType] = []
     for each in whole:
-        parts += [Text(visible(_title(answer, each)), style=HEAD), _chain(each["steps"], plain), _verdict(each)]
+        parts += [Text("")] * bool(parts)
+        lines: list[RenderableType] = [_chain(each["steps"], plain), _verdict(each)]
+        parts += [Text(visible(_title(answer, each)), HEAD), *(reversed(lines) if verdict_first else lines)]
     rest = [each for each in chains if each not in whole]
     parts += [Text(visible(_line(each))) for each in rest]
     if answer.get("more"):
@@ -77,8 +79,8 @@ def _words(step: Row, style: Style) -> Text:
 def _verdict(chain: Row) -> Text:
     broken = _broken(chain)
     if broken is None:
-        return Text(f"It flows{_to(chain)}.\n", GOOD)
-    return Text(visible(f"It does not flow{_to(chain)}: {broken['words']}.\n"), BAD)
+        return Text(f"It flows{_to(chain)}.", GOOD)
+    return Text(visible(f"It does not flow{_to(chain)}: {broken['words']}."), BAD)
 
 
 def _line(chain: Row) -> str:

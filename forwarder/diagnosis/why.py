@@ -84,7 +84,7 @@ def _places(facts: GroupFacts, host: int) -> Iterator[tuple[Port, str]]:
     known = {port.index: port for port in facts.ports}
     for row in said.hosts if said is not None else ():
         if row["host"] == host and row["port"] in known:
-            yield known[row["port"]], "which it asked on"
+            yield known[row["port"]], "where it asked"
     for row in said.refusals if said is not None else ():
         if row["host"] == host and row["port"] in known:
             yield known[row["port"]], "where it was refused"
