@@ -19,7 +19,7 @@ from forwarder.diagnosis.facts import AgentFacts
 from forwarder.diagnosis.why import address_of, explain
 from igmp.link import is_multicast, is_unicast, parse_address
 
-LOOK = 0.25             # seconds: 25 datagrams a second are six in it
+LOOK = 0.2              # seconds: 25 datagrams a second are five in it
 PATIENCE = 0.6          # seconds: an agent that is well answers in a few milliseconds
 LONGEST_RECEIVER = 64   # characters: names of interfaces have 15 octets, escaped four times as many
 KINDS = {"group": "groups", "host": "hosts", "upstream": "upstream", "query": "queries", "refusal": "refusals"}
