@@ -12,7 +12,7 @@ from igmp.outputs import GroupStatus
 from igmp.proxy import Proxy
 
 Row = dict[str, Any]
-MOST_REFUSALS = 64      # of a port: the newest
+MOST_REFUSALS = 16      # of a port: the newest
 
 
 class Inquiry:

@@ -193,7 +193,7 @@ def lists(case: Case) -> Found | None:
     flow = case.flow
     if flow is None or case.is_here:
         return None
-    for port in (case.ingress, None if case.ruled else case.port):
+    for port in (case.ingress, case.port):
         if port is not None and (refusing := Lists(port.settings).refusing(flow.source, case.facts.group)):
             list_name = refusing.split()[-1]
             pair = f"{format_address(flow.source)},{format_address(case.facts.group)}"

@@ -5,6 +5,8 @@ subnet of a port. Nobody in particular: every downstream port that wants the gro
 """
 
 from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from forwarder.diagnosis.case import Case, leads, refusals
@@ -53,9 +55,15 @@ def cases(facts: GroupFacts) -> list[Case]:
 
 
 def _wanting(anywhere: Case) -> list[Port]:
-    """The ports on which somebody wants it; where none does and there is but one, that."""
-    ports = anywhere.facts.ports
-    wanting = [port for port in ports if _wants(anywhere, port)]
+    """The ports on which somebody asked for it, was refused, or is sent it by a static route; else the only one.
+    """
+    ports, said = anywhere.facts.ports, anywhere.agent
+    heard = {row["port"] for row in (*said.groups, *refusals(said))}
+    routed = reduce(or_, anywhere.facts.members.values(), 0)
+    wanting = [
+        port for port in ports
+        if (port.index in heard and port.role != "upstream") or routed >> port.index & 1 or _is_sent(anywhere, port)
+    ]  # fmt: skip
     downstream = [port for port in ports if port.role == "downstream"]
     return wanting or (downstream if len(downstream) == 1 else [])
 
@@ -68,14 +76,9 @@ def address_of(text: str) -> int | None:
         return None
 
 
-def _wants(anywhere: Case, port: Port) -> bool:
-    """Whether somebody there asked for it, or was refused, or a static route sends it there."""
-    said, route = anywhere.agent, anywhere.route
-    if any(row["port"] == port.index for row in (*said.groups, *refusals(said))):
-        return port.role != "upstream"
-    if any(ports >> port.index & 1 for ports in anywhere.facts.members.values()):
-        return True
-    return route is not None and leads(route, port)
+def _is_sent(anywhere: Case, port: Port) -> bool:
+    """Whether a static route leads there."""
+    return anywhere.route is not None and leads(anywhere.route, port)
 
 
 def _places(facts: GroupFacts, host: int) -> Iterator[tuple[Port, str]]:
