@@ -250,6 +250,12 @@ def test_what_does_not_keep_the_stream_away_is_no_cross(facts):
     assert answer(facts).broken is None
 
 
+def test_before_anything_is_known_there_is_an_answer():
+    assert answer(GroupFacts(GROUP)).verdict == "report"
+    assert answer(GroupFacts(GROUP, agent=None, source=SOURCE)).verdict == "agent"
+    assert answer(GroupFacts(GROUP, "eth0", agent=None)).verdict == "interface"
+
+
 def test_a_missing_query_is_one_only_while_no_frame_arrives():
     assert not shown(UNASKED)["query"]
     assert shown(with_agent(queries=[]))["query"]

@@ -12,13 +12,14 @@ import uvloop
 from forwarder.agent.rpc import RpcServer
 from forwarder.api.agent import AgentClient
 from forwarder.api.refused_hints import FRESH, PATIENCE, RefusedHints
-from forwarder.diagnosis.refused import RECENT, WORDS, hint
+from forwarder.diagnosis.refused import RECENT, REMEDIES, WORDS, hint, trouble
 from forwarder.state.ports import Port
 from forwarder.state.settings import InterfaceSettings
 from igmp.filter import EVERYTHING
 from igmp.link import Link, parse_address
 from igmp.objections import REFUSING, Judge
-from igmp.parameters import PortOptions
+from igmp.parameters import LIMITS, PortOptions
+from igmp.refused import LISTS
 
 NAMES = {0: "up", 1: "lan1", 2: "lan2"}
 PORTS = [
@@ -100,6 +101,14 @@ def test_every_reason_that_is_no_list_or_limit_has_words():
     ssm = [judge.record(EVERYTHING, parse_address("232.1.1.1"), version) for version in (2, 3)]
     reasons = {objection.reason for objection in whole if objection} | {found[1].reason for found in ssm if found}
     assert reasons | {"allow"} == set(WORDS)
+
+
+@pytest.mark.parametrize("reason", sorted({*WORDS, *LISTS, *LIMITS}))
+def test_every_reason_has_a_remedy(reason):
+    said = trouble(refusal(reason=reason, rule=f"{reason} 7"), "lan2")
+    assert said.remedy
+    assert "{" not in said.words + said.remedy
+    assert (reason in REMEDIES) != (reason in LIMITS)
 
 
 def test_an_answer_that_has_aged_says_how_long_ago_that_was():

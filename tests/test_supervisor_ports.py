@@ -184,8 +184,8 @@ class Office:
         self.sizes = replace(SIZES, **sizes)
         self.shared = segments.shared(self.sizes)
         self.settings = Settings(interface=interfaces or (UP, DOWN), dataplane=self.sizes)
-        claims = Claims(f"\0office {os.getpid()} {next(OFFICES)} {{}}")
-        around = (lambda: self.now), (lambda: Surroundings(self.default)), claims
+        self.claims = f"\0office {os.getpid()} {next(OFFICES)} {{}}"
+        around = (lambda: self.now), (lambda: Surroundings(self.default)), Claims(self.claims)
         self.ports = Ports(self.settings, self.shared, self.watch, self.opener, *around)
         self.ports.refresh()
 
@@ -398,6 +398,7 @@ def test_a_port_that_a_bridge_takes_is_said_and_shown_while_that_is_so(caplog):
     assert office.ports.summary() == "1 of 2 interfaces served, degraded: eth1"
     assert "eth1 (downstream, up, degraded)" in map(office.ports.describe, office.ports.ports)
     assert office.ports.open == [0, 1]      # what is sent there leaves
+    assert "a port of the bridge br0" in (office.standings()["eth1"].enslaved or "")
     office.watch.links["eth1"] = replace(office.watch.links["eth1"], master=None)
     office.ports.refresh()
     assert office.degraded() == {}
@@ -823,3 +824,15 @@ def test_a_port_that_was_being_opened_when_workers_became_others_has_rings_for_a
     assert office.ports.resizing
     office.later(2.0)
     assert rings(office) == {"eth0": 2, "eth1": 2}
+
+
+def test_an_interface_that_another_instance_serves_too_is_said_to_be_so():
+    office = Office(UP, TAPS)
+    other = Claims(office.claims)
+    office.plug("tap0")
+    other.hold({office.watch.links["tap0"].ifindex})
+    changed = office.ports.changed
+    office.ports.look_around(office.now + 120.0)
+    assert {name: each.twin for name, each in office.standings().items()} == {"eth0": False, "tap0": True}
+    assert office.ports.changed > changed
+    other.close()

@@ -49,6 +49,7 @@ TWO = replace(WELL, receiver=None, ports=(*WELL.ports, port(2, "down1"), port(3,
     (with_agent(TWO, groups=[], refusals=[{**REFUSED, "reason": "max_hosts"}]), [None]),
     (with_agent(TWO, groups=[]), [None]),
     (with_agent(replace(WELL, receiver=None), groups=[]), ["down0"]),       # there is no other
+    (with_agent(replace(TWO, enslaved={2: "down1 is a port of the bridge br0: name br0"}), groups=[]), ["down1"]),
     (replace(TWO, agent=None, members={None: 0b100}), ["down1"]),
     (replace(with_agent(TWO, groups=[]), situation=replace(
         WELL.situation, routes=(RouteSettings(group="239.1.2.3", interfaces=("down*",)),))), ["down0", "down1"]),

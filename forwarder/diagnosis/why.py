@@ -55,7 +55,9 @@ def cases(facts: GroupFacts) -> list[Case]:
 
 
 def _wanting(anywhere: Case) -> list[Port]:
-    """The ports on which somebody asked for it, was refused, or is sent it by a static route; else the only one.
+    """The ports on which somebody asked for it, was refused, or is sent it by a static route.
+
+    Where there is none: those on which nobody can be heard, since something is wrong with them; else the only one.
     """
     ports, said = anywhere.facts.ports, anywhere.agent
     heard = {row["port"] for row in (*said.groups, *refusals(said))}
@@ -65,7 +67,9 @@ def _wanting(anywhere: Case) -> list[Port]:
         if (port.index in heard and port.role != "upstream") or routed >> port.index & 1 or _is_sent(anywhere, port)
     ]  # fmt: skip
     downstream = [port for port in ports if port.role == "downstream"]
-    return wanting or (downstream if len(downstream) == 1 else [])
+    deaf = {*anywhere.facts.enslaved, *anywhere.facts.situation.degraded}
+    unheard = [port for port in downstream if port.up and port.index in deaf]
+    return wanting or unheard or (downstream if len(downstream) == 1 else [])
 
 
 def address_of(text: str) -> int | None:
