@@ -594,7 +594,7 @@ def test_it_is_published_whether_ports_are_served_and_what_is_said_of_them(offic
     office.ports.said = [Standing(0, 1, 1 << 20)]
     office.turn()
     said = reader.poll()
-    assert (said["ring_memory"], said["ports"]) == (1 << 20, [[0, 1, 1 << 20, None, None]])
+    assert (said["ring_memory"], said["ports"]) == (1 << 20, [[0, 1, 1 << 20, None, None, None, False]])
 
 
 def test_who_has_not_been_lent_a_port_is_known(office):
