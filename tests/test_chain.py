@@ -154,6 +154,7 @@ CAUSES = [
      "raise max_flows in [dataplane]"),
     ("room", replace(NOTHING_COMES, drops={0: {"flow_limit": 9}}), "more new flows come at once", "raise flow_limit"),
     ("frames", NOTHING_COMES, "no frame to 239.1.2.3 has come in for 10 s", "tcpdump -ni up0 host 239.1.2.3"),
+    ("frames", replace(NOTHING_COMES, ports=(DOWN,)), "no frame to 239.1.2.3", "tcpdump -ni any host 239.1.2.3"),
     ("frames", with_flow(age=12.0), "the last by up0 12 s ago", "tcpdump"),
     ("frames", replace(WELL, source=OTHER),
      "no frame to 239.1.2.3 of 10.0.0.8 has come in for 10 s; 10.0.0.7 sends it", "tcpdump"),

@@ -133,7 +133,7 @@ def frames(case: Case) -> Found:
     if flow is not None:
         return Found(True, _arrival(case, flow), needs=())
     group = format_address(case.facts.group)
-    where = case.ingress.name if case.ingress is not None else "IF"
+    where = case.ingress.name if case.ingress is not None else "any"
     words = f"no frame to {group}{_of_source(case)} has come in for {ARRIVING:g} s{_last(case)}{_damaged(case)}"
     remedy = f"see whether it is sent and arrives (tcpdump -ni {where} host {group}); a switch in between may keep it"
     return Found(False, words, remedy, MUST_ARRIVE)
