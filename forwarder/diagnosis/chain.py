@@ -7,7 +7,7 @@ one, or on one that was left out, is left out: its answer would say nothing. Pur
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from forwarder.diagnosis import receiving, sending
+from forwarder.diagnosis import arriving, interfaces, leaving, receiving, upstream
 from forwarder.diagnosis.case import Case
 from forwarder.diagnosis.rungs import Look
 
@@ -26,38 +26,38 @@ LEAVES = ("group", "served", "role", "route", "querier", "report", "sources", "f
 """What must be well for it to leave by the receiver's port."""
 
 TABLE = (
-    Rung("group", receiving.group),
-    Rung("receiver", receiving.receiver, ("group",)),
-    Rung("interface", receiving.interface, ("group", "receiver")),
-    Rung("up", receiving.up, ("interface",)),
-    Rung("member", receiving.member, ("interface",)),
-    Rung("served", receiving.served, ("up", "member")),
-    Rung("role", receiving.role, ("interface",)),
-    Rung("address", receiving.address, ("up",)),
+    Rung("group", interfaces.group),
+    Rung("receiver", interfaces.receiver, ("group",)),
+    Rung("interface", interfaces.interface, ("group", "receiver")),
+    Rung("up", interfaces.up, ("interface",)),
+    Rung("member", interfaces.member, ("interface",)),
+    Rung("served", interfaces.served, ("up", "member")),
+    Rung("role", interfaces.role, ("interface",)),
+    Rung("address", interfaces.address, ("up",)),
     Rung("route", receiving.route, ("group", "interface")),
-    Rung("agent", sending.agent, ("group",)),
+    Rung("agent", arriving.agent, ("group",)),
     Rung("querier", receiving.querier, ("served", "role")),
     Rung("report", receiving.report, ("group", "receiver", "served", "role")),
     Rung("sources", receiving.filtered, ("report",)),
-    Rung("upstream", sending.upstream, ("group",)),
-    Rung("upstream_up", sending.upstream_up, ("upstream",)),
-    Rung("upstream_member", sending.upstream_member, ("upstream",)),
-    Rung("upstream_served", sending.upstream_served, ("upstream_up", "upstream_member")),
-    Rung("upstream_address", sending.upstream_address, ("upstream_up",)),
-    Rung("reported", sending.reported, ("report", "route", "upstream_served")),
-    Rung("query", sending.query, ("upstream_served",)),
-    Rung("worker", sending.worker),
-    Rung("room", sending.room, ("worker",)),
-    Rung("frames", sending.frames, ("group",)),
-    Rung("source", sending.source, ("frames",)),
-    Rung("lists", sending.lists, ("frames", "source")),
-    Rung("ttl", sending.ttl, ("frames", "source", "lists")),
-    Rung("ring", sending.ring, ("frames",)),
-    Rung("threshold", sending.threshold, LEAVES),
-    Rung("mtu", sending.mtu, LEAVES),
-    Rung("rate", sending.rate, LEAVES),
-    Rung("sent", sending.sent, (*LEAVES, "agent", "worker", "room", "threshold", "mtu", "rate")),
-    Rung("forwarders", sending.others, ("group",)),
+    Rung("upstream", upstream.upstream, ("group",)),
+    Rung("upstream_up", upstream.upstream_up, ("upstream",)),
+    Rung("upstream_member", upstream.upstream_member, ("upstream",)),
+    Rung("upstream_served", upstream.upstream_served, ("upstream_up", "upstream_member")),
+    Rung("upstream_address", upstream.upstream_address, ("upstream_up",)),
+    Rung("reported", upstream.reported, ("report", "route", "upstream_served")),
+    Rung("query", upstream.query, ("upstream_served",)),
+    Rung("worker", arriving.worker),
+    Rung("room", arriving.room, ("worker",)),
+    Rung("frames", arriving.frames, ("group",)),
+    Rung("source", arriving.source, ("frames",)),
+    Rung("lists", arriving.lists, ("frames", "source")),
+    Rung("ttl", arriving.ttl, ("frames", "source", "lists")),
+    Rung("ring", arriving.ring, ("frames",)),
+    Rung("threshold", leaving.threshold, LEAVES),
+    Rung("mtu", leaving.mtu, LEAVES),
+    Rung("rate", leaving.rate, LEAVES),
+    Rung("sent", leaving.sent, (*LEAVES, "agent", "worker", "room", "threshold", "mtu", "rate")),
+    Rung("forwarders", leaving.others, ("group",)),
 )
 """Every cause there is; a test holds that each of them is reached, and in this order."""
 
