@@ -35,7 +35,9 @@ class Upstreams:
         return bool(self._stale)
 
     def add(self, port: int) -> None:
-        """A new port, down: it takes over what is wanted, of very many groups in `tell_some`."""
+        """A new port, down: upstream it takes over what is wanted, of very many groups in `tell_some`."""
+        if not self._ports.is_upstream(port):
+            return
         some = self._inheritance.hold(list(itertools.islice(self._database, EVENTS)))
         counted = self._counted()
         for group in some:
