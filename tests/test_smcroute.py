@@ -22,7 +22,7 @@ WORDS = (
     "from", "source", "group", "to", "enable", "disable", "mrdisc", "ttl-threshold", "eth0", "eth1", "eth+", "eth*",
     "+", "239.1.1.1", "239.1.0.0/16", "239.1.1.1/30", "232.1.1.1", "224.0.0.5", "224.0.0.0/3", "10.0.0.1",
     "10.0.0.0/30", "0.0.0.0", "::1", "ff02::1", "1", "255", "256", "-1", "/", "*", "x.conf", "d/*.conf", "a" * 16,
-    "eth0:1", "\x1b[2J", "\u2028",
+    "eth0:1", "\x1b[2J", "\x1b", "\u2028",
 )  # fmt: skip
 
 
@@ -322,6 +322,7 @@ def test_any_text_becomes_tables_or_problems_with_file_and_line(text):
             assert line.isprintable()
         return
     assert translation.format == "smcroute"
+    assert all(notice.words.isprintable() for notice in translation.notices)
     settings = SETTINGS.validate_python(translation.tables)
     left = [problem for each in settings.interface for problem in rules.of_interface(each)]
     if any(each.role == "both" for each in settings.interface):

@@ -14,6 +14,7 @@ from forwarder.config.formats.smcroute_routes import Routes, StaticRoute
 from forwarder.config.formats.translation import Origin, Outside, Translation
 from forwarder.config.rules import groups_problem, quote
 from forwarder.state.settings import is_wildcard
+from forwarder.units import visible
 from igmp.link import Network, format_address, is_unicast
 
 FORMAT = "smcroute"
@@ -172,7 +173,7 @@ class Translator:
     def _tell(self, origin: Origin, words: str) -> None:
         self._noticed += 1
         if self._noticed < MOST_NOTICES:
-            self.translation.warn(origin, words)
+            self.translation.warn(origin, visible(words))
         elif self._noticed == MOST_NOTICES:
             self.translation.warn(origin, "there is more to be told of this line and others, which is left out")
 
