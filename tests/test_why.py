@@ -153,7 +153,7 @@ def test_what_to_do_is_said_at_the_first_cross_alone():
     crosses = [{"step": name, "ok": False, "words": name, "remedy": f"mend {name}"} for name in ("ttl", "ring")]
     console = Console(width=80)
     with console.capture() as captured:
-        console.print(picture({**FLOWING, "chains": [{"interface": "[red]e", "verdict": "ttl", "steps": crosses}]}))
+        console.print(picture({**FLOWING, "chains": [{"interface": "[red]e", "verdict": "ttl", "steps": crosses}]}, 80))
     assert "mend ttl" in captured.get()
     assert "mend ring" not in captured.get()
     assert "[red]e" in captured.get()
@@ -206,4 +206,14 @@ def test_readme_s_picture_is_what_the_script_draws_of_the_recorded_answer():
 
 
 def test_a_picture_of_an_error_is_its_words():
-    assert "instance" in str(of({"error": str(NoAnswerError("no instance answers"))}))
+    assert "instance" in str(of({"error": str(NoAnswerError("no instance answers"))}, 80))
+
+
+@pytest.mark.parametrize("width", [1, 40, 80, 200])
+def test_lines_are_no_longer_than_the_terminal_is_wide(width):
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(picture(BROKEN, width))
+    lines = captured.get().splitlines()
+    assert width < 40 or max(map(len, lines)) <= width
+    assert width < 80 or all(line == line.rstrip() for line in lines)

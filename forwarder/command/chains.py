@@ -4,11 +4,11 @@ Text is never read as markup, and nothing in it does something to a terminal: wo
 """
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.style import Style
-from rich.table import Table
 from rich.text import Text
 
 from forwarder.client import NoAnswerError, understood
@@ -17,30 +17,32 @@ from forwarder.units import visible
 Row = dict[str, Any]
 TICK, CROSS, ARROW = "\u2713", "\u2717", "\u2192"
 PLAIN = {TICK: "ok", CROSS: "NO", ARROW: "->"}      # where the terminal's character set lacks them
+NARROWEST = 20          # columns for words, however narrow the terminal is
 WHOLE = 4               # chains that are shown whole; of others a line says how they end
 GOOD, BAD, CURE, HEAD = Style(color="green"), Style(color="red", bold=True), Style(bold=True), Style(bold=True)
 
 
-def of(answer: Row, plain: bool = False) -> RenderableType:
+def of(answer: Row, width: int, plain: bool = False) -> RenderableType:
     """The picture of an answer for a screen, which may be too low for all of it, or why there is none."""
     try:
         if "error" in answer:
             raise NoAnswerError(str(answer["error"]))
         with understood():
-            return picture(answer, plain, verdict_first=True)
+            return picture(answer, width, plain, verdict_first=True)
     except NoAnswerError as error:
         return Text("\n".join(map(visible, str(error).split("\n"))), style="red")
 
 
-def picture(answer: Row, plain: bool = False, verdict_first: bool = False) -> RenderableType:
-    """Of an answer of `GET /v1/why`; `plain`: in ASCII."""
+def picture(answer: Row, width: int, plain: bool = False, verdict_first: bool = False) -> RenderableType:
+    """Of an answer of `GET /v1/why`, in lines of `width` columns; `plain`: in ASCII."""
     chains = answer.get("chains") or [answer]
     whole = [each for each in chains if _broken(each)][:WHOLE] or chains[:1]
     parts: list[RenderableType] = []
     for each in whole:
         parts += [Text("")] * bool(parts)
-        lines: list[RenderableType] = [_chain(each["steps"], plain), _verdict(each)]
-        parts += [Text(visible(_title(answer, each)), HEAD), *(reversed(lines) if verdict_first else lines)]
+        title, steps = Text(visible(_title(answer, each)), HEAD), _chain(each["steps"], width, plain)
+        verdict = _verdict(each)
+        parts += [title, verdict, *steps] if verdict_first else [title, *steps, verdict]
     rest = [each for each in chains if each not in whole]
     parts += [Text(visible(_line(each))) for each in rest]
     if answer.get("more"):
@@ -55,25 +57,26 @@ def _title(answer: Row, chain: Row) -> str:
     return f"{answer['group']}{source}" + (f" to {where}" if where else "")
 
 
-def _chain(steps: list[Row], plain: bool) -> Table:
-    table = Table.grid(padding=(0, 1))
-    for _ in range(2):
-        table.add_column(no_wrap=True)
-    table.add_column()
-    told = False
-    for step in steps:
-        mark = TICK if step["ok"] else CROSS
-        style = GOOD if step["ok"] else BAD
-        table.add_row(Text(PLAIN[mark] if plain else mark, style), Text(visible(step["step"])), _words(step, style))
+def _chain(steps: list[Row], width: int, plain: bool) -> Iterator[Text]:
+    """A line a step, or several; rich's Table takes longer than all the rest, and fills lines up with blanks."""
+    names = [visible(str(step["step"])) for step in steps]
+    marks = {mark: PLAIN[mark] if plain else mark for mark in PLAIN}
+    indent, told = len(marks[TICK]) + max(map(len, names), default=0) + 2, False
+    for name, step in zip(names, steps, strict=True):
+        mark, style = (marks[TICK], GOOD) if step["ok"] else (marks[CROSS], BAD)
+        head = Text.assemble((mark, style), f" {name}".ljust(indent - len(mark)))
+        yield from _folded(head, step["words"], Style() if step["ok"] else style, width - indent)
         if not step["ok"] and not told and step["remedy"]:
             told = True
-            table.add_row("", Text(PLAIN[ARROW] if plain else ARROW, CURE, justify="right"),
-                          Text(visible(step["remedy"]), CURE))  # fmt: skip
-    return table
+            yield from _folded(Text(f"{marks[ARROW]} ".rjust(indent), CURE), step["remedy"], CURE, width - indent)
 
 
-def _words(step: Row, style: Style) -> Text:
-    return Text(visible(step["words"]), Style() if step["ok"] else style)
+def _folded(head: Text, words: str, style: Style, width: int) -> Iterator[Text]:
+    """Words behind a head, the further lines of them below each other."""
+    first, *others = wrap(visible(words), max(width, NARROWEST)) or [""]
+    yield Text.assemble(head, (first, style))
+    for line in others:
+        yield Text.assemble(" " * len(head.plain), (line, style))
 
 
 def _verdict(chain: Row) -> Text:

@@ -17,5 +17,5 @@ def drawn(answer: str) -> str:
     with open("/dev/null", "w") as nowhere:
         console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True, highlight=False)
         console.print(f"$ sudo {command}", markup=False)
-        console.print(picture(said))
+        console.print(picture(said, WIDTH))
     return console.export_svg(title="mcfwd why", theme=MONOKAI, unique_id="why")

@@ -29,7 +29,7 @@ def tell(client: Client, question: Question, as_json: bool) -> bool:
 
         console = screen.open_console()
         with understood():
-            picture = chains.picture(answer, plain=not encodes(console.encoding))
+            picture = chains.picture(answer, console.width, plain=not encodes(console.encoding))
         console.print(picture)
     return bool(answer.get("verdict") == FLOWS)
 
@@ -45,7 +45,7 @@ def watch(client: Client, question: Question, as_json: bool) -> None:
     console = screen.open_console()
     with screen.drawing_on(console) as draw:
         while True:
-            draw(chains.of(_answer(client, question), plain=not encodes(console.encoding)))
+            draw(chains.of(_answer(client, question), console.width, plain=not encodes(console.encoding)))
             time.sleep(INTERVAL)
 
 
