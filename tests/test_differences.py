@@ -33,7 +33,8 @@ SETTINGS = Settings(interface=(WAN, LAN), route=(ROUTE,))
     ({"interface": (replace(WAN, role="downstream"), LAN)}, ['eth0: role is "downstream", was "upstream"']),
     ({"route": ()}, ["route 239.1.1.1 source 10.0.0.1 from eth0 to lan2, lan3 is gone"]),
     ({"route": (RouteSettings(group="239.1.1.2"), ROUTE)}, ["route 239.1.1.2 to nobody is new"]),
-    ({"dataplane": DataplaneSettings(workers=2)}, []),
+    ({"dataplane": DataplaneSettings(workers=2)}, ["dataplane.workers is 2, was 1"]),
+    ({"dataplane": DataplaneSettings(max_routes=100)}, []),
 ])  # fmt: skip
 def test_what_is_another_is_told(change, words):
     assert [each.words for each in differences(SETTINGS, replace(SETTINGS, **change))] == words
@@ -54,7 +55,9 @@ def test_a_value_is_told_as_far_as_it_fits_a_line():
 
 
 def test_what_needs_a_restart_is_named():
-    settings = replace(SETTINGS, dataplane=DataplaneSettings(workers=2, burst=1), control=ControlSettings(socket="/s"),
+    sizes = DataplaneSettings(workers=2, max_routes=100, ring_memory=1 << 21)
+    settings = replace(SETTINGS, dataplane=sizes, control=ControlSettings(socket="/s"),
                        process=ProcessSettings(user="mcfwd"))  # fmt: skip
-    assert ignored(SETTINGS, settings) == ["dataplane.burst", "dataplane.workers", "control.socket", "process.user"]
+    fixed = ["dataplane.ring_memory", "dataplane.max_routes", "control.socket", "process.user"]
+    assert ignored(SETTINGS, settings) == fixed
     assert ignored(SETTINGS, replace(SETTINGS, route=())) == []

@@ -9,10 +9,10 @@ from forwarder.diagnosis.doctor.examination import examine, kinds
 from forwarder.diagnosis.doctor.facts import (
     Daemon,
     Doubted,
+    ExaminedFlow,
     Facts,
     FilterRule,
     FirewallFacts,
-    FlowFacts,
     InstanceFacts,
     InterfaceFacts,
     KernelFacts,
@@ -95,11 +95,13 @@ CASES = {     # kind: (facts that call for it, what its remedy begins with, a wo
                 others=OtherFacts(forwarders=(5, 6))), "kill 5 6", "eth1",
     ),
     "sender with TTL 1": (
-        replace(CLEAN, flows=(FlowFacts("239.1.1.1", "10.0.0.9", "eth0", "ttl_expired", 7),)), "have the sender",
+        replace(CLEAN, flows=(ExaminedFlow("239.1.1.1", "10.0.0.9", "eth0", "ttl_expired", 7),)), "have the sender",
         "TTL 1",
     ),
     "source outside altnets": (
-        replace(CLEAN, flows=(FlowFacts("239.1.1.1", "10.9.9.9", "eth0", "source_not_allowed", 7, ("10.0.0.0/24",)),)),
+        replace(CLEAN, flows=(
+            ExaminedFlow("239.1.1.1", "10.9.9.9", "eth0", "source_not_allowed", 7, ("10.0.0.0/24",)),
+        )),
         'altnets = ["10.0.0.0/24", "10.9.9.9/32"] in [[interface]] of eth0', "10.9.9.9",
     ),
     "no memory for filters": (with_limits(filters=512, wanted_filters=2048), "sysctl -w net/core/optmem_max=", "512"),
@@ -205,7 +207,7 @@ def test_nothing_is_found_where_all_is_well():
         with_lan(offloads={"tx-udp-segmentation": FIXED}),
         with_limits(memory=512 * MIB, needed=97 * MIB, growth=16 * MIB),
         replace(with_limits(available=9 * MIB, rings=160 * MIB), instance=InstanceFacts(answers=True)),
-        replace(CLEAN, flows=(FlowFacts("239.1.1.1", "10.0.0.9", "eth0", "no_members", 7),)),
+        replace(CLEAN, flows=(ExaminedFlow("239.1.1.1", "10.0.0.9", "eth0", "no_members", 7),)),
         replace(CLEAN, doubted=(Doubted("ports is down", "eth1 is down"),)),
     ],
 )  # fmt: skip

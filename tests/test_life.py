@@ -136,7 +136,7 @@ def test_what_is_said_to_a_child_and_by_it_is_what_the_picture_says(life):
 def test_who_ends_has_a_successor_that_is_told_the_same(life):
     staff, relay, until = life
     until(staff.serves)
-    agent = next(child for child in staff._children.values() if child.name == AGENT)
+    agent = next(child for child in staff.children.values() if child.name == AGENT)
     first = agent.process.popen.pid
     os.kill(first, signal.SIGKILL)
     until(lambda: agent.process is not None and agent.process.popen.pid != first and agent.ready)

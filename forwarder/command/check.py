@@ -46,7 +46,7 @@ def config(
     defaults: Annotated[bool, typer.Option("--defaults", help="A file with all keys, defaults and meanings.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="A JSON Schema of the file, for editors.")] = False,
 ) -> None:
-    """Print what can be configured: a file to start from, or a schema."""
+    """Print all keys as a file to start from, or a schema."""
     if defaults == schema:
         raise typer.BadParameter("say what to print: --defaults or --schema")
     with plain_errors():

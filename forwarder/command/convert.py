@@ -16,7 +16,10 @@ def convert(
     format: Format = None,
     maps: Maps = None,
 ) -> None:
-    """Print the TOML that does what a file of another program does; what to know of it is said on stderr."""
+    """Print the file of another program as TOML.
+
+    What is to be known of it is said on standard error.
+    """
     from forwarder.config.converting import written
     from forwarder.config.loading import convertible
 

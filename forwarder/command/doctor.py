@@ -1,11 +1,11 @@
 """`mcfwd doctor`: what of this machine and a configuration keeps multicast away, and what mends it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from forwarder.command.options import Socket, socket_path
+from forwarder.command.options import Format, Maps, Socket, socket_path
 from forwarder.command.run import Downstream, Upstream
 from forwarder.endings import plain_errors
 
@@ -13,15 +13,22 @@ if TYPE_CHECKING:
     from forwarder.diagnosis.doctor.finding import Finding
     from forwarder.state.settings import Settings
 
+Configured: TypeAlias = "tuple[Settings | None, list[str]]"
+"""The settings that were named, and why they cannot run; neither where none were."""
+
 
 def doctor(
-    config: Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE", help="TOML file.")] = None,
+    config: Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE", help="Configuration.")] = None,
     upstream: Upstream = None,
     downstream: Downstream = None,
+    format: Format = None,
+    maps: Maps = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     socket: Socket = None,
 ) -> None:
-    """Examine the machine and a configuration, or that of a running instance: what is wrong, why, and what mends it.
+    """Examine machine and configuration for what is wrong.
+
+    The configuration is that of a running instance, where none is named; each finding says why, and what mends it.
 
     Nothing is changed. Exit status 0: nothing found but notes; 1: warnings; 2: errors.
     """
@@ -31,7 +38,10 @@ def doctor(
     from forwarder.diagnosis.doctor.finding import status
 
     with plain_errors():
-        findings = _findings(config, upstream or [], downstream or [], socket_path(socket))
+        named = None if not (config or upstream or downstream) else _configured(
+            config, upstream or [], downstream or [], socket_path(socket), format, maps or []
+        )  # fmt: skip
+        findings = _findings(named or (None, []), socket_path(socket))
         if as_json:
             print(json.dumps([each.to_json() for each in findings], indent=2), flush=True)
         else:
@@ -39,26 +49,24 @@ def doctor(
         raise SystemExit(status(findings))
 
 
-def _findings(config: Path | None, upstream: list[str], downstream: list[str], socket: str | None) -> "list[Finding]":
+def _findings(named: Configured, socket: str | None) -> "list[Finding]":
     from forwarder.command.examining import instance
     from forwarder.command.examining.gathering import gather
     from forwarder.diagnosis.doctor.examination import examine
 
-    settings, problems = _configured(config, upstream, downstream, socket)
+    settings, problems = named
     answers = instance.asked(settings.control.socket if settings else socket)
     return examine(gather(settings, problems, answers))
 
 
 def _configured(
-    config: Path | None, upstream: list[str], downstream: list[str], socket: str | None
-) -> "tuple[Settings | None, list[str]]":
-    """The settings that were named, and why they cannot run; neither where none were."""
-    if not (config or upstream or downstream):
-        return None, []
+    config: Path | None, upstream: list[str], downstream: list[str], socket: str | None, format: str | None,
+    maps: list[str],
+) -> Configured:
     from forwarder.config.files import ConfigurationError
-    from forwarder.config.loading import load
+    from forwarder.config.loading import understand
 
     try:
-        return load(config, upstream, downstream, socket), []
+        return understand(config, upstream, downstream, socket, format=format, maps=maps).settings, []
     except ConfigurationError as error:
         return None, str(error).splitlines()

@@ -20,7 +20,9 @@ def why(
     watch: Annotated[bool, typer.Option("--watch", help="Every second until Ctrl-C, through restarts.")] = False,
     socket: Socket = None,
 ) -> None:
-    """Say why a group does not arrive: the chain from receiver to sender, and what to do where it is broken.
+    """Say why a group does not arrive, and what to do.
+
+    That is the chain from receiver to sender, and what helps where it is broken.
 
     Exit status 0: it flows. 1: it does not, or no instance answers.
     """

@@ -15,8 +15,8 @@ from forwarder.command.examining.packet_filters import PacketFilters
 from forwarder.diagnosis.doctor import offloads
 from forwarder.diagnosis.doctor.facts import (
     Doubted,
+    ExaminedFlow,
     Facts,
-    FlowFacts,
     InterfaceFacts,
     LocalReceiver,
     LocalSender,
@@ -110,7 +110,7 @@ def _doubted(
     return (Doubted(each.about, each.words) for each in found)
 
 
-def _with_altnets(flows: Iterable[FlowFacts], ports: Iterable[Port]) -> Iterator[FlowFacts]:
+def _with_altnets(flows: Iterable[ExaminedFlow], ports: Iterable[Port]) -> Iterator[ExaminedFlow]:
     """Flows with those of their interfaces; what the configuration has allowed meanwhile is left out."""
     settings = {port.name: port.settings for port in ports}
     for flow in flows:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from forwarder.client import Client, NoAnswerError, RequestError
-from forwarder.diagnosis.doctor.facts import FlowFacts, InstanceFacts
+from forwarder.diagnosis.doctor.facts import ExaminedFlow, InstanceFacts
 
 PATIENCE = 0.4          # seconds for an answer to begin, twice that for all of it
 BUDGET = 0.8            # seconds after which no more is asked
@@ -23,7 +23,7 @@ class Answers:
 
     facts: InstanceFacts = field(default_factory=InstanceFacts)
     interfaces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    flows: tuple[FlowFacts, ...] = ()
+    flows: tuple[ExaminedFlow, ...] = ()
     processes: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -57,8 +57,8 @@ def _rows(answer: Any) -> list[Mapping[str, Any]]:
     return [row for row in answer if isinstance(row, dict)] if isinstance(answer, list) else []
 
 
-def _flows(rows: list[Mapping[str, Any]]) -> list[FlowFacts]:
-    return [FlowFacts(str(row["group"]), str(row["source"]), str(row["upstream"]), str(row["verdict"]),
+def _flows(rows: list[Mapping[str, Any]]) -> list[ExaminedFlow]:
+    return [ExaminedFlow(str(row["group"]), str(row["source"]), str(row["upstream"]), str(row["verdict"]),
                       int(row["packets"])) for row in rows if row["verdict"] in TOLD]  # fmt: skip
 
 

@@ -158,7 +158,7 @@ class FirewallFacts(NamedTuple):
     unread: tuple[str, ...] = ()
 
 
-class FlowFacts(NamedTuple):
+class ExaminedFlow(NamedTuple):
     """A flow that an instance knows, with its verdict (a drop reason)."""
 
     group: str
@@ -207,5 +207,5 @@ class Facts:
     limits: LimitFacts = field(default_factory=LimitFacts)
     programs: ProgramFacts = field(default_factory=ProgramFacts)
     firewall: FirewallFacts = field(default_factory=FirewallFacts)
-    flows: tuple[FlowFacts, ...] = ()
+    flows: tuple[ExaminedFlow, ...] = ()
     doubted: tuple[Doubted, ...] = ()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from forwarder.diagnosis.doctor.facts import Facts, FlowFacts
+from forwarder.diagnosis.doctor.facts import ExaminedFlow, Facts
 from forwarder.diagnosis.doctor.finding import WARNING, Finding, Kind
 from forwarder.units import count
 
@@ -23,7 +23,7 @@ def findings(facts: Facts) -> Iterator[Finding]:
             yield _source(flow)
 
 
-def _source(flow: FlowFacts) -> Finding:
+def _source(flow: ExaminedFlow) -> Finding:
     altnets = ", ".join(f'"{each}"' for each in (*(flow.altnets or ()), f"{flow.source}/32"))
     return SOURCES.found(
         flow.group, f"{flow.source} sends {flow.group} by {flow.interface}, but is in no subnet of it and in none of"
