@@ -1,5 +1,6 @@
 """`mcfwd doctor`: what of this machine and a configuration keeps multicast away, and what mends it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -60,8 +61,8 @@ def _findings(named: Configured, socket: str | None) -> "list[Finding]":
 
 
 def _configured(
-    config: Path | None, upstream: list[str], downstream: list[str], socket: str | None, format: str | None,
-    maps: list[str],
+    config: Path | None, upstream: list[str], downstream: list[str], socket: str | None, format: str | None = None,
+    maps: Sequence[str] = (),
 ) -> Configured:
     from forwarder.config.files import ConfigurationError
     from forwarder.config.loading import understand
