@@ -30,6 +30,7 @@ from forwarder.api.supervisor import SupervisorClient
 from forwarder.client import Client, NoAnswerError, RequestError
 from forwarder.diagnosis.losses import CURRENT, Situation
 from forwarder.lab.wait import wait_for
+from forwarder.nouns import NOUNS
 from forwarder.process import control, long_messages
 from forwarder.process.child import Start
 from forwarder.state import membership, routes, segment, snapshot, standing, worker_segment
@@ -53,6 +54,7 @@ INTERFACE_KEYS = (
     "name index role state address mac mtu link_type querier querier_address igmp_version"
     " rx_packets rx_bytes tx_packets tx_bytes groups segmentation segmentation_reason ring ring_reason"
     " ring_memory ring_replacements degraded drops igmp host_memberships"
+    " rx_packets_per_second rx_bits_per_second tx_packets_per_second tx_bits_per_second"
 )
 KEYS = {
     "interfaces": INTERFACE_KEYS,
@@ -60,7 +62,10 @@ KEYS = {
     "hosts": "interface group host mac mode sources expires",
     "refusals": "interface group host mac mode sources reason rule since last count",
     "routes": "group source upstream interfaces kind note",
-    "flows": "group source upstream downstreams packets bytes wrong_packets idle verdict hint dropped",
+    "flows": (
+        "group source upstream downstreams packets bytes wrong_packets idle verdict hint dropped"
+        " packets_per_second bits_per_second since"
+    ),
     "upstream": "interface group mode sources version interfaces static",
     "stats": (
         "version uptime processes flows max_flows ring_memory ring_memory_used ready degraded batches"
@@ -286,11 +291,21 @@ def test_stats_before_anything_was_published():
 
 
 def test_a_flow_has_exactly_the_fixed_keys():
-    assert one_flow(ports=0b10, last_seen=SECOND // 2) == {
+    assert one_flow(ports=0b10, first_seen=SECOND // 4, last_seen=SECOND // 2) == {
         "group": "239.1.2.3", "source": "10.0.0.7", "upstream": "eth0", "downstreams": ["eth1"], "packets": 5,
         "bytes": 500, "wrong_packets": 0, "idle": 1.5, "verdict": "forward", "hint": None,
-        "dropped": {},
+        "dropped": {}, "packets_per_second": 2.9, "bits_per_second": 2286, "since": 1.75,
     }  # fmt: skip
+
+
+def test_a_flow_of_which_nothing_is_known_from_before_has_no_rate():
+    row = one_flow(first_seen=0)
+    assert (row["packets_per_second"], row["bits_per_second"], row["since"]) == (None, None, None)
+
+
+def test_the_rate_of_a_flow_that_always_expires_is_that_of_the_packets_it_shows():
+    row = one_flow(Reason.NO_MEMBERS, packets=0, bytes=0, dropped=6, ttl_expired=6, first_seen=SECOND // 2)
+    assert (row["packets"], row["packets_per_second"], row["bits_per_second"]) == (6, 4.0, 0)
 
 
 def test_a_flow_whose_last_packet_is_younger_than_the_question_is_not_idle():
@@ -452,7 +467,7 @@ def test_the_filter_takes_a_group_or_a_network(groups, found):
     table = FlowColumns.allocate(8, 1)
     for row, group in enumerate((GROUP, GROUP + 1, GROUP + 256)):
         flow(table, row, group=group)
-    assert len(flows.page([flows.WorkerFlows(table)], PORTS, Page(groups=Network.parse(groups)), 0)) == found
+    assert len(flows.page([flows.WorkerFlows(table)], PORTS, Page(groups=(Network.parse(groups),)), 0)) == found
 
 
 def test_a_row_that_is_being_written_is_left_out():
@@ -624,8 +639,11 @@ class Standing:
 class Instance:
     """An API on a Unix socket in a thread of its own; agent and supervisor answer, or keep silent."""
 
-    def __init__(self, path: Path, answering: bool, patience: float, segments: type[Segments] = Segments) -> None:
-        self._segments = segments
+    def __init__(
+        self, path: Path, answering: bool, patience: float, segments: type[Segments] = Segments,
+        refusals: list[dict[str, Any]] = REFUSALS,
+    ) -> None:
+        self._segments, self._refusals = segments, refusals
         self.path, self._answering, self._patience = str(path), answering, patience
         self._ready = threading.Event()
         self._thread = threading.Thread(target=uvloop.run, args=(self._serve(),))    # as in life
@@ -636,7 +654,7 @@ class Instance:
         agent = AgentClient(ours, timeout=5.0 if self._answering else 0.05)
         agent.attach(self._loop)
         if self._answering:
-            rows = {"groups": GROUPS, "hosts": HOSTS, "refusals": REFUSALS, "upstream": UPSTREAM}
+            rows = {"groups": GROUPS, "hosts": HOSTS, "refusals": self._refusals, "upstream": UPSTREAM}
             nouns = {noun: partial(list, answer) for noun, answer in rows.items()}
             RpcServer(theirs.detach(), nouns).attach(self._loop)
         asking, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -690,9 +708,10 @@ class Instance:
 
 @contextmanager
 def running(
-    folder: Path, answering: bool = True, patience: float = 5.0, segments: type[Segments] = Segments
+    folder: Path, answering: bool = True, patience: float = 5.0, segments: type[Segments] = Segments,
+    refusals: list[dict[str, Any]] = REFUSALS,
 ) -> Iterator[Instance]:
-    instance = Instance(folder / "s", answering, patience, segments)
+    instance = Instance(folder / "s", answering, patience, segments, refusals)
     instance.start()
     try:
         yield instance
@@ -707,6 +726,7 @@ def test_every_noun_answers_with_exactly_its_keys(tmp_path, noun):
         rows = [answer] if noun == "stats" else answer
         assert rows
         assert all(set(row) == set(KEYS[noun].split()) for row in rows)
+    assert noun == "stats" or set(NOUNS[noun].keys) == set(KEYS[noun].split())
 
 
 def test_the_client_fetches_all_pages(tmp_path):
@@ -772,6 +792,61 @@ def test_refused_joins_are_answered_whole_or_a_page_of_them(tmp_path, query, gro
         assert (status, [row["group"] for row in rows]) == (200, [f"239.1.2.{last}" for last in groups])
         assert all(row["interface"] == "eth1" and (row["since"], row["last"]) == (61.235, 1.5) for row in rows)
         assert instance.get("/v1/refusals?limit=x")[0] == 400
+
+
+class Living(Segments):
+    """At a time when the worker has just said that it lives."""
+
+    def __init__(self, lent: dict[str, int]) -> None:
+        super().__init__(lent, lambda: 2 * SECOND)
+
+
+@pytest.mark.parametrize(("target", "total", "shown"), [
+    ("flows?group=239.1.2.3&group=239.1.2.6/31", 3, ["239.1.2.3", "239.1.2.6", "239.1.2.7"]),
+    ("flows?group=239.1.2.3&source=10.0.0.8", 0, []),
+    ("flows?interface=eth2", 0, []),
+    ("flows?interface=eth1&limit=2", 2500, ["239.1.2.3", "239.1.2.4"]),
+    ("flows?order=-group&limit=1", 2500, ["239.1.11.198"]),
+    ("flows?order=worst&problems=true", 0, []),
+    ("flows?order=hint&limit=2&offset=1", 2500, ["239.1.2.4", "239.1.2.5"]),
+    ("groups?group=239.1.2.3&interface=eth*", 1, ["239.1.2.3"]),
+    ("groups?order=-group&limit=2&offset=1", 1000, ["239.1.5.233", "239.1.5.232"]),
+    ("groups?problems=1", 0, []),
+    ("hosts?host=10.0.0.0/8", 1, ["239.1.2.3"]),
+    ("hosts?host=10.0.0.8", 0, []),
+    ("routes?interface=eth1", 1, ["239.1.2.3"]),
+    ("upstream?interface=eth2&source=10.0.0.7", 1, ["239.1.2.3"]),
+    ("refusals?problems&group=239.1.2.4", 1, ["239.1.2.4"]),
+])  # fmt: skip
+def test_rows_are_chosen_and_ordered_by_the_instance_which_says_that_it_was(tmp_path, target, total, shown):
+    with running(tmp_path, segments=Living) as instance:
+        status, headers, body = instance.get(f"/v1/{target}")
+        assert (status, headers["x-total-count"], [row["group"] for row in json.loads(body)]) == (
+            200, str(total), shown
+        )  # fmt: skip
+        assert headers["x-followed"].split(", ") == sorted({each.partition("=")[0] for each in
+                                                            target.partition("?")[2].split("&")})  # fmt: skip
+
+
+def test_what_was_refused_is_a_problem_of_flows(tmp_path):
+    """REFUSALS are of 239.1.2.3 to 7 on eth1, where the flows go: nobody lacks them. On eth2 somebody does."""
+    with running(tmp_path, segments=Living) as instance:
+        assert json.loads(instance.get("/v1/flows?problems=true")[2]) == []
+    os.unlink(instance.path)
+    elsewhere = [{**row, "port": 2} for row in REFUSALS]
+    with running(tmp_path, segments=Living, refusals=elsewhere) as instance:
+        assert [row["group"] for row in json.loads(instance.get("/v1/flows?problems=true")[2])] == [
+            f"239.1.2.{last}" for last in range(3, 8)
+        ]
+
+
+def test_interfaces_are_chosen_too_and_without_a_question_nothing_is_said_of_it(tmp_path):
+    with running(tmp_path) as instance:
+        assert [row["name"] for row in json.loads(instance.get("/v1/interfaces?interface=*1")[2])] == ["eth1"]
+        assert [row["name"] for row in json.loads(instance.get("/v1/interfaces?order=-name")[2])] == [
+            "eth2", "eth1", "eth0",
+        ]  # fmt: skip
+        assert "x-followed" not in instance.get("/v1/interfaces")[1]
 
 
 def test_a_silent_agent_is_null_and_hinders_nothing_else(tmp_path):
@@ -963,6 +1038,16 @@ def test_an_answer_that_goes_on_is_waited_for_and_one_that_stops_is_not():
         ("GET /v1/flows?order=best", 400),
         ("GET /v1/flows?group=everything", 400),
         ("GET /v1/flows?group=%ff", 400),
+        ("GET /v1/flows?host=10.0.0.7", 400),
+        ("GET /v1/flows?colour=red", 400),
+        ("GET /v1/flows?interface=", 400),
+        (f"GET /v1/flows?interface={'x' * 61}", 400),
+        ("GET /v1/flows?problems=maybe", 400),
+        ("GET /v1/flows?order=hint&limit=10000&offset=1", 400),
+        ("GET /v1/interfaces?group=239.1.2.3", 400),
+        ("GET /v1/hosts?problems=true", 400),
+        ("GET /v1/groups?order=colour", 400),
+        ("GET /v1/stats?limit=1", 400),
         ("nonsense", 400),
         (f"GET /{'x' * 10000}", 400),
     ],

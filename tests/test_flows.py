@@ -49,6 +49,18 @@ def test_a_flow_is_found_by_its_ingress_source_and_group():
     assert len(flows) == 1
 
 
+def test_a_row_says_when_its_flow_began_and_a_successor_of_the_worker_knows_it():
+    columns = FlowColumns.allocate(4, 1)
+    flows = FlowTable(columns, KEY)
+    row = seen(flows, flows.insert(0, 1, G, FORWARD, 1.5), 3, 2.5)
+    assert (columns.first_seen[row], columns.last_seen[row]) == (1.5e9, 2.5e9)
+    FlowTable(columns, KEY).decide(row, UNWANTED)
+    assert columns.first_seen[row] == 1.5e9
+    flows.expire(2.6 + IDLE)
+    assert flows.insert(0, 2, G, FORWARD, 70.0) == row
+    assert columns.first_seen[row] == 70e9
+
+
 def test_what_was_decided_is_remembered():
     flows = table()
     wanted, unwanted = flows.insert(0, 1, G, FORWARD, 1.0), flows.insert(0, 2, G, UNWANTED, 1.0)

@@ -16,6 +16,8 @@ MODULES = sorted(path for package in ("forwarder", "igmp") for path in (ROOT / p
 ALLOWED = {
     "igmp.link": set(),     # addresses and networks, of use everywhere
     "forwarder.units": set(),   # numbers in words
+    "forwarder.nouns": set(),   # what `mcfwd show` and the API agree on
+    "forwarder.ordering": set(),
     "igmp.checksum": set(),
     "igmp.access": {"igmp.link"},
     "igmp": {"igmp.link", "igmp.checksum", "igmp.access"},
@@ -29,6 +31,7 @@ ALLOWED = {
     "forwarder.diagnosis": {"igmp.link", "forwarder.units", "forwarder.state"},
     "forwarder.api": {
         "igmp", "igmp.link", "igmp.access", "forwarder.diagnosis", "forwarder.state", "forwarder.process",
+        "forwarder.nouns", "forwarder.ordering",
     },
     "forwarder.supervisor": {
         "forwarder.config.rules", "forwarder.units", "forwarder.state", "forwarder.packet", "forwarder.process",
@@ -66,6 +69,11 @@ PURE = {
     "forwarder.supervisor.capacity": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.supervisor.doubts": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.supervisor.refusals": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.api.flow_choice": {"socket", "time", "random", "asyncio", "logging", "os"},
+    "forwarder.api.flow_rates": {"socket", "time", "random", "asyncio", "logging", "os"},
+    "forwarder.api.selection": {"socket", "time", "random", "asyncio", "logging", "os"},
+    "forwarder.api.samples": {"socket", "time", "random", "asyncio", "logging", "os", "numpy"},
+    "forwarder.ordering": {"socket", "time", "random", "asyncio", "logging", "os"},
 }
 IMPURE_FOR_DIAGNOSIS = {"socket", "time", "random", "asyncio", "logging", "os", "numpy"}
 VALUES = {f"forwarder.state.{name}" for name in (

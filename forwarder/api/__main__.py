@@ -36,6 +36,7 @@ async def serve(start: Start) -> None:
     control.send(start.control, {"type": "ready"})
     while listening.is_serving():
         beat[0] = time.monotonic_ns()
+        segments.sample()
         server.sweep()
         await asyncio.sleep(HEARTBEAT)
 

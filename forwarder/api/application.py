@@ -8,31 +8,37 @@ agent (`orders`).
 import asyncio
 import json
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
 from forwarder.api import orders, requests, views
 from forwarder.api.agent import AgentClient
+from forwarder.api.asked import LARGEST_PAGE, followed, page_of
 from forwarder.api.batches import Batches
 from forwarder.api.pages import Page
 from forwarder.api.refused_hints import RefusedHints
 from forwarder.api.segments import Segments
+from forwarder.api.selection import select
 from forwarder.api.server import RefusedError, copied, json_response
 from forwarder.api.supervisor import SupervisorClient
+from forwarder.api.views import Row
 from forwarder.api.why import Why
-from igmp.link import Network
+from forwarder.ordering import ordered
+from igmp.link import Network, parse_address
 
 log = logging.getLogger(__name__)
 
 PREFIX = "/v1/"
-PAGE, LARGEST_PAGE = 1000, 10_000
 
 VERBS = {"POST": "add", "PUT": "replace", "DELETE": "delete"}
 DONE = {"POST": 201, "PUT": 200, "DELETE": 200}
 
-Answer = Callable[[web.BaseRequest], Awaitable[Any]]
+Answered = tuple[Any, int | None]   # what is said, and of how many rows it has some
+Answer = Callable[[Page], Awaitable[Answered]]
 
 
 class Application:
@@ -51,7 +57,6 @@ class Application:
             "refusals": self._refusals,
             "upstream": self._upstream,
             "stats": self._stats,
-            "why": self._why,
         }
         self._rows: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "routes": requests.route_row,
@@ -96,13 +101,15 @@ class Application:
 
     async def _answer(self, noun: str, request: web.BaseRequest) -> web.Response:
         await asyncio.sleep(0)      # who asks in the same turn is one of them
-        total = self._segments.flow_count(page_of(request.query).groups) if noun == "flows" else None
-        return await json_response(await self._answers[noun](request), total)
+        if noun == "why":           # no rows: what it takes is the matter of the question
+            return await json_response(await self._reasons.answer(request.query))
+        said, total = await self._answers[noun](page_of(noun, request.query))
+        return await json_response(said, total, followed(request.query))
 
     @property
     def nouns(self) -> list[str]:
         """What stands behind PREFIX in the paths that there are."""
-        return [*self._answers, "batch", "reload", *orders.KEYS]
+        return [*self._answers, "why", "batch", "reload", *orders.KEYS]
 
     def methods(self, noun: str) -> list[str]:
         """What may be done with a noun; nothing where there is none."""
@@ -110,7 +117,7 @@ class Application:
             return ["POST"]
         if noun in self._rows:
             return ["GET", "POST", *(["PUT"] if noun == "routes" else []), "DELETE"]
-        return ["GET"] if noun in self._answers else []
+        return ["GET"] if noun == "why" or noun in self._answers else []
 
     async def _change(self, noun: str, request: web.BaseRequest) -> dict[str, Any]:
         """What is said of a change that was made: of a reload the keys that need a restart, if any."""
@@ -128,61 +135,70 @@ class Application:
         await self._supervisor.ask({"type": "batch", "requests": made})
         return {"operations": len(made)}
 
-    async def _interfaces(self, _: web.BaseRequest) -> Any:
-        return self._segments.interfaces()
+    async def _interfaces(self, page: Page) -> Answered:
+        return select("interfaces", self._segments.interfaces(), page)
 
-    async def _routes(self, _: web.BaseRequest) -> Any:
-        return self._segments.routes()
+    async def _routes(self, page: Page) -> Answered:
+        return select("routes", self._segments.routes(), page)
 
-    async def _stats(self, _: web.BaseRequest) -> Any:
-        return self._segments.stats()
+    async def _stats(self, _: Page) -> Answered:
+        return self._segments.stats(), None
 
-    async def _why(self, request: web.BaseRequest) -> Any:
-        return await self._reasons.answer(request.query)
+    async def _flows(self, page: Page) -> Answered:
+        """A portion between two turns of the loop, so that a long page keeps nobody waiting."""
+        if page.key == "hint":
+            return await self._by_hint(page)
+        total, portions = self._segments.flow_portions(page, await self._vain(page) if page.problems else ())
+        rows: list[Row] = []
+        for portion in portions:
+            rows += await self._hints.amend(portion, self._segments.configuration.ports)
+            await asyncio.sleep(0)
+        return rows, total
 
-    async def _flows(self, request: web.BaseRequest) -> Any:
-        rows = self._segments.flows(page_of(request.query))
-        return await self._hints.amend(rows, self._segments.configuration.ports)
+    async def _by_hint(self, page: Page) -> Answered:
+        """A hint is known of rows alone, so all of them are made, and no more kept than are asked for."""
+        if page.offset + page.limit > LARGEST_PAGE:
+            raise RefusedError(400, f"order: by hint only the first {LARGEST_PAGE} can be asked for")
+        every = replace(page, key=None, offset=0, limit=sys.maxsize)
+        total, portions = self._segments.flow_portions(every, await self._vain(page) if page.problems else ())
+        rows: list[Row] = []
+        for portion in portions:
+            rows += await self._hints.amend(portion, self._segments.configuration.ports)
+            rows = ordered(rows, "hint", descending=page.descending)[: page.offset + page.limit]
+            await asyncio.sleep(0)
+        return rows[page.offset :], total
 
-    async def _groups(self, _: web.BaseRequest) -> Any:
-        rows = await self._agent.rows("groups")
-        return None if rows is None else views.groups(rows, self._segments.configuration)
+    async def _vain(self, page: Page) -> set[int]:
+        """Flows that somebody asked for and was refused, source << 32 | group; of LARGEST_PAGE that are looked through.
 
-    async def _hosts(self, _: web.BaseRequest) -> Any:
-        rows = await self._agent.rows("hosts")
-        return None if rows is None else views.hosts(rows, self._segments.configuration.ports)
+        Only the words of their hints say so, and only of groups for which anybody was refused.
+        """
+        groups = tuple(Network(group, 32) for group in await self._hints.groups())
+        if not groups:
+            return set()
+        asked = Page(0, LARGEST_PAGE, groups, interfaces=page.interfaces, sources=page.sources)
+        found: set[int] = set()
+        for portion in self._segments.flow_portions(asked)[1]:
+            before = [row["hint"] for row in portion]
+            rows = await self._hints.amend(portion, self._segments.configuration.ports)
+            vain = [row for row, hint in zip(rows, before, strict=True) if row["hint"] != hint]
+            found |= {parse_address(row["source"]) << 32 | parse_address(row["group"]) for row in vain}
+            await asyncio.sleep(0)
+        return found
 
-    async def _refusals(self, request: web.BaseRequest) -> Any:
-        """All of them, or the page that is asked for."""
-        page, rows = page_of(request.query), await self._agent.rows("refusals")
-        if rows is None:
-            return None
-        rows = [row for row in rows if page.groups is None or page.groups.contains(row["group"])]
-        shown = views.refusals(rows, self._segments.configuration.ports)
-        return shown[page.offset :][: page.limit if "limit" in request.query else None]
+    async def _groups(self, page: Page) -> Answered:
+        return await self._told("groups", page, lambda rows: views.groups(rows, self._segments.configuration))
 
-    async def _upstream(self, _: web.BaseRequest) -> Any:
-        rows = await self._agent.rows("upstream")
-        return None if rows is None else views.upstream(rows, self._segments.configuration.ports)
+    async def _hosts(self, page: Page) -> Answered:
+        return await self._told("hosts", page, lambda rows: views.hosts(rows, self._segments.configuration.ports))
 
+    async def _refusals(self, page: Page) -> Answered:
+        return await self._told("refusals", page, lambda rows: views.refusals(rows, self._segments.configuration.ports))
 
-def page_of(query: Any) -> Page:
-    """The page that `?offset=&limit=&group=&order=` asks for; raises RefusedError."""
-    offset, limit = _number(query, "offset", 0), _number(query, "limit", PAGE)
-    group, order = query.get("group"), query.get("order")
-    if order not in (None, "worst"):
-        raise RefusedError(400, 'order: should be "worst", or left out')
-    try:
-        groups = None if group is None else Network.parse(group)
-    except ValueError as error:
-        raise RefusedError(400, 'group: should be a group or a network such as "239.0.0.0/8"') from error
-    return Page(offset, min(limit, LARGEST_PAGE), groups, order is not None)
+    async def _upstream(self, page: Page) -> Answered:
+        return await self._told("upstream", page, lambda rows: views.upstream(rows, self._segments.configuration.ports))
 
-
-def _number(query: Any, name: str, default: int) -> int:
-    text = query.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise RefusedError(400, f"{name}: should be a whole number, 0 or more")
-    return int(text)
+    async def _told(self, noun: str, page: Page, view: Callable[[list[Row]], list[Row]]) -> Answered:
+        """What the agent says of a noun; nothing where it keeps silent."""
+        rows = await self._agent.rows(noun)
+        return (None, None) if rows is None else select(noun, view(rows), page)

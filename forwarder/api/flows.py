@@ -4,14 +4,17 @@ A row is copied between two looks at its version; what is odd or changed meanwhi
 out of this answer: it is being replaced by another flow. Counters are whatever they were at the moment of the copy.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from itertools import chain
+from math import isnan
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from forwarder.api import flow_rates
+from forwarder.api.flow_choice import BITS, LAST_REASON, Choice, Rows, WorkerFlows, choose
 from forwarder.api.pages import Page
 from forwarder.api.views import Row, port_names
 from forwarder.diagnosis.losses import Flow, Situation, by_flow, dropped
@@ -23,43 +26,41 @@ from forwarder.state.flow_columns import FlowColumns
 from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
 from forwarder.state.segment import join_bitmap
-from igmp.link import Network, format_address
+from igmp.link import format_address
 
-Rows = npt.NDArray[np.intp]
-
-LAST_REASON = max(Reason)
 NOTHING_KNOWN = Situation()
-GOOD, QUIET = (Reason.FORWARD,), (Reason.NO_MEMBERS, Reason.STANDBY_DUPLICATE)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerFlows:
-    """The flows of one worker; `stopped`: it has not lived for a while."""
-
-    columns: FlowColumns
-    drops: Sequence[FlowDrop] = ()
-    stopped: bool = False
+PORTION = 500           # rows that are made at a time, in some 8 ms
 
 
 def page(
     tables: Sequence[WorkerFlows], ports: Sequence[Port], asked: Page, now_ns: int, situation: Situation = NOTHING_KNOWN
 ) -> list[Row]:
     """The flows asked for, over the tables of all workers in their order."""
-    rows: list[Row] = []
-    columns = [table.columns for table in tables]
+    choice = choose(tables, ports, asked, now_ns)
+    return list(chain.from_iterable(portions(tables, ports, choice, now_ns, situation)))
+
+
+def portions(
+    tables: Sequence[WorkerFlows], ports: Sequence[Port], choice: Choice, now_ns: int, situation: Situation
+) -> Iterator[list[Row]]:
+    """The rows of `choice`, so many at a time that whoever makes an answer of them can do something else between."""
     by_index = {port.index: port for port in ports}
     names = {port.index: port.name for port in ports}
     names_of = cache(lambda bitmap: port_names(bitmap, names))
     unwanted = Unwanted(ports, situation.routes, situation.degraded)
-    for worker, wanted in _chosen(columns, asked):
-        table = tables[worker]
-        copies = list(_copies(table.columns, wanted))
-        wrong = [pair_of(flow) for flow in copies if flow["reason"] == Reason.WRONG_INTERFACE]
-        served, losses = _served(columns, wrong), by_flow(table.drops)
-        verdicts = Verdicts(by_index, situation, unwanted, served)
-        view = _View(by_index, names, names_of, losses, verdicts, table.stopped, now_ns)
-        rows += [view.row(flow) for flow in copies]
-    return rows
+    columns, losses = [table.columns for table in tables], [by_flow(table.drops) for table in tables]
+    for start in range(0, len(choice.rows), PORTION):
+        owners, rows = choice.owners[start : start + PORTION], choice.rows[start : start + PORTION]
+        made: dict[int, Row] = {}
+        for worker in np.unique(owners).tolist():
+            places = np.flatnonzero(owners == worker)
+            copies = _copies(tables[worker], rows[places], now_ns)
+            wrong = [pair_of(flow) for flow in copies.values() if flow["reason"] == Reason.WRONG_INTERFACE]
+            verdicts = Verdicts(by_index, situation, unwanted, _served(columns, wrong))
+            view = _View(by_index, names, names_of, losses[worker], verdicts, tables[worker].stopped, now_ns)
+            of_row = dict(zip(rows[places].tolist(), places.tolist(), strict=True))
+            made |= {of_row[row]: view.row(flow) for row, flow in copies.items()}
+        yield [made[place] for place in sorted(made)]
 
 
 def _served(tables: Iterable[FlowColumns], pairs: Sequence[int]) -> dict[int, int]:
@@ -74,86 +75,48 @@ def _served(tables: Iterable[FlowColumns], pairs: Sequence[int]) -> dict[int, in
     return found
 
 
-def total(tables: Iterable[FlowColumns], groups: Network | None) -> int:
-    """How many flows there are of the groups in `groups` (None: all)."""
-    return sum(len(_matching(table, groups)) for table in tables)
-
-
-def _chosen(tables: Sequence[FlowColumns], asked: Page) -> Iterable[tuple[int, Rows]]:
-    """The numbers of tables, each with those of its rows that are asked for, in the order of the answer."""
-    found = [_matching(table, asked.groups) for table in tables]
-    if asked.worst:
-        yield from _worst(tables, found, asked)
-        return
-    skip, left = asked.offset, asked.limit
-    for number, rows in enumerate(found):
-        wanted = rows[skip : skip + left]
-        skip, left = max(skip - len(rows), 0), left - len(wanted)
-        yield number, wanted
-
-
-def _worst(tables: Sequence[FlowColumns], found: Sequence[Rows], asked: Page) -> Iterable[tuple[int, Rows]]:
-    """As `_chosen`, over all tables in one order; neighbours of one table are a piece."""
-    if not tables:
-        return
-    owner = np.repeat(np.arange(len(tables)), [len(rows) for rows in found])
-    rows = np.concatenate(found)
-    parts = [_badness(table, each) for table, each in zip(tables, found, strict=True)]
-    kind, packets = (np.concatenate(each) for each in zip(*parts, strict=True))
-    order = np.lexsort((-packets, kind))[asked.offset : asked.offset + asked.limit]
-    for piece in np.split(order, np.flatnonzero(np.diff(owner[order])) + 1):
-        if piece.size:
-            yield int(owner[piece[0]]), rows[piece]
-
-
-def _badness(table: FlowColumns, rows: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """0 for what somebody does not get, 1 for what nobody wants, 2 for what is forwarded; and packets."""
-    reason, packets = table.reason[rows], table.packets[rows].astype(np.int64)
-    kind = np.select([np.isin(reason, GOOD), np.isin(reason, QUIET)], [2, 1], 0)
-    expired = (table.ttl_expired[rows] > 0) & (packets == 0)
-    return np.where(expired, 0, kind), packets + table.dropped[rows].astype(np.int64)
-
-
-def _matching(table: FlowColumns, groups: Network | None) -> Rows:
-    rows: Rows = np.flatnonzero(table.used.copy())  # numpy raises when what it counts changes meanwhile
-    if groups is None:
-        return rows
-    shift = np.uint64(32 - groups.prefix)
-    inside = table.group[rows] >> shift == np.uint64(groups.network_address) >> shift
-    return np.compress(inside, rows)
-
-
 def of_group(table: FlowColumns, group: int, source: int | None, most: int) -> list[dict[str, Any]]:
     """The rows of one group, `most` of them: those of `source` first, then what is forwarded, then the newest."""
-    rows = _matching(table, Network(group, 32))
+    rows: Rows = np.flatnonzero((table.used != 0) & (table.group == group))
     if len(rows) > most:
         seen, forwarded = table.last_seen[rows].astype(np.int64), table.reason[rows] == Reason.FORWARD
         other = table.source[rows] != (source or 0)
         rows = rows[np.lexsort((-seen, ~forwarded, other))[:most]]
-    return list(_copies(table, rows))
+    copies = _copies(WorkerFlows(table), rows)
+    return [copies[row] for row in rows.tolist() if row in copies]
 
 
-def _copies(table: FlowColumns, rows: Rows) -> Iterable[dict[str, Any]]:
-    """The rows as dicts of ints in their order, `ports` as one bitmap; rows that do not hold still are missing."""
+def _copies(table: WorkerFlows, rows: Rows, now_ns: int | None = None) -> dict[int, dict[str, Any]]:
+    """The rows as dicts of ints, `ports` as one bitmap, by their numbers; those that do not hold still are missing.
+
+    With what they count a second, as of `now_ns`, where that is given.
+    """
     copies: dict[int, dict[str, Any]] = {}
     for _ in range(2):
         missing = np.array([row for row in rows.tolist() if row not in copies], np.intp)
         if missing.size:
-            copies.update(_stable_copies(table, missing))
-    return (copies[row] for row in rows.tolist() if row in copies)
+            copies.update(_stable_copies(table, missing, now_ns))
+    return copies
 
 
-def _stable_copies(table: FlowColumns, rows: Rows) -> Iterable[tuple[int, dict[str, Any]]]:
-    before = table.version[rows]
+def _stable_copies(table: WorkerFlows, rows: Rows, now_ns: int | None) -> Iterable[tuple[int, dict[str, Any]]]:
+    columns = table.columns
+    before = columns.version[rows]
     fence.acquire()
-    columns = {field.name: getattr(table, field.name)[rows].tolist() for field in fields(table)}
+    cells = {field.name: getattr(columns, field.name)[rows] for field in fields(columns)}
     fence.acquire()
-    stable = (table.version[rows] == before) & (before & np.uint64(1) == 0)
-    for at in np.flatnonzero(stable).tolist():
-        copy = {name: column[at] for name, column in columns.items()}
-        if copy["used"] and copy["reason"] <= LAST_REASON:
+    stable = (columns.version[rows] == before) & (before & np.uint64(1) == 0)
+    lists = {name: column.tolist() for name, column in cells.items()}
+    if now_ns is not None:
+        counted = [("packets", cells["packets"]), ("dropped", cells["dropped"]), ("octets", cells["bytes"])]
+        a_second = flow_rates.of_flows(table.before, now_ns, rows, cells["first_seen"], counted)
+        lists |= {f"{name}_a_second": rate.tolist() for (name, _), rate in zip(counted, a_second, strict=True)}
+    right = stable & (cells["used"] != 0) & (cells["reason"] <= LAST_REASON)
+    for row, keep, values in zip(rows.tolist(), right.tolist(), zip(*lists.values(), strict=True), strict=True):
+        if keep:
+            copy = dict(zip(lists, values, strict=True))
             copy["ports"] = join_bitmap(copy["ports"])
-            yield int(rows[at]), copy
+            yield row, copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,16 +135,25 @@ class _View:
         reason, ingress = reason_of(flow), self.ports.get(flow["ingress"])
         drops = self.losses.get((flow["ingress"], pair_of(flow)), ())
         verdict, hint = self.verdicts.of(flow, drops, self.stopped)
+        expired = reason is Reason.TTL_EXPIRED
         return {
             "group": format_address(flow["group"]),
             "source": format_address(flow["source"]),
             "upstream": ingress.name if ingress else None,
             "downstreams": self.names_of(flow["ports"]),
-            "packets": flow["dropped"] if reason is Reason.TTL_EXPIRED else flow["packets"],
+            "packets": flow["dropped"] if expired else flow["packets"],
             "bytes": flow["bytes"],
             "wrong_packets": flow["packets"] if reason is Reason.WRONG_INTERFACE else 0,
             "idle": round(max(self.now_ns - flow["last_seen"], 0) / 1e9, 3),
             "verdict": verdict,
             "hint": hint,
             "dropped": dropped(drops, self.names),
+            "packets_per_second": _rounded(flow["dropped_a_second" if expired else "packets_a_second"], 1),
+            "bits_per_second": _rounded(flow["octets_a_second"] * BITS),
+            "since": round(max(self.now_ns - flow["first_seen"], 0) / 1e9, 3) if flow["first_seen"] else None,
         }
+
+
+def _rounded(rate: float, digits: int | None = None) -> float | None:
+    """As a row says it; None where it is not known."""
+    return None if isnan(rate) else round(rate, digits)

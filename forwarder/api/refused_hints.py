@@ -15,7 +15,7 @@ from forwarder.api.agent import AgentClient
 from forwarder.api.views import Row
 from forwarder.diagnosis.refused import SERVED, flows_well, hint
 from forwarder.state.ports import Port
-from igmp.link import format_address
+from igmp.link import format_address, parse_address
 
 FRESH = 1.0             # seconds: the pages of an answer and the pictures of --watch are one question
 PATIENCE = 0.3          # seconds: an agent that is well answers in a few milliseconds
@@ -43,6 +43,11 @@ class RefusedHints:
                 if rows := self._rows.get(flow["group"]):
                     flow["hint"] = hint(flow, rows, names, self._clock() - self._answered) or flow["hint"]
         return flows
+
+    async def groups(self) -> list[int]:
+        """The groups that somebody was refused."""
+        await self._ask()
+        return list(map(parse_address, self._rows))
 
     async def _ask(self) -> None:
         now, question = self._clock(), self._question

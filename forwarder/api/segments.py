@@ -5,13 +5,14 @@ Nothing here waits: a segment that is being replaced is answered from the copy b
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from forwarder.api import views
 from forwarder.api.glances import Glance, dropped_between, flow_facts, members
 from forwarder.api.pages import Page
+from forwarder.api.samples import Sample, Sampler, traffic_rates
 from forwarder.api.views import Row
 from forwarder.diagnosis.facts import GroupFacts
 from forwarder.diagnosis.losses import Situation
@@ -51,11 +52,15 @@ class Segments:
         self._processes: dict[str, Any] = {}
 
     def read_workers(self, descriptors: Mapping[str, int]) -> None:
-        """Read these segments of workers from now on; the descriptors of those before are closed."""
+        """Read these segments of workers from now on; the descriptors of those before are closed.
+
+        Rates begin again: in another segment a worker's counters may be those of two.
+        """
         for fd in self._segments.values():
             os.close(fd)
         self._segments = {name: fd for name, fd in sorted(descriptors.items()) if name.startswith("worker-")}
         self._workers = {name: WorkerReader(fd) for name, fd in self._segments.items()}
+        self._samplers = {name: Sampler(worker) for name, worker in self._workers.items()}
         self.__dict__.pop("_flow_tables", None)
 
     @property
@@ -72,7 +77,10 @@ class Segments:
         ports, profile = configuration.ports, configuration.settings.dataplane.profile
         memberships = {port.index: self._membership.port(port.index) for port in ports}
         counters = {port.index: self._counters(port) for port in ports}
-        return views.interfaces(ports, memberships, counters, self._segmentation(), profile, self._standings())
+        now, before = self._clock(), self._before().values()
+        rates = {index: traffic_rates(before, index, counted, now) for index, counted in counters.items()}
+        segmentation = self._segmentation()
+        return views.interfaces(ports, memberships, counters, segmentation, profile, self._standings(), rates)
 
     def routes(self) -> list[Row]:
         """Who wants what."""
@@ -84,11 +92,26 @@ class Segments:
 
         return FlowTables(self._segments)
 
+    def sample(self) -> None:
+        """Note what was counted, for rates; to be called every second."""
+        now = self._clock()
+        for sampler in self._samplers.values():
+            sampler.take(now)
+
+    def _before(self) -> dict[str, Sample | None]:
+        now = self._clock()
+        return {name: sampler.before(now) for name, sampler in self._samplers.items()}
+
     def flows(self, page: Page) -> list[Row]:
         """One page of flows."""
+        return [row for portion in self.flow_portions(page)[1] for row in portion]
+
+    def flow_portions(self, page: Page, vain: Iterable[int] = ()) -> tuple[int, Iterator[list[Row]]]:
+        """How many flows are asked for, and one page of them in portions; `vain`: as `flow_choice.choose` has it."""
         configuration, now = self.configuration, self._clock()
         situation = self._situation(configuration, configuration.routes)
-        return self._flow_tables.page(page, configuration.ports, now, situation, self._stopped(now))
+        stopped, before = self._stopped(now), self._before()
+        return self._flow_tables.page(page, configuration.ports, now, situation, stopped, before, vain)
 
     def _situation(self, configuration: Configuration, routes: Sequence[RouteSettings]) -> Situation:
         degraded = {index: each.degraded for index, each in self._standings().items() if each.degraded}
@@ -137,11 +160,6 @@ class Segments:
         """Whether the kernel takes segmented sends; None before it was asked."""
         answers = {worker.gso for worker in self._workers.values()} - {None}
         return all(answers) if answers else None
-
-    def flow_count(self, groups: Network | None) -> int:
-        """How many flows there are of `groups` (None: all)."""
-        return self._flow_tables.count(groups)
-
     def stats(self) -> Row:
         """The instance as a whole."""
         configuration, standings = self.configuration, self._standings()

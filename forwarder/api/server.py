@@ -19,7 +19,7 @@ MAX_LINE = 4096
 MAX_HEADERS = 32
 PATIENCE = 5.0          # seconds
 TURNED_AWAY = 1.0       # the same for who is told that there are too many
-TOTAL = "X-Total-Count"
+TOTAL, FOLLOWED = "X-Total-Count", "X-Followed"
 ENCODED_AT_ONCE = 500   # rows between two turns of the loop
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -39,24 +39,24 @@ def error_response(status: int, words: str, **more: int) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json")
 
 
-async def json_response(answer: Any, total: int | None = None) -> web.Response:
+async def json_response(answer: Any, total: int | None = None, followed: str = "") -> web.Response:
     """`answer` as JSON; a long list is encoded in pieces, so that others get their turn between them.
 
-    `total`: how many rows there are, of which the answer is a page.
+    `total`: how many rows there are, of which the answer is a page; `followed`: parameters that made it what it is.
     """
-    headers = {} if total is None else {TOTAL: str(total)}
+    headers = {**({} if total is None else {TOTAL: str(total)}), **({FOLLOWED: followed} if followed else {})}
     if not isinstance(answer, list):
-        return web.Response(body=json.dumps(answer).encode(), content_type="application/json")
+        return web.Response(body=json.dumps(answer).encode(), content_type="application/json", headers=headers)
     pieces = []
     for start in range(0, len(answer), ENCODED_AT_ONCE):
-        pieces.append(json.dumps(answer[start : start + ENCODED_AT_ONCE])[1:-1])
+        pieces.append(json.dumps(answer[start : start + ENCODED_AT_ONCE], separators=(",", ":"))[1:-1])
         await asyncio.sleep(0)
-    return web.Response(body=f"[{', '.join(pieces)}]".encode(), content_type="application/json", headers=headers)
+    return web.Response(body=f"[{','.join(pieces)}]".encode(), content_type="application/json", headers=headers)
 
 
 def copied(response: web.Response) -> web.Response:
     """The same answer for another client; what it says is not copied."""
-    headers = {TOTAL: response.headers[TOTAL]} if TOTAL in response.headers else {}
+    headers = {name: response.headers[name] for name in (TOTAL, FOLLOWED) if name in response.headers}
     return web.Response(body=response.body, content_type="application/json", headers=headers)
 
 

@@ -20,6 +20,7 @@ from igmp.counters import COUNTERS
 from igmp.link import format_address, parse_address
 
 Row = dict[str, Any]
+Rates = tuple[float, float, float, float]
 # if_arp.h; the words are those of ip-link(8)
 LINK_TYPES = {1: "ether", 512: "ppp", 519: "rawip", 768: "ipip", 772: "loopback", 776: "sit", 778: "gre", 65534: "none"}
 
@@ -40,9 +41,11 @@ def interfaces(
     segmentation: bool | None = None,
     profile: str = DataplaneSettings().profile,
     standings: Mapping[int, Standing] | None = None,
+    rates: Mapping[int, Rates | None] | None = None,
 ) -> list[Row]:
     """One row a port; `memberships`, `counters` and `standings` by port index, a port without them counts zero.
 
+    `rates`: packets and bytes that are received, and that are sent, a second; None where that is not known.
     `segmentation`: whether the kernel takes UDP segmentation offload; None before it was asked.
     """
     offload = _segmentation(segmentation)
@@ -56,6 +59,7 @@ def interfaces(
             **offload,
             **_ring(port, counted, profile, segmentation, standing),
             "degraded": standing.degraded,
+            **_rates((rates or {}).get(port.index)),
         }
 
     return [row(port) for port in ports]
@@ -134,6 +138,16 @@ def _traffic(counters: PortCounters | None) -> Row:
         "tx_packets": counters.tx_packets if counters else 0,
         "tx_bytes": counters.tx_bytes if counters else 0,
         "drops": counters.drops if counters else dict.fromkeys(REASONS, 0),
+    }
+
+
+def _rates(rates: Rates | None) -> Row:
+    packets_in, bytes_in, packets_out, bytes_out = rates or (None,) * 4
+    return {
+        "rx_packets_per_second": None if packets_in is None else round(packets_in, 1),
+        "rx_bits_per_second": None if bytes_in is None else round(bytes_in * 8),
+        "tx_packets_per_second": None if packets_out is None else round(packets_out, 1),
+        "tx_bits_per_second": None if bytes_out is None else round(bytes_out * 8),
     }
 
 

@@ -268,7 +268,7 @@ class FlowTable:
         columns.source[rows], columns.group[rows] = pairs >> _HALF, pairs & np.uint64(0xFFFF_FFFF)
         for counter in (columns.packets, columns.bytes, columns.dropped, columns.ttl_expired, columns.frame):
             counter[rows] = 0
-        columns.last_seen[rows] = _nanoseconds(now)
+        columns.last_seen[rows] = columns.first_seen[rows] = _nanoseconds(now)  # after the counters: see api/samples.py
         columns.used[rows] = 1
 
     def _write(self, rows: Positions, decided: Decided) -> None:

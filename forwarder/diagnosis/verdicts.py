@@ -12,6 +12,10 @@ from forwarder.state.ports import Port
 from forwarder.state.reasons import Reason
 
 NOT_UP = {"down": "interface_down", "missing": "interface_missing"}
+STOPPED = "worker_stopped"
+BY_EXPIRY = (Reason.FORWARD, Reason.NO_MEMBERS)
+"""Verdicts that are ttl_expired where nothing else came."""
+REASONS = [Reason(number) for number in range(max(Reason) + 1)]     # a call of the enumeration takes much longer
 LEAVING = (Reason.FORWARD, Reason.NOT_QUERIER, Reason.BOUNDARY)
 """What single egresses may lose, or are kept out of."""
 
@@ -29,7 +33,7 @@ class Verdicts:
         """Verdict and hint of a flow's row (`state.flow_columns`, `ports` a bitmap); `stopped`: so has its worker."""
         reason, ingress = reason_of(flow), self.ports.get(flow["ingress"])
         if stopped:
-            return "worker_stopped", causes.STOPPED.hint
+            return STOPPED, causes.STOPPED.hint
         if ingress is None or ingress.state != "up":
             state, name = (ingress.state, ingress.name) if ingress else ("missing", "the interface that it came by")
             return NOT_UP[state], causes.not_up(name, state).hint
@@ -45,9 +49,9 @@ class Verdicts:
 
 def reason_of(flow: Mapping[str, Any]) -> Reason:
     """The flow's verdict, or ttl_expired where that is why none of its frames goes anywhere."""
-    reason = Reason(flow["reason"])
+    reason = REASONS[flow["reason"]]
     expired = flow["ttl_expired"] and not flow["packets"]
-    return Reason.TTL_EXPIRED if expired and reason in (Reason.FORWARD, Reason.NO_MEMBERS) else reason
+    return Reason.TTL_EXPIRED if expired and reason in BY_EXPIRY else reason
 
 
 def comes_back(flow: Mapping[str, Any], served: Mapping[int, int]) -> bool:

@@ -1,7 +1,8 @@
 """The columns of flow rows: aligned uint64 arrays over shared memory, or over plain memory in tests.
 
 A worker writes them, any process reads them. `version` is odd while a row is being rewritten; a row whose
-`version` is 0 was never used. `used` is 1 for a live row. Counters grow without touching `version`. `frame` is
+`version` is 0 was never used. `used` is 1 for a live row. Counters grow without touching `version`. `first_seen` and
+`last_seen` are monotonic nanoseconds of frames; the first tells a flow from the next one in its row. `frame` is
 length << 8 | TTL of an IPv4 packet of the flow, the last one that came when it was decided; 0: not known.
 
 Readers copy rows between two looks at their versions, with a fence after the first look and one before the second; the
@@ -33,6 +34,7 @@ class FlowColumns:
     dropped: Words
     ttl_expired: Words
     last_seen: Words
+    first_seen: Words
     frame: Words
     ports: Words
 

@@ -25,10 +25,11 @@ COUNTS = (RX_PACKETS, RX_BYTES, TX_PACKETS, TX_BYTES, *range(FIRST_REASON, BLOCK
 """What of a port's row is a sum over all frames."""
 DROPS, DROP_WORDS = 4096, 4
 """Rows of `egress_drops`, and words of one: what a person reads of is the newest; the counters of ports know of all."""
-FLOW_WORDS = 12
+FLOW_WORDS = 13
 """Words of a flow row besides its bitmap: the columns of `flow_columns`."""
 PORTION = 8192  # words that are copied at a time
-USED = 1    # the number of the column that says which flow rows are in use
+# Numbers of columns: which flow rows are in use, and what rates are made of.
+VERSION, USED, PACKETS, BYTES, DROPPED, FIRST_SEEN = 0, 1, 6, 7, 8, 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,8 @@ class WorkerReader:
         self._words = segment.Segment(fd).words
         self.max_ports, self._max_flows = self._words[MAX_PORTS], self._words[MAX_FLOWS]
         self._ports_end = HEADER + self.max_ports * BLOCK
-        self._used = self._ports_end + DROPS * DROP_WORDS + USED * self._max_flows
-        if self._used + self._max_flows > len(self._words):
+        self._flows_start = self._ports_end + DROPS * DROP_WORDS
+        if self._flows_start + FLOW_WORDS * self._max_flows > len(self._words):
             raise ValueError("a worker's segment is shorter than it says")
 
     @property
@@ -119,13 +120,22 @@ class WorkerReader:
     @property
     def flows(self) -> int:
         """How many flow rows are in use, of which each says 1."""
-        column = self._words[self._used : self._used + self._max_flows]
+        column = self.flow_column(USED)
         return sum(bytes(column[at : at + PORTION]).count(1) for at in range(0, len(column), PORTION))
 
     @property
     def gso(self) -> bool | None:
         """Whether the kernel takes segmentation-offloaded sends; None before it was asked."""
         return {PLAIN: False, GSO_TAKEN: True, GSO_MORE: True}.get(self._words[GSO])
+
+    def flow_column(self, number: int) -> memoryview:
+        """A column of the flow rows: one word each."""
+        at = self._flows_start + number * self._max_flows
+        return self._words[at : at + self._max_flows]
+
+    def port_column(self, number: int) -> memoryview:
+        """A column of the ports' rows: one word for each index, BLOCK words apart."""
+        return self._words[HEADER + number : self._ports_end : BLOCK]
 
     def port(self, index: int) -> PortCounters:
         """The counters of one port."""
@@ -137,5 +147,4 @@ class WorkerReader:
 
     def deaf(self) -> dict[int, int]:
         """Ports whose ring got nothing more, by index: the inode of that ring."""
-        column = self._words[HEADER + DEAF : self._ports_end : BLOCK].tolist()
-        return {index: inode for index, inode in enumerate(column) if inode}
+        return {index: inode for index, inode in enumerate(self.port_column(DEAF).tolist()) if inode}
