@@ -11,7 +11,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from typing import Any
@@ -22,10 +22,13 @@ from forwarder import others
 SYSTEM_SOCKET = "/run/mcfwd/mcfwd.sock"
 TIMEOUT = 5.0           # seconds; the instance answers for a silent agent after 2
 RELOAD_TIMEOUT = 15.0   # seconds; for a reload that takes too long after 14
-PAGE = 1000             # flows asked for at once
+PAGE = 10_000           # flows asked for at once, the most that there are in an answer
+LONGEST_QUESTION = 3900     # octets; an instance reads lines of 4096 at most
 MOST_OCTETS = 1 << 28   # of an answer: several times what a million members take
 LONGEST_TOTAL = 18      # digits
-TOTAL = "X-Total-Count"
+TOTAL, FOLLOWED = "X-Total-Count", "X-Followed"
+
+Parameters = Sequence[tuple[str, str]]
 
 
 class NoAnswerError(Exception):
@@ -92,23 +95,25 @@ class Client:
         self.total: int | None = None
         """Of how many rows the last answer has some; None where it was no list."""
 
-    def get(self, noun: str, limit: int | None = None, worst: bool = False) -> Any:
+    def get(self, noun: str, limit: int | None = None, worst: bool = False, filters: Parameters = ()) -> Any:
         """The decoded answer of `GET /v1/<noun>`, all pages of it or `limit` rows; NoAnswerError or RequestError.
 
-        `worst`: flows that are kept from somebody first.
+        `worst`: flows that are kept from somebody first. `filters`: what else the question says, such as
+        ("group", "239.1.2.3"); what the instance does not follow is a RequestError.
         """
         if noun == "flows":
-            return self._flows(limit, worst)
-        answer = self._ask(f"/v1/{noun}")
+            return self._flows(limit, [*filters, *([("order", "worst")] if worst else [])])
+        bounds = [("limit", str(limit))] if filters and limit is not None else []
+        answer = self._ask(_target(noun, [*filters, *bounds]), follow=filters)
         if not isinstance(answer, list):
             self.total = None
             return answer
-        self.total = len(answer)
+        self.total = max(self._said or 0, len(answer))
         return answer[:limit]
 
-    def get_answer(self, noun: str, limit: int | None = None, worst: bool = False) -> Any:
+    def get_answer(self, noun: str, limit: int | None = None, worst: bool = False, filters: Parameters = ()) -> Any:
         """As `get`, but a silent agent raises NoAnswerError."""
-        answer = self.get(noun, limit, worst)
+        answer = self.get(noun, limit, worst, filters)
         check_agent(answer)
         return answer
 
@@ -134,13 +139,13 @@ class Client:
         _check_rows(rows)
         return rows
 
-    def _flows(self, limit: int | None, worst: bool) -> list[Any]:
+    def _flows(self, limit: int | None, parameters: Parameters) -> list[Any]:
         """Page after page; a page has less than was asked for where rows were being replaced."""
         rows: list[Any] = []
-        order = "&order=worst" if worst else ""
         for offset in itertools.count(0, PAGE):
             size = PAGE if limit is None else min(PAGE, limit - offset)
-            page = self._ask(f"/v1/flows?offset={offset}&limit={size}{order}")
+            bounds = [("offset", str(offset)), ("limit", str(size))]
+            page = self._ask(_target("flows", [*bounds, *parameters]), follow=parameters)
             _check_rows(page)
             rows += page
             more = len(page) == size if self._said is None else offset + size < self._said
@@ -149,7 +154,8 @@ class Client:
         self.total = max(self._said or 0, len(rows))
         return rows
 
-    def _ask(self, target: str, method: str = "GET", body: Any = None) -> Any:
+    def _ask(self, target: str, method: str = "GET", body: Any = None, follow: Parameters = ()) -> Any:
+        """What is answered; RequestError where the answer does not follow what the target says."""
         timeout = RELOAD_TIMEOUT if target.endswith("/reload") else self._timeout
         connection = UnixConnection(self._connect(), timeout)
         try:
@@ -158,7 +164,7 @@ class Client:
             with understood():
                 status, answer = response.status, _decoded(response.read(MOST_OCTETS + 1))
                 answer = answer if self._other is None else others.printable(answer)
-            said = response.getheader(TOTAL, "")
+            said, followed = response.getheader(TOTAL, ""), response.getheader(FOLLOWED, "")
         except (OSError, HTTPException, ValueError) as error:
             raise NoAnswerError(f"no answer from the instance at {connection.path}: {_words(error)}") from error
         finally:
@@ -168,6 +174,9 @@ class Client:
             operation = said_more.get("operation")
             raise RequestError(str(said_more.get("error", status)), status,
                                operation if isinstance(operation, int) else None)  # fmt: skip
+        if unknown := {name for name, _ in follow} - set(followed.split(", ")):
+            raise RequestError(f"the instance cannot choose or order rows by {', '.join(sorted(unknown))}, so it gave "
+                                "others than were asked for; it is of another version: restart it")
         self._said = int(said) if said.isdecimal() and len(said) <= LONGEST_TOTAL else None
         return answer
 
@@ -200,6 +209,13 @@ class Client:
             paths = ", ".join(path for _, path, _ in connected)
             raise NoAnswerError(f"several users run an instance; name one with --socket: {paths}")
         return None
+
+
+def _target(noun: str, parameters: Parameters) -> str:
+    target = f"/v1/{noun}{'?' if parameters else ''}{urlencode(parameters)}"
+    if len(target) > LONGEST_QUESTION:
+        raise RequestError("so much cannot be asked for at once: use networks and wildcards")
+    return target
 
 
 def check_agent(answer: Any) -> None:

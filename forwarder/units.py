@@ -26,6 +26,13 @@ def rate(bits: int) -> str:
     return _scaled(bits, 1000, (" kbit/s", " Mbit/s", " Gbit/s", " Tbit/s", " Pbit/s", " Ebit/s"))
 
 
+def per_second(number: float | None) -> str:
+    """Things a second: 0.4, 12 or 12,345; "-" where it is not known."""
+    if number is None:
+        return "-"
+    return f"{number:.1f}" if 0 < number < 9.95 else count(round(number))
+
+
 def _scaled(number: float, step: int, units: Sequence[str]) -> str:
     for unit in units[:-1]:
         number /= step

@@ -62,12 +62,15 @@ ANSWERS: dict[str, Any] = {
 
 
 class Answerer(BaseHTTPRequestHandler):
-    """Serves ANSWERS; the first of a table's rows is enough of flows."""
+    """Serves ANSWERS; the first of a table's rows is enough of flows. It says that it follows what it is asked for."""
 
     def do_GET(self) -> None:
-        noun = self.path.removeprefix("/v1/").partition("?")[0]
-        body = json.dumps(self.server.answers[noun]).encode()  # type: ignore[attr-defined]
+        noun, _, query = self.path.removeprefix("/v1/").partition("?")
+        answers = self.server.answers  # type: ignore[attr-defined]
+        body = json.dumps(answers[noun]).encode()
         self.send_response(200)
+        if not answers.get("older"):
+            self.send_header("X-Followed", ", ".join(each.partition("=")[0] for each in query.split("&")))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -500,6 +503,67 @@ def test_a_limit_is_said(tmp_path):
         assert len(json.loads(mcfwd("show", "groups", "--limit", "1", "--json", "--socket", path).stdout)) == 1
         assert mcfwd("show", "flows", "--socket", path).stdout == "no flows\n"
         assert mcfwd("show", "flows", "--limit", "0", "--socket", path).returncode == 2
+
+
+def test_an_instance_that_chooses_no_rows_is_not_believed(tmp_path):
+    """It would show all flows as those of one group."""
+    with instance(tmp_path, {**ANSWERS, "older": True}) as path:
+        for arguments in (["flows", "239.1.2.3"], ["groups", "eth1", "--json"], ["routes", "--problems"],
+                          ["flows", "--sort", "group", "--limit", "3"]):  # fmt: skip
+            done = mcfwd("show", *arguments, "--socket", path)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert "it is of another version: restart it" in done.stderr
+        assert mcfwd("show", "flows", "--sort", "group", "--socket", path).returncode == 0
+
+
+def test_filters_that_match_nothing_are_a_line_and_no_error(tmp_path):
+    with instance(tmp_path, {"flows": [], "routes": []}) as path:
+        done = mcfwd("show", "flows", "239.9.9.9", "eth\x1b[31m", "--socket", path)
+        assert (done.returncode, done.stdout) == (0, "no flows for 239.9.9.9 eth\\x1b[31m\n")
+        assert mcfwd("show", "routes", "--problems", "--socket", path).stdout == "no routes with a problem\n"
+        assert mcfwd("show", "routes", "10.0.0.7", "--json", "--socket", path).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("arguments", [
+    "show flows 239.1.2.300", "show interfaces 239.1.2.3", "show stats eth0", "show hosts --problems",
+    "show flows --sort speed", "show flows --reverse", "show flows --interval 1", "show flows --watch --interval 0",
+    "show flows --watch --interval -1", "show flows --watch --interval 1e9", "show flows --watch --interval nan",
+    "show flows a\x1b[31m:b", "show flows --sort \x1b[31m",
+])  # fmt: skip
+def test_a_question_that_means_nothing_is_one_line(arguments):
+    done = mcfwd(*arguments.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("mcfwd: ")
+    assert line.isprintable()
+
+
+def test_too_many_filters_are_refused_before_they_are_asked(tmp_path):
+    with instance(tmp_path) as path:
+        done = mcfwd("show", "flows", *(f"239.1.{at >> 8}.{at & 255}" for at in range(300)), "--socket", path)
+    assert (done.returncode, done.stderr) == (
+        1, "mcfwd: so much cannot be asked for at once: use networks and wildcards\n"
+    )  # fmt: skip
+
+
+def test_a_table_is_in_the_order_that_was_asked_for(tmp_path):
+    rows = [{**FLOW, "group": group, "packets": packets} for group, packets in [("239.1.2.3", 1), ("239.1.2.4", 9)]]
+    with instance(tmp_path, {"flows": rows}) as path:
+        for options, first in (([], "239.1.2.3"), (["--sort", "-packets"], "239.1.2.4")):
+            table = mcfwd("show", "flows", *options, "--socket", path).stdout
+            assert table.splitlines()[2].startswith(first)
+
+
+def test_rates_are_columns_in_words():
+    row = {**FLOW, "packets_per_second": 1234.5, "bits_per_second": 12_345_678, "since": 61.0}
+    table = shown("flows", 200, [row, {**FLOW, "packets_per_second": None, "bits_per_second": None, "since": None}])
+    assert "12.3 Mbit/s" in table
+    assert "1,234" in table
+    assert "1m01s" in table
+    port = {**ANSWERS["interfaces"][0], "rx_bits_per_second": 64_000, "tx_bits_per_second": 0,
+            "rx_packets_per_second": 0.5, "tx_packets_per_second": 0.0}  # fmt: skip
+    assert "64 kbit/s" in shown("interfaces", 80, [port])
+    assert "0.5" in shown("interfaces", 200, [port])
 
 
 def test_an_empty_table_says_which_interfaces_keep_it_empty(tmp_path):

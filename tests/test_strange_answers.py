@@ -9,6 +9,7 @@ from test_cli import instance, mcfwd
 
 from forwarder.client import Client, NoAnswerError, RequestError
 from forwarder.command import screen
+from forwarder.command.question import Question
 from forwarder.command.tables import COLUMNS
 
 DEEP: list[object] = []
@@ -22,7 +23,7 @@ NOUNS = sorted(COLUMNS.keys() - {"processes"} | {"stats"})     # in order: xdist
 def test_a_table_of_what_is_none_is_an_error_in_words(tmp_path, noun):
     for answer in STRANGE:
         with instance(tmp_path, {noun: answer}) as path, pytest.raises(NoAnswerError, match="does not understand"):
-            screen.draw_once(Client(path), noun)
+            screen.draw_once(Client(path), Question(noun))
         (tmp_path / "s").unlink()
 
 

@@ -1,29 +1,30 @@
-"""`mcfwd show`: an answer of an instance, once or every second, for people or for programs."""
+"""`mcfwd show`: an answer of an instance, once or again and again, for people or for programs."""
 
 import json
 import time
 
 from forwarder.client import Client, check_agent
+from forwarder.command.question import Question
 
-INTERVAL = 1.0          # seconds between two answers of --watch
 
-
-def show(client: Client, noun: str, as_json: bool, watch: bool, limit: int | None = None) -> None:
-    """Print `noun`, `limit` rows at most, once, or every second until interrupted; NoAnswerError or RequestError."""
+def show(client: Client, question: Question, as_json: bool, interval: float | None) -> None:
+    """Print the answer once, or every `interval` seconds until interrupted; NoAnswerError or RequestError."""
     if as_json:
-        _show_json(client, noun, watch, limit)
+        _show_json(client, question, interval)
         return
     from forwarder.command import screen  # rich takes longer to import than an answer to arrive
 
-    draw = screen.draw_forever if watch else screen.draw_once
-    draw(client, noun, limit)
+    if interval is None:
+        screen.draw_once(client, question)
+    else:
+        screen.draw_forever(client, question, interval)
 
 
-def _show_json(client: Client, noun: str, watch: bool, limit: int | None) -> None:
-    """One indented document, or one line a second; null where the agent is silent."""
-    while watch:
-        print(json.dumps(client.get(noun, limit, worst=limit is not None)), flush=True)
-        time.sleep(INTERVAL)
-    answer = client.get(noun, limit)
+def _show_json(client: Client, question: Question, interval: float | None) -> None:
+    """One indented document, or one line each time; null where the agent is silent."""
+    while interval is not None:
+        print(json.dumps(question.answer(client, worst=question.limit is not None)), flush=True)
+        time.sleep(interval)
+    answer = question.answer(client)
     print(json.dumps(answer, indent=2), flush=True)
     check_agent(answer)

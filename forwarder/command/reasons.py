@@ -11,7 +11,7 @@ FLOWS = "flows"
 UNKNOWN = 400           # the status of what is wrong with the question, and stays so
 
 
-class Question(NamedTuple):
+class GroupQuestion(NamedTuple):
     """What is asked about; the receiver is an address or an interface, None nobody in particular."""
 
     group: str
@@ -19,7 +19,7 @@ class Question(NamedTuple):
     source: str | None = None
 
 
-def tell(client: Client, question: Question, as_json: bool) -> bool:
+def tell(client: Client, question: GroupQuestion, as_json: bool) -> bool:
     """Print the answer; whether it flows. NoAnswerError or RequestError."""
     answer = client.why(*question)
     if as_json:
@@ -34,7 +34,7 @@ def tell(client: Client, question: Question, as_json: bool) -> bool:
     return bool(answer.get("verdict") == FLOWS)
 
 
-def watch(client: Client, question: Question, as_json: bool) -> None:
+def watch(client: Client, question: GroupQuestion, as_json: bool) -> None:
     """Until interrupted; an instance that is away is said so and waited for. RequestError where it means nothing."""
     if as_json:
         while True:
@@ -49,7 +49,7 @@ def watch(client: Client, question: Question, as_json: bool) -> None:
             time.sleep(INTERVAL)
 
 
-def _answer(client: Client, question: Question) -> dict[str, Any]:
+def _answer(client: Client, question: GroupQuestion) -> dict[str, Any]:
     """The answer; `{"error"}` where there is none now."""
     try:
         return client.why(*question)

@@ -1,62 +1,72 @@
-"""The terminal: a table once, or redrawn in place every second."""
+"""The terminal: a table once, or redrawn in place again and again."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from forwarder.client import Client, NoAnswerError, RequestError, understood
+from forwarder.client import Client, NoAnswerError, RequestError, check_agent, understood
+from forwarder.command.question import Question
 from forwarder.command.tables import Clip, render, worst_first
 from forwarder.diagnosis import notes
 from forwarder.units import count, visible
 
-INTERVAL = 1.0          # seconds between two pictures
+WHOLE = Clip()
 NEEDING = frozenset(("flows", "groups", "hosts", "upstream"))   # are empty where interfaces do not work
 UNLIMITED = 10_000      # columns, where nobody's terminal is the limit
 
 
-def draw_once(client: Client, noun: str, limit: int | None = None) -> None:
-    """Print the table of `noun`, of `limit` rows at most; raises NoAnswerError or RequestError."""
-    console = open_console()
-    answer = client.get_answer(noun, limit)
+def draw_once(client: Client, question: Question) -> None:
+    """Print the table of what is asked for; raises NoAnswerError or RequestError."""
+    console, noun = open_console(), question.noun
+    answer = question.answer(client)
+    check_agent(answer)
     total = client.total or 0
     with understood():
-        picture = render(noun, answer, console.width, said=_why_empty(client, noun, answer))
-    console.print(picture)
-    if limit is not None and total > len(answer):
+        console.print(_table(client, question, answer, console.width), crop=False)  # it fits: rich need not look
+    if question.limit is not None and total > len(answer):
         console.print(f"{count(len(answer))} of {count(total)} {noun}; --limit {total} shows all")
     elif noun == "flows" and total:
         console.print(f"{count(total)} flow{'s'[: total > 1]}")
 
 
-def draw_forever(client: Client, noun: str, limit: int | None = None) -> None:
+def draw_forever(client: Client, question: Question, interval: float) -> None:
     """Redraw until interrupted, of flows the worst first; an instance that is away is said so and waited for."""
     console = open_console()
     with drawing_on(console) as draw:
         while True:
-            draw(_picture(client, noun, limit, console))
-            time.sleep(INTERVAL)
+            draw(_picture(client, question, console))
+            time.sleep(interval)
 
 
-def _picture(client: Client, noun: str, limit: int | None, console: Console) -> RenderableType:
+def _picture(client: Client, question: Question, console: Console) -> RenderableType:
     """What fits a terminal; of flows no more is asked for."""
     height = console.height if console.is_terminal else None
-    most = limit if height is None else min(limit or height, height)
-    flows = noun == "flows"
+    most = question.limit if height is None else min(question.limit or height, height)
+    flows = question.noun == "flows"
     try:
-        answer = client.get_answer(noun, most if flows else limit, worst=flows and most is not None)
+        answer = question.answer(client, flows and most is not None, most if flows else None)
+        check_agent(answer)
         beyond = max((client.total or 0) - len(answer), 0) if isinstance(answer, list) else 0
-        clip, said = Clip(height, beyond, ordered=flows), _why_empty(client, noun, answer)
         with understood():
-            if flows and most is None:      # pages of an order that changes would repeat some and lack others
-                answer.sort(key=worst_first)
-            return render(noun, answer, console.width, clip, said)
+            if flows and most is None and question.key is None:
+                answer.sort(key=worst_first)    # pages of an order that changes would repeat some and lack others
+            return _table(client, question, answer, console.width, Clip(height, beyond, ordered=flows))
     except (NoAnswerError, RequestError) as error:
         return Text("\n".join(map(visible, str(error).split("\n"))), style="red")
+
+
+def _table(client: Client, question: Question, answer: Any, width: int, clip: Clip = WHOLE) -> RenderableType:
+    """The table of an answer; an empty one is a sentence."""
+    if not answer and question.filters:
+        return Text(visible(question.missed))
+    in_order = replace(clip, ordered=clip.ordered or question.key is not None)
+    return render(question.noun, answer, width, in_order, _why_empty(client, question.noun, answer))
 
 
 def _why_empty(client: Client, noun: str, answer: Any) -> list[str]:

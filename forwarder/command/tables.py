@@ -6,6 +6,7 @@ Cells are plain text: what came from the network is never read as markup.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from socket import inet_aton
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from forwarder.command.grid import GAP, Grid, Heading
 from forwarder.diagnosis import notes
-from forwarder.units import count, duration, listed, size, visible
+from forwarder.units import count, duration, listed, per_second, rate, size, visible
 
 Row = dict[str, Any]
 FOLDED = 26             # cells longer than this may be folded rather than cost a column: with the longest of the others
@@ -59,6 +60,11 @@ def _drops(row: Row) -> str:
     return listed([f"{reason} {count(number)}" for number, reason in found])
 
 
+def _rate(key: str) -> Callable[[Row], str]:
+    """Bits a second; "-" where they are not known, as of an instance that has just begun."""
+    return lambda row: "-" if row.get(key) is None else rate(round(row[key]))
+
+
 def _members(row: Row) -> str:
     """The sources a filter lets in, in words."""
     if row["mode"] == "include":
@@ -87,15 +93,19 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("role", _text("role")),
         Column("state", _state),
         Column("address", _text("address"), 2),
-        Column("querier", _querier, 6),
-        Column("igmp", lambda row: f"v{row['igmp_version']}" if row["igmp_version"] else "-", 7),
+        Column("querier", _querier, 8),
+        Column("igmp", lambda row: f"v{row['igmp_version']}" if row["igmp_version"] else "-", 9),
         Column("groups", lambda row: count(row["groups"]), 1, True),
-        Column("rx packets", lambda row: count(row["rx_packets"]), 4, True),
-        Column("rx bytes", lambda row: size(row["rx_bytes"]), 8, True),
-        Column("tx packets", lambda row: count(row["tx_packets"]), 5, True),
-        Column("tx bytes", lambda row: size(row["tx_bytes"]), 8, True),
-        Column("mtu", _text("mtu"), 9, True),
-        Column("segmentation", _text("segmentation"), 10),
+        Column("rx packets", lambda row: count(row["rx_packets"]), 6, True),
+        Column("rx rate", _rate("rx_bits_per_second"), 4, True),
+        Column("rx/s", lambda row: per_second(row.get("rx_packets_per_second")), 10, True),
+        Column("rx bytes", lambda row: size(row["rx_bytes"]), 11, True),
+        Column("tx packets", lambda row: count(row["tx_packets"]), 7, True),
+        Column("tx rate", _rate("tx_bits_per_second"), 5, True),
+        Column("tx/s", lambda row: per_second(row.get("tx_packets_per_second")), 10, True),
+        Column("tx bytes", lambda row: size(row["tx_bytes"]), 11, True),
+        Column("mtu", _text("mtu"), 12, True),
+        Column("segmentation", _text("segmentation"), 13),
         Column("drops", _drops, 3),
     ),
     "groups": (
@@ -141,9 +151,12 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("source", _text("source")),
         Column("from", _text("upstream"), 2),
         Column("to", lambda row: listed(row["downstreams"]), 3),
-        Column("packets", lambda row: count(row["packets"]), 4, True),
-        Column("bytes", lambda row: size(row["bytes"]), 6, True),
-        Column("idle", lambda row: duration(row["idle"]), 5, True),
+        Column("rate", _rate("bits_per_second"), 4, True),
+        Column("packets/s", lambda row: per_second(row.get("packets_per_second")), 8, True),
+        Column("packets", lambda row: count(row["packets"]), 5, True),
+        Column("bytes", lambda row: size(row["bytes"]), 7, True),
+        Column("idle", lambda row: duration(row["idle"]), 6, True),
+        Column("since", lambda row: duration(row.get("since")), 9, True),
         Column("verdict", _text("verdict")),
         Column("hint", _text("hint", ""), 1),
     ),
@@ -165,9 +178,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 }
 
 
-def _quad(address: str | None) -> tuple[int, ...]:
-    """Sorts dotted addresses and networks by number."""
-    return tuple(int(part) for part in (address or "0").replace("/", ".").split("."))
+def _quad(address: str | None) -> bytes:
+    """Sorts dotted addresses and networks by number; what is neither comes first."""
+    number, _, prefix = (address or "").partition("/")
+    try:
+        return inet_aton(number) + bytes([int(prefix)] if prefix else ())
+    except (OSError, ValueError):
+        return b""
 
 
 ROLES = {"upstream": 0, "both": 1, "downstream": 2}

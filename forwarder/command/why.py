@@ -29,7 +29,7 @@ def why(
     from forwarder.client import Client, NoAnswerError, RequestError
     from forwarder.command import reasons
 
-    client, question = Client(socket), reasons.Question(group, receiver, source)
+    client, question = Client(socket), reasons.GroupQuestion(group, receiver, source)
     with plain_errors():
         try:
             if watch:
