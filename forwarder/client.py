@@ -22,7 +22,8 @@ from forwarder import others
 SYSTEM_SOCKET = "/run/mcfwd/mcfwd.sock"
 TIMEOUT = 5.0           # seconds; the instance answers for a silent agent after 2
 RELOAD_TIMEOUT = 15.0   # seconds; for a reload that takes too long after 14
-PAGE = 10_000           # flows asked for at once, the most that there are in an answer
+PAGED = frozenset(("flows", "groups", "hosts", "refusals", "upstream"))
+PAGE = 10_000           # rows asked for at once, the most flows that there are in an answer
 LONGEST_QUESTION = 3900     # octets; an instance reads lines of 4096 at most
 MOST_OCTETS = 1 << 28   # of an answer: several times what a million members take
 LONGEST_TOTAL = 18      # digits
@@ -101,8 +102,9 @@ class Client:
         `worst`: flows that are kept from somebody first. `filters`: what else the question says, such as
         ("group", "239.1.2.3"); what the instance does not follow is a RequestError.
         """
-        if noun == "flows":
-            return self._flows(limit, [*filters, *([("order", "worst")] if worst else [])])
+        if noun in PAGED:
+            order = [("order", "worst")] if worst and noun == "flows" else []
+            return self._pages(noun, limit, [*filters, *order])
         bounds = [("limit", str(limit))] if filters and limit is not None else []
         answer = self._ask(_target(noun, [*filters, *bounds]), follow=filters)
         if not isinstance(answer, list):
@@ -139,20 +141,25 @@ class Client:
         _check_rows(rows)
         return rows
 
-    def _flows(self, limit: int | None, parameters: Parameters) -> list[Any]:
-        """Page after page; a page has less than was asked for where rows were being replaced."""
+    def _pages(self, noun: str, limit: int | None, parameters: Parameters) -> list[Any] | None:
+        """Page after page; a page has less than was asked for where rows were being replaced. None: a silent agent.
+
+        An instance of before there were pages of this noun gives all at once, and no number.
+        """
         rows: list[Any] = []
         for offset in itertools.count(0, PAGE):
             size = PAGE if limit is None else min(PAGE, limit - offset)
             bounds = [("offset", str(offset)), ("limit", str(size))]
-            page = self._ask(_target("flows", [*bounds, *parameters]), follow=parameters)
+            page = self._ask(_target(noun, [*bounds, *parameters]), follow=parameters)
+            if page is None and not offset and noun != "flows":
+                return None
             _check_rows(page)
             rows += page
-            more = len(page) == size if self._said is None else offset + size < self._said
+            more = offset + size < (self._said or 0)
             if not (page and more) or offset + size == limit:
                 break
         self.total = max(self._said or 0, len(rows))
-        return rows
+        return rows[:limit]
 
     def _ask(self, target: str, method: str = "GET", body: Any = None, follow: Parameters = ()) -> Any:
         """What is answered; RequestError where the answer does not follow what the target says."""

@@ -840,6 +840,27 @@ def test_what_was_refused_is_a_problem_of_flows(tmp_path):
         ]
 
 
+def test_pages_of_what_the_agent_says_are_of_one_answer(tmp_path):
+    """Each page would have been an answer of its own."""
+    asked = []
+
+    class Counting(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            asked.append(1)
+            return super().__iter__()
+
+    with running(tmp_path, refusals=Counting(REFUSALS)) as instance:
+        pages = [json.loads(instance.get(f"/v1/refusals?offset={at}&limit=2")[2]) for at in (0, 2, 4, 6)]
+        assert [row["group"][-1] for page in pages for row in page] == list("34567")
+        assert len(asked) == 1
+        assert json.loads(instance.get("/v1/refusals?offset=0&limit=2")[2]) == pages[0]
+        assert len(asked) == 2
+        assert len(json.loads(instance.get("/v1/refusals?offset=2&limit=2&interface=eth2")[2])) == 0
+        assert len(asked) == 3
+        client = Client(instance.path)
+        assert (len(client.get("groups", 7)), client.total) == (7, 1000)
+
+
 def test_interfaces_are_chosen_too_and_without_a_question_nothing_is_said_of_it(tmp_path):
     with running(tmp_path) as instance:
         assert [row["name"] for row in json.loads(instance.get("/v1/interfaces?interface=*1")[2])] == ["eth1"]

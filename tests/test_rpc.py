@@ -7,7 +7,7 @@ import socket
 import pytest
 import uvloop
 
-from forwarder.agent.rpc import CHUNK, RpcServer, answers
+from forwarder.agent.rpc import CHUNK, LOOKED_AT, RpcServer, answers, chosen
 
 
 def row(number, sources=0):
@@ -23,6 +23,28 @@ def test_answers_are_cut_by_their_size():
     assert [each["more"] for each in decoded] == [True] * (len(messages) - 1) + [False]
     assert [each for message in decoded for each in message["rows"]] == rows
     assert {each["id"] for each in decoded} == {7}
+
+
+GROUP = 0xEF010200
+MEMBERS = [{"port": at % 3, "group": GROUP + at, "origins": [7] if at == 5 else []} for at in range(9)]
+
+
+@pytest.mark.parametrize(("request_", "found"), [
+    ({}, list(range(9))), ({"groups": [], "ports": None}, list(range(9))),
+    ({"groups": [[GROUP + 4, 32]]}, [4]), ({"groups": [[GROUP, 31], [GROUP + 8, 32]]}, [0, 1, 8]),
+    ({"groups": [[0, 0]]}, list(range(9))), ({"ports": [2, 9]}, [2, 5, 8]), ({"ports": [7]}, [5]), ({"ports": []}, []),
+    ({"groups": [[GROUP, 30]], "ports": [0]}, [0, 3]),
+])  # fmt: skip
+def test_rows_of_some_groups_and_ports_are_told_alone(request_, found):
+    assert [each for each in chosen(MEMBERS, request_) if each] == [MEMBERS[at] for at in found]
+
+
+def test_no_more_rows_are_passed_over_in_a_turn_than_it_should_take():
+    many = [{"port": 0, "group": GROUP + at} for at in range(5 * LOOKED_AT)]
+    messages = [json.loads(each) for each in answers(7, chosen(many, {"groups": [[GROUP + 3 * LOOKED_AT + 5, 32]]}))]
+    assert len(messages) == 6
+    assert [each["more"] for each in messages] == [True] * 5 + [False]
+    assert [each for message in messages for each in message["rows"]] == [many[3 * LOOKED_AT + 5]]
 
 
 def padded(octets: int) -> dict[str, str]:

@@ -10,13 +10,15 @@ import asyncio
 import json
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 CHUNK = 32 * 1024                # bytes of rows after which a message ends
 LONGEST = 3 * CHUNK              # bytes of a row that is one message: 65,535 sources take 20 times what a socket takes
 MOST_ANSWERS = 256               # under way at once: of the API's 64 connections, and of some predecessors of it
 LARGEST = 65536
+
+LOOKED_AT = 1000                 # rows that are passed over in a turn
 
 Rows = Iterable[dict[str, Any]]
 Order = Callable[[dict[str, Any]], Rows]
@@ -49,7 +51,7 @@ class RpcServer:
             if len(self._answers) >= MOST_ANSWERS:
                 return
             noun = request["noun"]
-            rows = self._orders[noun](request) if noun in self._orders else self._nouns[noun]()
+            rows = self._orders[noun](request) if noun in self._orders else chosen(self._nouns[noun](), request)
         except (OSError, ValueError, KeyError, TypeError):
             return
         self._answers.append(answers(request.get("id"), rows))
@@ -88,8 +90,31 @@ class RpcServer:
         return b""
 
 
+def chosen(rows: Rows, request: Mapping[str, Any]) -> Rows:
+    """Those of `rows` that a request means: of `groups`, [address, prefix length] each, and of `ports`, by index.
+
+    A row is of its port and of those that it comes from (`origins`). Now and then an empty row stands for others.
+    """
+    groups = [(32 - int(prefix), int(address) >> 32 - int(prefix)) for address, prefix in request.get("groups") or ()]
+    ports = None if request.get("ports") is None else frozenset(request["ports"])
+    return _meant(rows, groups, ports) if groups or ports is not None else rows
+
+
+def _meant(rows: Rows, groups: Sequence[tuple[int, int]], ports: frozenset[int] | None) -> Rows:
+    for number, row in enumerate(rows):
+        here = bool(row) and (
+            (not groups or any(row["group"] >> shift == head for shift, head in groups))
+            and (ports is None or not ports.isdisjoint((row["port"], *row.get("origins", ()))))
+        )
+        if here or number % LOOKED_AT == 0:
+            yield row if here else {}
+
+
 def answers(number: Any, rows: Rows) -> Iterator[bytes]:
-    """The messages that carry `rows` in answer to request `number`; at least one, the last with `more` false."""
+    """The messages that carry `rows` in answer to request `number`; at least one, the last with `more` false.
+
+    An empty row ends a message: whoever makes rows has looked at enough for a turn.
+    """
     chunk: list[str] = []
     size = 0
     for row in rows:

@@ -57,12 +57,16 @@ class AgentClient:
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
 
-    async def rows(self, noun: str) -> Rows | None:
-        """All rows of a noun of the agent's, such as "groups", or None where the agent did not answer in time."""
-        task = self._asked.get(noun)
+    async def rows(self, noun: str, said: dict[str, Any] | None = None) -> Rows | None:
+        """The rows of a noun of the agent's, such as "groups", or None where the agent did not answer in time.
+
+        `said`: which of them, as `agent.rpc.chosen` has it; all.
+        """
+        asked = noun + json.dumps(said)
+        task = self._asked.get(asked)
         if task is None:
-            task = self._asked[noun] = self._loop.create_task(self._ask(noun))
-            task.add_done_callback(lambda _: self._asked.pop(noun))
+            task = self._asked[asked] = self._loop.create_task(self._ask(noun, said))
+            task.add_done_callback(lambda _: self._asked.pop(asked))
         return await asyncio.shield(task)       # one client that goes away does not take the answer from the others
 
     async def order(self, noun: str, said: dict[str, Any]) -> Rows | None:

@@ -25,6 +25,7 @@ from forwarder.api.segments import Segments
 from forwarder.api.selection import select
 from forwarder.api.server import RefusedError, copied, json_response
 from forwarder.api.supervisor import SupervisorClient
+from forwarder.api.told import Told
 from forwarder.api.views import Row
 from forwarder.api.why import Why
 from forwarder.ordering import ordered
@@ -46,7 +47,8 @@ class Application:
 
     def __init__(self, segments: Segments, agent: AgentClient, supervisor: SupervisorClient) -> None:
         self._segments, self._agent, self._supervisor = segments, agent, supervisor
-        self._hints, self._batches, self._reasons = RefusedHints(agent), Batches(), Why(segments, agent)
+        self._hints, self._told, self._reasons = RefusedHints(agent), Told(agent), Why(segments, agent)
+        self._batches = Batches()
         self._answering: dict[str, asyncio.Task[web.Response]] = {}     # by what is asked
         self._answers: dict[str, Answer] = {
             "interfaces": self._interfaces,
@@ -187,18 +189,18 @@ class Application:
         return found
 
     async def _groups(self, page: Page) -> Answered:
-        return await self._told("groups", page, lambda rows: views.groups(rows, self._segments.configuration))
+        configuration = self._segments.configuration
+        view = views.group_view(configuration)
+        return await self._told.page("groups", page, configuration.ports, view)
 
     async def _hosts(self, page: Page) -> Answered:
-        return await self._told("hosts", page, lambda rows: views.hosts(rows, self._segments.configuration.ports))
+        ports = self._segments.configuration.ports
+        return await self._told.page("hosts", page, ports, lambda rows: views.hosts(rows, ports))
 
     async def _refusals(self, page: Page) -> Answered:
-        return await self._told("refusals", page, lambda rows: views.refusals(rows, self._segments.configuration.ports))
+        ports = self._segments.configuration.ports
+        return await self._told.page("refusals", page, ports, lambda rows: views.refusals(rows, ports))
 
     async def _upstream(self, page: Page) -> Answered:
-        return await self._told("upstream", page, lambda rows: views.upstream(rows, self._segments.configuration.ports))
-
-    async def _told(self, noun: str, page: Page, view: Callable[[list[Row]], list[Row]]) -> Answered:
-        """What the agent says of a noun; nothing where it keeps silent."""
-        rows = await self._agent.rows(noun)
-        return (None, None) if rows is None else select(noun, view(rows), page)
+        ports = self._segments.configuration.ports
+        return await self._told.page("upstream", page, ports, lambda rows: views.upstream(rows, ports))

@@ -3,7 +3,7 @@
 Addresses leave here as dotted text, durations as seconds rounded to milliseconds; None is "any" or "not known".
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,15 +170,24 @@ def groups(rows: Iterable[Row], configuration: Configuration) -> list[Row]:
 
     `note`: why a static group has no effect, or any group none upstream.
     """
+    return group_view(configuration)(list(rows))
+
+
+def group_view(configuration: Configuration) -> Callable[[list[Row]], list[Row]]:
+    """`groups` for some rows after others: what it needs to know of the configuration is found out once."""
     unasked = Unasked(configuration.ports)
     names = {port.index: port.name for port in configuration.ports}
     refused: dict[tuple[int, int], str] = {}
     for port, text, note in group_notes(configuration):
         refused[port.index, parse_address(text.rpartition(",")[2].strip())] = f"static {text}: {note}"
-    ours = [row for row in rows if row["port"] in names]
-    static = [refused.get((row["port"], row["group"])) if row["static"] else None for row in ours]
-    notes = [note or _unasked(row, unasked, names[row["port"]]) for row, note in zip(ours, static, strict=True)]
-    return [_group(row, names[row["port"]], note) for row, note in zip(ours, notes, strict=True)]
+
+    def view(rows: list[Row]) -> list[Row]:
+        ours = [row for row in rows if row["port"] in names]
+        static = [refused.get((row["port"], row["group"])) if row["static"] else None for row in ours]
+        notes = [note or _unasked(row, unasked, names[row["port"]]) for row, note in zip(ours, static, strict=True)]
+        return [_group(row, names[row["port"]], note) for row, note in zip(ours, notes, strict=True)]
+
+    return view
 
 
 def _group(row: Row, interface: str, note: str | None) -> Row:
