@@ -145,8 +145,8 @@ def _processes(path: str) -> tuple[BaseProcess, BaseProcess]:
     """Agent and API, started."""
     context = multiprocessing.get_context("fork")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    agent = context.Process(target=uvloop.run, args=(_agent(theirs),))
-    api = context.Process(target=uvloop.run, args=(_serve(path, ours),))
+    agent = context.Process(target=lambda: uvloop.run(_agent(theirs)))
+    api = context.Process(target=lambda: uvloop.run(_serve(path, ours)))
     agent.start()
     api.start()
     ours.close()
