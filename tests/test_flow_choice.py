@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.api import flows
-from forwarder.api.flow_choice import ORDERS, WorkerFlows, choose
+from forwarder.api.flow_choice import choose
+from forwarder.api.flow_order import ORDERS, WorkerFlows
 from forwarder.api.pages import Page
 from forwarder.api.samples import Sample
 from forwarder.api.selection import select

@@ -69,6 +69,7 @@ PURE = {
     "forwarder.supervisor.capacity": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.supervisor.doubts": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.supervisor.refusals": {"socket", "time", "random", "asyncio", "logging"},
+    "forwarder.api.flow_order": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.api.flow_choice": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.api.flow_rates": {"socket", "time", "random", "asyncio", "logging", "os"},
     "forwarder.api.selection": {"socket", "time", "random", "asyncio", "logging", "os"},

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from forwarder.api import flows
-from forwarder.api.flow_choice import WorkerFlows, choose
+from forwarder.api.flow_choice import choose
+from forwarder.api.flow_order import WorkerFlows
 from forwarder.api.pages import Page
 from forwarder.api.samples import Sample
 from forwarder.api.views import Row

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from forwarder.api import flow_rates
-from forwarder.api.flow_choice import BITS, LAST_REASON, Choice, Rows, WorkerFlows, choose
+from forwarder.api.flow_choice import Choice, choose
+from forwarder.api.flow_order import BITS, LAST_REASON, Rows, WorkerFlows
 from forwarder.api.pages import Page
 from forwarder.api.views import Row, port_names
 from forwarder.diagnosis.losses import Flow, Situation, by_flow, dropped
