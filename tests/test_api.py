@@ -607,6 +607,64 @@ def test_what_all_workers_have_done_is_added_up():
     assert [row["tx_bytes"] for row in segments.interfaces()] == [0, 101, 0]
 
 
+class Company:
+    """Workers whose segments are read, and a clock."""
+
+    def __init__(self, workers: int) -> None:
+        self.now = 100 * SECOND
+        self._fds = [worker_segment.create(number, 8, 64) for number in range(workers)]
+        self.segments = Segments(descriptors(), lambda: self.now)
+        self._tell()
+
+    def replace(self, flows: int, workers: int) -> None:
+        """As the supervisor does: other segments, of which the first has what was counted by who is dismissed."""
+        new = [worker_segment.create(number, 8, flows) for number in range(workers)]
+        for former, fd in zip(self._fds, new, strict=False):
+            worker_segment.hand_on(former, fd)
+        for dismissed in self._fds[workers:]:
+            worker_segment.add(dismissed, new[0])
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = new
+        self._tell()
+
+    def _tell(self) -> None:
+        self.segments.read_workers({f"worker-{number}": os.dup(fd) for number, fd in enumerate(self._fds)})
+
+    def carry(self, seconds: int, packets: int) -> None:
+        """So many packets of 100 octets a second by each worker, each with a flow of its own that is not young."""
+        for _ in range(seconds):
+            self.now += SECOND
+            for number, fd in enumerate(self._fds):
+                worker = WorkerSegment(fd, writable=True)
+                worker.ports[1, worker_segment.ASSIGNED] = 1
+                worker.ports[1, worker_segment.TX_PACKETS] += np.uint64(packets)
+                counted = int(worker.flows.packets[0]) + packets
+                flow(worker.flows, 0, group=GROUP + number, first_seen=SECOND, packets=counted, bytes=100 * counted)
+                worker.header[worker_segment.BATCHES] += 1
+            self.segments.sample()
+
+    def rates(self) -> tuple[float | None, list[tuple[str, float | None]]]:
+        """Of packets that go out, and of all flows."""
+        shown = self.segments.interfaces()[1]["tx_packets_per_second"]
+        return shown, [(row["group"], row["packets_per_second"]) for row in self.segments.flows(Page())]
+
+
+@pytest.mark.parametrize(("flows", "workers"), [(64, 1), (64, 3), (128, 2), (64, 2), (32, 1)])
+def test_rates_begin_again_with_other_segments_of_workers(flows, workers):
+    company, groups = Company(2), [f"239.1.2.{number}" for number in (3, 4, 5)]
+    company.carry(6, 50)
+    assert company.rates() == (100.0, [(group, 50.0) for group in groups[:2]])
+    company.replace(flows, workers)
+    assert company.rates() == (None, [(group, None) for group in groups[: min(workers, 2)]])
+    company.carry(1, 7)         # a sample of now is none to measure from
+    assert company.rates() == (None, [(group, None) for group in groups[:workers]])
+    company.carry(1, 7)
+    assert company.rates() == (7.0 * workers, [(group, 7.0) for group in groups[:workers]])
+    company.carry(6, 7)
+    assert company.rates() == (7.0 * workers, [(group, 7.0) for group in groups[:workers]])
+
+
 class Standing:
     """What answers in the supervisor's place, by its own rules; `asked` is what it was asked."""
 
