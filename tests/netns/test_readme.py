@@ -19,7 +19,7 @@ from forwarder.lab.public import public_python
 ROOT = Path(__file__).parents[2]
 README, OPERATING = ((ROOT / page).read_text() for page in ("README.md", "docs/operating.md"))
 BLOCKS = re.compile(r"^```(sh|toml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"^(sudo (?:mcfwd|curl|setpriv) .*)$", re.MULTILINE)  # /run is the test's own
+COMMAND = re.compile(r"^(sudo (?:mcfwd|curl|setpriv) (?:[^'\n]|'[^']*')*)$", re.MULTILINE)  # /run is the test's own
 # Every `run` ends when the next begins; the other commands have to succeed.
 SCRIPT = """\
 set -eu
