@@ -1,14 +1,22 @@
-"""A reload that asks for other workers, more flows or another profile: streams lose nothing, counters go on."""
+"""A reload that asks for other workers, more flows or another profile: streams lose nothing, counters go on.
 
+The machine itself may stop a worker for longer than its ring lasts; the kernel then says so (`ring_full`), and such an
+attempt is made again.
+"""
+
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from forwarder.lab.mcfwd import Mcfwd
 from forwarder.lab.programs import Receiver, Sender
 
 GROUPS = [f"239.1.2.{number}" for number in range(1, 17)]
 RATE = 4_000
 SOON = 30.0
+ATTEMPTS = 3
 
 
 class Site:
@@ -51,7 +59,30 @@ def site(lab, start_mcfwd, stack, tmp_path):
     return Site(lab, start_mcfwd, stack, tmp_path / "mcfwd.toml")
 
 
-def test_workers_profiles_and_flows_change_while_a_stream_loses_nothing(site):
+def test_workers_profiles_and_flows_change_while_a_stream_loses_nothing(lab, tmp_path):
+    for _ in range(ATTEMPTS):
+        with ExitStack() as stack:
+            site = Site(lab, partial(started, stack), stack, tmp_path / "mcfwd.toml")
+            change_all(site)
+            sent = site.sender.stop().count
+            reports = [receiver.settle() for receiver in site.receivers]
+            up, processes = site.mcfwd.interface("up0"), site.mcfwd.show("stats")["processes"]
+        if not up["drops"]["ring_full"]:
+            break
+    for report in reports:
+        assert [report.total(what) for what in ("received", "lost", "altered")] == [sent, 0, 0]
+    assert up["rx_packets"] >= sent     # those of the worker that is no more too; frames may come to two rings at once
+    assert up["rx_packets"] <= sent * 1.02
+    assert all(row["restarts"] == 0 for row in processes)
+
+
+def started(stack: ExitStack, lab, *arguments: str) -> Mcfwd:
+    ports = [word for port in lab.downstreams for word in ("-d", port)]
+    return stack.enter_context(Mcfwd(lab.router, "-u", lab.upstream, *ports, *arguments))
+
+
+def change_all(site: Site) -> None:
+    """Each change is seen to be made, and that the stream goes on after it."""
     before = site.mcfwd.pids
     assert site.reload(gather_ms=3.0, busy_poll=False, burst=32) == {}
     assert site.mcfwd.pids == before        # manners are taken over as they are
@@ -73,15 +104,6 @@ def test_workers_profiles_and_flows_change_while_a_stream_loses_nothing(site):
     site.mcfwd.wait_for(lambda asked: asked.interface("up0")["ring"] == "blocks", SOON, "the former ring")
     assert site.workers() == {"mcfwd-worker-0"}
     site.carry()
-
-    sent = site.sender.stop().count
-    for receiver in site.receivers:
-        report = receiver.settle()
-        assert [report.total(what) for what in ("received", "lost", "altered")] == [sent, 0, 0]
-    up = site.mcfwd.interface("up0")
-    assert up["rx_packets"] >= sent     # those of the worker that is no more too; frames may come to two rings at once
-    assert up["rx_packets"] <= sent * 1.02
-    assert all(row["restarts"] == 0 for row in site.mcfwd.show("stats")["processes"])
 
 
 def test_what_sizes_the_tables_of_all_needs_a_restart_and_says_so(site):
