@@ -71,7 +71,7 @@ class Shared:
         receiver.wait_received(receiver.report().total("received") + count, SOON)
 
 
-@pytest.fixture(params=[2, 3], ids=["v2", "v3"])
+@pytest.fixture(params=[pytest.param(2, id="v2", marks=pytest.mark.slow), pytest.param(3, id="v3")])
 def shared(request: pytest.FixtureRequest, stack: ExitStack) -> Iterator[Shared]:
     return Shared(stack, request.param)
 

@@ -1,5 +1,6 @@
 """FRR 8.4 (zebra and pimd) beside us: two queriers on one downstream link, of which the lower address queries."""
 
+import pytest
 
 from bench.peers.frr import Frr, obstacle
 from forwarder.lab.topology import SOURCE
@@ -25,6 +26,8 @@ from netns.peers import (
     wait_querier,
 )
 from netns.site import general_query, send_igmp
+
+pytestmark = pytest.mark.slow   # 40 seconds, of elections that test_peer_igmpproxy and the scenarios have too
 
 
 # RFC 9776 6.6.2 a

@@ -211,6 +211,7 @@ def test_igmpproxy_that_starts_again_hears_of_all_groups_within_its_response_tim
         over.streams[0].wait(group, since=answer.time)
 
 
+@pytest.mark.slow
 def test_after_igmpproxy_has_gone_we_are_back_at_version_3():
     skip_without(obstacle())
     with Chain() as chain:
@@ -232,6 +233,7 @@ def test_after_igmpproxy_has_gone_we_are_back_at_version_3():
 # --- igmpproxy beside us: two queriers on one link ---
 
 
+@pytest.mark.slow
 def test_a_lower_igmpproxy_wins_the_election_loses_it_when_silent_and_wins_it_again():
     """A version 2 query tells no robustness or interval: ours stay in force."""
     skip_without(obstacle())
@@ -260,6 +262,7 @@ def test_a_lower_igmpproxy_wins_the_election_loses_it_when_silent_and_wins_it_ag
         assert shared.wire.complaints(OURS) == []
 
 
+@pytest.mark.slow
 def test_a_higher_igmpproxy_does_not_silence_us():
     skip_without(obstacle())
     with Shared(HIGHER) as shared:

@@ -274,6 +274,7 @@ def test_whoever_takes_a_childs_place_is_nobody_too(lab, start_public):
     assert_forwards(lab.receivers[0], lab.source)
 
 
+@pytest.mark.slow
 @needs_user
 def test_a_child_of_another_user_that_stands_still_is_killed(start_public):
     mcfwd = start_public(prefix=AS_IN_A_CONTAINER)

@@ -98,7 +98,7 @@ def test_a_port_without_a_ring_keeps_nobody_from_being_ready_and_is_named(make_l
         receiver.wait_received(RATE // 4, SOON)
 
 
-@pytest.mark.parametrize("profile", ["balanced", "latency"])
+@pytest.mark.parametrize("profile", ["balanced", pytest.param("latency", marks=pytest.mark.slow)])
 def test_a_ring_becomes_whole_under_a_stream_when_others_give_theirs_back(make_lab, stack, tmp_path, profile):
     lab, file = make_lab(3), tmp_path / "mcfwd.toml"
     file.write_text(configuration("100MiB", ("up0", "down1", "down2"), "down0"))
@@ -122,7 +122,7 @@ def test_a_ring_becomes_whole_under_a_stream_when_others_give_theirs_back(make_l
     assert report.total("duplicated") < RATE    # what came to both rings: a thread ran on after opening the new one
     row = mcfwd.interface("up0")
     assert ("smaller" in row["ring_reason"], row["ring_replacements"], row["drops"]["ring_full"]) == (False, 0, 0)
-    assert "up0: the ring of worker 0 has 64 MiB now" in mcfwd.read_log()
+    assert "up0: the ring of worker 0 has 64 MiB of " in mcfwd.read_log()
 
 
 def test_a_reload_that_needs_more_memory_than_there_is_is_refused(make_lab, stack, tmp_path):

@@ -101,6 +101,7 @@ def assert_it_goes_on(directory: Path, wanted: Sequence[Case], patient: bool = F
     assert not failed, "\n\n".join(failed)
 
 
+@pytest.mark.slow
 def test_every_call_is_refused_for_a_while(tmp_path):
     one = {call: numbers[:1] for call, numbers in ERRORS.items()}
     wanted = [

@@ -224,6 +224,7 @@ def test_a_restarted_agent_takes_back_sources_and_exclusions(make_lab, start_mcf
     assert "Traceback" not in mcfwd.read_log()
 
 
+@pytest.mark.slow
 def test_a_restarted_agent_goes_on_with_the_queriers_and_older_hosts_there_are(make_lab, start_mcfwd, stack):
     """A second forwarder on a LAN, or a version that a router does not understand, would last until its next query."""
     lab = make_lab(2)
@@ -354,6 +355,7 @@ def test_an_instance_that_was_frozen_as_a_whole_goes_on_as_it_is(flowing):
 # crashing again and again
 
 
+@pytest.mark.slow
 def test_a_process_that_keeps_crashing_is_backed_off(lab, start_mcfwd):
     mcfwd = start_mcfwd(lab)
     with Receiver(lab.receivers[0], GROUP) as receiver, Sender(lab.source, GROUP, rate=1000):
@@ -379,6 +381,7 @@ def test_the_spare_worker_takes_over_and_another_is_made(lab, start_mcfwd):
     assert mcfwd.wait_for(spare_of, SOON, "another spare worker") != spare
 
 
+@pytest.mark.slow
 def test_a_spare_worker_that_was_stopped_is_not_waited_for(lab, start_mcfwd):
     """It fills the role in vain for two seconds, not for the thirty that a start may take."""
     mcfwd = start_mcfwd(lab)
@@ -394,6 +397,7 @@ def test_a_spare_worker_that_was_stopped_is_not_waited_for(lab, start_mcfwd):
         assert time.monotonic() - began < 15.0      # 2 s, a start, and what a busy machine takes
 
 
+@pytest.mark.slow
 def test_a_spare_worker_that_dies_is_made_again_and_missed_by_nobody(lab, start_mcfwd):
     mcfwd = start_mcfwd(lab)
     spare = mcfwd.wait_for(spare_of, SOON, "the spare worker")

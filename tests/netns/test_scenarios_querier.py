@@ -275,8 +275,8 @@ def test_20_nobody_is_asked_about_sources_that_nobody_asked_for(asking, hosts):
     ("response", "last_member", "codes"),
     [
         (12.7, 0.05, (127, 1)),
-        (12.8, 12.8, (0x80, 0x80)),
-        (20.0, 16.0, (0x89, 0x84)),
+        pytest.param(12.8, 12.8, (0x80, 0x80), marks=pytest.mark.slow),
+        pytest.param(20.0, 16.0, (0x89, 0x84), marks=pytest.mark.slow),
         (100.0, 0.2, (0xAF, 2)),
     ],
 )
