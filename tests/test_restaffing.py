@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lacking import only
 from test_staff import WORKER, Office
 
 from forwarder.process import control
@@ -15,7 +16,7 @@ from forwarder.state import worker_segment
 from forwarder.state.settings import DataplaneSettings
 from forwarder.state.worker_columns import WorkerSegment
 from forwarder.state.worker_segment import ASSIGNED, BATCHES, COUNTS, FRAMES, HEARTBEAT, MAX_FLOWS, POSITION
-from forwarder.supervisor.restaffing import SPARE_WAIT
+from forwarder.supervisor.restaffing import PATIENCE, SPARE_WAIT
 from forwarder.supervisor.shared import AGENT, API
 
 PORTS = 4
@@ -83,6 +84,8 @@ class Company(Office):
         self.log: list[str] = []
         self.sized: list[int] = []
         self.odd = False                        # rings are being opened
+        self.deaf = False                       # children stand still
+        self.useless = 0                        # of so many flows no worker gets ready
         self.ports = self.staff._ports          # the test's own, see Office
         self.ports.resize, self.ports.read_segments = self.resize, lambda workers: None
         self.ports.company = self
@@ -96,7 +99,7 @@ class Company(Office):
 
     def live(self, turns: int = 1, seconds: float = 0.5) -> None:
         for _ in range(turns):
-            for at in range(len(self.started)):
+            for at in range(len(self.started) if not self.deaf else 0):
                 self.play(at)
             for fd in self.shared.workers:
                 WorkerSegment(fd, writable=True).header[HEARTBEAT] = int((self.now + seconds) * 1e9)
@@ -126,8 +129,15 @@ class Company(Office):
                 self.log.append(f"{self.names[at]} starts")
             case "workers":
                 self.log.append(f"{self.names[at]}: {' '.join(descriptors)}")
+        if self.useless and "worker" in self.names[at] and message["type"] == "ports_sent" and self.lacks_memory(at):
+            popen.status = 1
+            return
         if message["type"] == ("start" if self.names[at] == "api" else "ports_sent"):
             control.send(theirs, {"type": "ready"})
+
+    def lacks_memory(self, at: int) -> bool:
+        fd = self.shared.workers[int(self.names[at].removeprefix("worker-"))]
+        return int(WorkerSegment(fd).header[MAX_FLOWS]) == self.useless
 
     def until(self, words: str) -> None:
         for _ in range(200):
@@ -237,3 +247,93 @@ def test_agent_and_api_that_begin_meanwhile_have_what_there_is_then(company):
     company.live(3)
     assert set(company.staff.children[AGENT].descriptors()) >= {"wake-worker-0", "wake-worker-1"}
     assert set(company.staff.children[API].descriptors()) >= {"worker-0", "worker-1"}
+
+
+# --- what the system refuses, and those who do not get ready ---
+
+
+@pytest.mark.parametrize(("workers", "flows"), [(1, 128), (3, 64), (1, 64)])
+@pytest.mark.parametrize("left", range(8))
+def test_every_descriptor_is_refused_once_and_nothing_is_lost(company, workers, flows, left):
+    company.staff.restaff(of(2))
+    company.until("rings for 2")
+    company.odd = False
+    company.live(3)
+    for fd in company.shared.workers:
+        WorkerSegment(fd, writable=True).header[FRAMES] = 100
+    company.staff.restaff(of(workers, flows))
+    for _ in range(40):     # every turn is refused what it asks for, and has it in the next one
+        with only(left):
+            company.now += 0.1
+            company.staff.keep(company.now)
+        company.live()
+        company.odd = False
+    company.live(40)
+    assert sum(WorkerSegment(fd).header[FRAMES] for fd in company.shared.workers) == 200
+    assert [WorkerSegment(fd).header[MAX_FLOWS] for fd in company.shared.workers] == [flows] * workers
+    assert company.workers() == [f"mcfwd-worker-{number}" for number in range(workers)]
+    assert company.staff.serves()
+    assert not [each for each in company.staff.children.values() if each.killed or each.restarts]
+
+
+def test_a_plan_that_is_refused_is_no_change_and_is_made_when_it_can_be(company, caplog):
+    caplog.set_level("INFO")
+    company.staff.restaff(of(2))
+    with only(0):
+        for _ in range(3):
+            company.now += 0.1
+            company.staff.keep(company.now)
+    assert not [each for each in caplog.messages if "workers now" in each]
+    company.until("rings for 2")
+    company.odd = False
+    company.live(3)
+    assert "workers now: 2, of 64 flows each" in caplog.messages
+
+
+def test_a_worker_that_never_gets_ready_does_not_keep_others_from_being_asked_for(company):
+    company.useless = 128       # who has so many flows ends at once, as where there is no memory for them
+    company.staff.restaff(of(2, flows=128))
+    company.live(60)
+    assert not company.staff.serves()
+    company.staff.restaff(of(1, flows=64))
+    company.live(3 * int(PATIENCE))
+    assert company.staff.serves()
+    assert [WorkerSegment(fd).header[MAX_FLOWS] for fd in company.shared.workers] == [64]
+    assert [name for name in company.shared.wake if "worker" in name] == [WORKER]
+
+
+def test_reloads_that_follow_each_other_leave_workers_the_time_to_begin(company):
+    for turn in range(60):
+        company.staff.restaff(of(1, flows=(64, 128, 256)[turn % 3]))
+        company.live()
+    starts = [each for each in company.log if each == "worker-0 starts"]
+    ends = [each for each in company.log if each == "worker-0 ends"]
+    assert len(starts) >= len(ends) - 1
+    company.staff.restaff(of(1, flows=512))
+    company.live(60)
+    assert [WorkerSegment(fd).header[MAX_FLOWS] for fd in company.shared.workers] == [512]
+
+
+def test_a_worker_that_stands_still_before_it_has_begun_is_replaced_all_the_same(company):
+    child = company.staff.children[WORKER]
+    child.begun = child.ready = False       # it was told nothing yet
+    company.deaf = True
+    company.staff.restaff(of(1, flows=128))
+    company.alive.discard(WORKER)
+    for _ in range(80):
+        company.turn(0.5)
+    company.deaf = False
+    company.until("worker-0 starts")
+
+
+def test_agent_and_api_are_told_again_what_was_cut_off(company):
+    company.staff.restaff(of(2))
+    company.until("rings for 2")
+    company.odd = False
+    company.live(3)
+    company.log.clear()
+    for at, name in company.names.items():
+        if name in ("agent", "api"):
+            control.send(company.started[at][2], {"type": "again"})
+    company.live(2)
+    assert {"agent: wake-worker-0 wake-worker-1", "api: worker-0 worker-1"} <= set(company.log)

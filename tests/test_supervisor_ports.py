@@ -88,6 +88,10 @@ class Opener:
         return bool(self.asked)
 
     @property
+    def under_way(self) -> bool:
+        return bool(self.asked or self.replacing or self.resizing)
+
+    @property
     def names(self) -> list[str]:
         """Of the ports that are being opened."""
         return [port.name for port, _ in self.asked]
@@ -765,6 +769,54 @@ def test_another_profile_has_rings_of_other_kinds_which_take_the_place_of_the_fo
     office.ports.configure(office.settings, Added(), reloaded=True)
     office.later(5.0)
     assert kinds(office) == {"eth0": TPACKET_V3, "eth1": TPACKET_V2}
+
+
+def test_a_ring_that_was_begun_under_another_profile_is_replaced_when_it_comes():
+    office = Office()
+    office.ports.retry(office.now)
+    latency = replace(office.settings, dataplane=replace(office.sizes, profile="latency"))
+    office.ports.configure(latency, Added(), reloaded=True)
+    office.ports.retry(office.now)      # nothing is odd of what there is, since nothing is there yet
+    office.opener.profile = "balanced"  # by which they were begun
+    office.opener.finish()
+    office.ports.opened()
+    office.opener.profile = "latency"
+    for _ in range(2):
+        office.later(1.0)
+    assert kinds(office) == {"eth0": TPACKET_V2, "eth1": TPACKET_V2}
+
+
+def test_a_single_ring_that_comes_for_a_worker_that_is_there_no_more_takes_no_place(caplog):
+    office = Office(workers=2)
+    office.opened()
+    equipment, late = office.ports._equipment, office.opener
+    assert equipment.replacements.replace(0, 1, office.now)
+    begun, late.replacing = late.replacing, []
+    office.ports.resize(1)
+    for index in list(equipment.sockets):
+        equipment._close(equipment.sockets.pop(index))      # as where there is no room for both
+    for _ in range(3):
+        office.later(2.0)
+    late.replacing = begun
+    office.later(1.0)
+    assert rings(office) == {"eth0": 1, "eth1": 1}
+    assert not office.ports.resizing
+    office.ports.resize(2)
+    for _ in range(4):
+        office.later(2.0)
+    assert rings(office) == {"eth0": 2, "eth1": 2}
+
+
+def test_no_deaf_ring_is_replaced_while_all_are():
+    office = Office()
+    office.opened()
+    equipment = office.ports._equipment
+    office.ports.resize(2)
+    office.ports.replace_deaf(office.now + APART)
+    assert not office.opener.replacing
+    assert office.ports.resizing
+    office.later(1.0)
+    assert [len(each.rings) for each in equipment.sockets.values()] == [2, 2]
 
 
 def rings(office: Office) -> dict[str, int]:

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 EVENTS = 128                    # of what is due, done in one turn
 BEAT = 1.0                      # seconds between heartbeats
+AGAIN = 1.0                     # seconds until we ask for a message that was cut off
 PUBLISH_DELAY = 0.1             # seconds from a packet to its counters in shared memory
 PORTION = 64                    # ports whose counters are published in one turn
 
@@ -121,6 +122,9 @@ class Agent:
         try:
             received = control.receive(self._control)
         except BlockingIOError:     # woken for nothing
+            return
+        except control.MessageError:    # we had no descriptor left for what came; by then there may be one
+            self._loop.call_later(AGAIN, control.send, self._control, {"type": "again"})
             return
         if received is None:
             self._done.set()

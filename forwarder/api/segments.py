@@ -54,13 +54,15 @@ class Segments:
     def read_workers(self, descriptors: Mapping[str, int]) -> None:
         """Read these segments of workers from now on; the descriptors of those before are closed.
 
-        Rates begin again: in another segment a worker's counters may be those of two.
+        Rates begin again: in another segment a worker's counters may be those of two. OSError where they cannot be
+        mapped: those before are read on, and the descriptors are the caller's.
         """
+        segments = {name: fd for name, fd in sorted(descriptors.items()) if name.startswith("worker-")}
+        workers = {name: WorkerReader(fd) for name, fd in segments.items()}
         for fd in self._segments.values():
             os.close(fd)
-        self._segments = {name: fd for name, fd in sorted(descriptors.items()) if name.startswith("worker-")}
-        self._workers = {name: WorkerReader(fd) for name, fd in self._segments.items()}
-        self._samplers = {name: Sampler(worker) for name, worker in self._workers.items()}
+        self._segments, self._workers = segments, workers
+        self._samplers = {name: Sampler(worker) for name, worker in workers.items()}
         self.__dict__.pop("_flow_tables", None)
 
     @property

@@ -4,6 +4,7 @@ Every request has a number and gets one answer; a supervisor that does not answe
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -15,6 +16,7 @@ from forwarder.process import control, long_messages
 
 TIMEOUT = 4.0
 RELOAD_TIMEOUT = 14.0   # seconds: the file may take 2 to be written, and 10 to be understood (`supervisor.reloads`)
+AGAIN = 1.0     # seconds until we ask for what was cut off: by then there may be a descriptor for it
 STATUSES = {"invalid": 400, "exists": 409, "unknown": 404, "configured": 409, "full": 507, "configuration": 422}
 
 
@@ -62,13 +64,28 @@ class SupervisorClient:
     def _receive(self) -> None:
         try:
             received = control.receive(self._channel)
-        except (BlockingIOError, control.MessageError):
+        except BlockingIOError:
+            return
+        except control.MessageError:
+            self._ask_again()
             return
         if received is None:
             self._loop.remove_reader(self._channel.fileno())
             return
         if received[0].get("type") == "workers":
-            self._workers(received[1])
+            self._take_workers(received[1])
         future = self._waiting.get(received[0].get("id", 0))
         if future is not None and not future.done():
             future.set_result(received[0])
+
+    def _take_workers(self, segments: Mapping[str, int]) -> None:
+        try:
+            self._workers(segments)
+        except OSError:     # no descriptor to be had for a map
+            for descriptor in segments.values():
+                os.close(descriptor)
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        """What came was cut off where we had no descriptor left, and may have been the workers' segments."""
+        self._loop.call_later(AGAIN, control.send, self._channel, {"type": "again"})

@@ -28,7 +28,11 @@ WORD = 8
 def create(name: str, words: int) -> int:
     """A new sparse memfd of `words` zeroed uint64, as an inheritable-on-request descriptor."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC)
-    os.ftruncate(fd, words * WORD)
+    try:
+        os.ftruncate(fd, words * WORD)
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 

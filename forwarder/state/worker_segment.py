@@ -6,6 +6,7 @@ the same words as numpy columns (`worker_columns`); the supervisor, and the API 
 numpy takes 6 MiB of each process that imports it.
 """
 
+import os
 from dataclasses import dataclass
 
 from forwarder.state import segment
@@ -50,7 +51,11 @@ def create(index: int, max_ports: int, max_flows: int) -> int:
     """A new segment for worker `index`."""
     flows = max_flows * (FLOW_WORDS + segment.bitmap_words(max_ports))
     fd = segment.create(f"mcfwd-worker-{index}", HEADER + max_ports * BLOCK + DROPS * DROP_WORDS + flows)
-    header = segment.Segment(fd, writable=True)
+    try:
+        header = segment.Segment(fd, writable=True)
+    except OSError:
+        os.close(fd)
+        raise
     header.words[MAX_PORTS], header.words[MAX_FLOWS] = max_ports, max_flows
     header.close()
     return fd
@@ -58,6 +63,8 @@ def create(index: int, max_ports: int, max_flows: int) -> int:
 
 def hand_on(former: int, fd: int) -> None:
     """Copy what a worker that has ended leaves to a new segment of as many ports; of flows what there is room for.
+
+    OSError where they cannot be mapped: nothing is copied then. What stood in the new one is written over.
 
     Flows lie in columns, as many words long as there are flows at most (`flow_columns`), bitmaps last, row by row.
     """
@@ -77,7 +84,7 @@ def hand_on(former: int, fd: int) -> None:
 
 
 def add(dismissed: int, fd: int) -> None:
-    """Add what a worker has carried who is replaced by nobody to a segment that no worker has yet."""
+    """Add what a worker has carried who is replaced by nobody to a segment that no worker has yet; OSError as above."""
     old, new = segment.Segment(dismissed), segment.Segment(fd, writable=True)
     try:
         for at in (BATCHES, FRAMES):

@@ -124,6 +124,10 @@ class Child:
             with suppress(OSError):     # it has ended already
                 self.process.channel.shutdown(socket.SHUT_WR)
 
+    def left(self) -> None:
+        """It has ended as it was asked to, and its successor may begin: at once, since it gets something else."""
+        self.leaving, self.failures, self.not_before = None, 0, 0.0
+
     def refused(self, now: float, error: Exception) -> None:
         """There was no process to be had for this role: the next try is put off."""
         delay = self._back_off(now, lived=0.0)
@@ -142,9 +146,12 @@ class Child:
         return now - max(self.heartbeat(), self.started, since)
 
     def stalled(self, now: float, since: float) -> bool:
-        """Whether a child that was told to start has been silent for too long, counted from `since` at the earliest."""
+        """Whether a child that was told to start, or to leave, has been silent for too long.
+
+        Counted from `since` at the earliest.
+        """
         limit = ANSWER if self.waited and not self.here else STALL if self.ready else START
-        return self.begun and self.silence(now, since) > limit
+        return (self.begun or self.leaving is not None) and self.silence(now, since) > limit
 
 
 def _when(delay: float) -> str:

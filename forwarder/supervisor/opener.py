@@ -68,6 +68,11 @@ class PortOpener:
         """Whether ports are being opened."""
         return bool(self._opening)
 
+    @property
+    def under_way(self) -> bool:
+        """Whether anything is being opened, of the profile that there was when that began."""
+        return bool(self._opening or self._replacing or self._resizing)
+
     def version(self, role: str) -> int:
         """What kind of ring a port of this role has."""
         return ring_version(role, self.profile, self._super_frames)

@@ -194,7 +194,9 @@ class Ports:
         self._deaf.read(workers)
 
     def replace_deaf(self, now: float) -> None:
-        """Begin to replace the rings that are deaf, each port's when it is time."""
+        """Begin to replace the rings that are deaf, each port's when it is time; not while all rings are replaced."""
+        if self.resizing:
+            return
         names = {port.index: port.name for port in self.ports}
         for index, worker in self._deaf.due(now, self._equipment.ring_number):
             if self._equipment.replacements.replace(index, worker, now):

@@ -55,7 +55,7 @@ class Replacements:
         for place in odd:
             if place not in self._memory and self._refusals.due(place, now):
                 self.replace(place.key[0], place.worker, now)
-        self._odd = bool(odd)
+        self._odd = bool(odd) or self._opener.under_way     # which may be odd when it comes
 
     def _odd_places(self, sockets: PortSockets) -> list[Replacing]:
         version = self._opener.version(sockets.role)

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 SPARE_WAIT = 8.0        # seconds for a spare to be there: it is started 5 s after the last one was used
 IMPORTS = 1.0           # seconds that a spare has had for its imports, about twice what they take
+PATIENCE = 10.0         # seconds for a worker that does not get ready, where others than it are asked for meanwhile
 LEAVE = 3.0             # seconds for a worker that is one too many to read its rings out; it takes one at most
 WHY = "the configuration asks for other workers"
 
@@ -52,6 +53,10 @@ class Rings(Protocol):
         """These are the segments of the workers now, by their numbers."""
 
 
+class _GivenUpError(Exception):
+    """Others are asked for, and whoever was begun last does not get ready."""
+
+
 class Restaffing:
     """One at a time; what is asked meanwhile comes next. `clock`: monotonic seconds."""
 
@@ -60,7 +65,9 @@ class Restaffing:
     ) -> None:
         self._shared, self._company, self._rings, self._clock = shared, company, rings, clock
         self._steps: Iterator[None] | None = None
-        self._now, self._wanted = shared.sizes, shared.sizes
+        self._now: DataplaneSettings | None = shared.sizes      # None: some are of these sizes, some of those
+        self._wanted = shared.sizes
+        self._refused: OSError | None = None
         self._untold: set[str] = set()
 
     @property
@@ -73,19 +80,38 @@ class Restaffing:
         self._wanted = sizes
 
     def turn(self) -> None:
-        """Go on where something has come that was waited for; OSError where what is needed is not to be had."""
+        """Go on where something has come that was waited for; OSError where what is needed is not to be had now.
+
+        That is asked for again in the next turn.
+        """
         if self._steps is None and _differ(self._now, self._wanted):
+            self._shared.plan(self._wanted)
             self._steps, self._now = self._replaced(self._wanted), self._wanted
         if self._steps is not None and next(self._steps, self) is self:
             self._steps = None
-            log.info("workers now: %d, of %d flows each", self._now.workers, self._now.max_flows)
         self._tell()
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            raise refused
+
+    def tell_again(self, name: str) -> None:
+        """What agent or API were told was cut off."""
+        self._untold |= {name} & {AGENT, API}
 
     def _replaced(self, sizes: DataplaneSettings) -> Iterator[None]:
-        """All there is to be done; waits wherever it yields."""
-        former = len(self._shared.workers)
-        self._shared.plan(sizes)
-        self._untold = {AGENT}
+        """All there is to be done, as it is planned; waits wherever it yields."""
+        try:
+            yield from self._one_by_one(sizes, len(self._shared.workers))
+        except _GivenUpError:
+            self._now = None
+            return
+        self._shared.settle()
+        self._untold = {AGENT, API}
+        log.info("workers now: %d, of %d flows each", sizes.workers, sizes.max_flows)
+
+    def _one_by_one(self, sizes: DataplaneSettings, former: int) -> Iterator[None]:
+        """There are `former` workers; _GivenUpError."""
+        self._untold.add(AGENT)
         if sizes.workers < former:
             yield from self._resize(sizes.workers)
         for number in range(sizes.workers, former):
@@ -97,8 +123,6 @@ class Restaffing:
             yield from self._begin(number)
         if sizes.workers > former:
             yield from self._resize(sizes.workers)
-        self._shared.settle()
-        self._untold = {AGENT, API}
 
     def _resize(self, workers: int) -> Iterator[None]:
         self._rings.resize(workers)
@@ -106,10 +130,32 @@ class Restaffing:
             yield
 
     def _begin(self, number: int) -> Iterator[None]:
-        self._shared.hand_on(number)
-        child = self._company.children[f"{WORKER}{number}"] = self._company.worker(number)
-        self._news()
+        while not self._enlist(number):
+            yield
+        yield from self._until_ready(self._company.children[f"{WORKER}{number}"])
+
+    def _enlist(self, number: int) -> bool:
+        """Whether there is one role more now; it is only named when all that it needs is there."""
+        try:
+            self._shared.hand_on(number)
+            child = self._company.worker(number)
+            self._news()
+        except OSError as error:
+            self._refused = error
+            return False
+        self._company.children[f"{WORKER}{number}"] = child
+        return True
+
+    def _until_ready(self, child: Child) -> Iterator[None]:
+        """Whoever fills the role has the new segment, however often that is tried.
+
+        Not for ever where others are asked for: this one may never get ready, as where there is no memory for so many
+        flows. But PATIENCE long, or reloads that follow each other would leave nobody the time to begin.
+        """
+        until = self._clock() + PATIENCE
         while not child.ready:
+            if _differ(self._now, self._wanted) and self._clock() >= until:
+                raise _GivenUpError
             yield
 
     def _with_spare(self) -> Iterator[None]:
@@ -119,23 +165,22 @@ class Restaffing:
             yield
 
     def _replace(self, child: Child) -> Iterator[None]:
-        former = child.process
-        if former is None:      # it has just ended by itself, or nobody is to be had for now
-            self.succeed(child)
-        else:
-            child.leave(WHY)
-        while former is not None and child.process is former:
+        child.leave(WHY)
+        while child.leaving is not None:
             yield
-        while not child.ready:      # whoever fills the role has the new segment, however often that is tried
-            yield
+        yield from self._until_ready(child)
 
     def succeed(self, child: Child) -> None:
-        """The process of a worker that was asked to leave has ended: its successor has the segment made for it."""
+        """The process of a worker that was asked to leave has ended: its successor has the segment made for it.
+
+        OSError where something is refused: it is still to be succeeded then, and nobody may take its place before.
+        """
         number = int(child.name.removeprefix(WORKER))
         self._shared.hand_on(number)
         reader = WorkerReader(self._shared.workers[number])
-        child.heartbeat = lambda: reader.heartbeat
         self._news()
+        child.heartbeat = lambda: reader.heartbeat
+        child.left()
 
     def _news(self) -> None:
         """A worker has another segment, which others read."""
@@ -159,5 +204,5 @@ class Restaffing:
                 self._untold.discard(name)
 
 
-def _differ(one: DataplaneSettings, other: DataplaneSettings) -> bool:
-    return (one.workers, one.max_flows) != (other.workers, other.max_flows)
+def _differ(one: DataplaneSettings | None, other: DataplaneSettings) -> bool:
+    return one is None or (one.workers, one.max_flows) != (other.workers, other.max_flows)

@@ -42,33 +42,46 @@ class Shared:
     def plan(self, sizes: DataplaneSettings) -> None:
         """Make the segments that workers will have by these sizes, and bells for those that there will be more.
 
-        OSError (nothing changed) where they are not to be had.
+        OSError (nothing changed) where they are not to be had. What a plan before this one has left, which was given
+        up in the middle, is closed, or of use again.
         """
         coming: list[int] = []
-        bells: list[int] = []
+        bells: dict[str, int] = {}
         try:
-            coming += (worker_segment.create(number, self.sizes.ports, sizes.max_flows)
-                       for number in range(sizes.workers))  # fmt: skip
-            bells += (_bell() for _ in range(len(self.workers), sizes.workers))
+            for number in range(sizes.workers):
+                coming.append(worker_segment.create(number, self.sizes.ports, sizes.max_flows))
+                if (name := f"{WORKER}{number}") not in self.wake:
+                    bells[name] = _bell()
         except OSError:
-            for descriptor in (*coming, *bells):
+            for descriptor in (*coming, *bells.values()):
                 os.close(descriptor)
             raise
+        for descriptor in set(self._coming).difference(self.workers):
+            os.close(descriptor)
         self._coming = coming
-        self.wake |= {f"{WORKER}{number}": bell for number, bell in enumerate(bells, len(self.workers))}
+        self.wake |= bells
 
     def hand_on(self, number: int) -> None:
-        """The worker of this number has ended, or is yet to begin: the segment made for it is its own from now on."""
+        """The worker of this number has ended, or is yet to begin: the segment made for it is its own from now on.
+
+        OSError (nothing changed) where segments cannot be mapped; what has been handed on is not again.
+        """
         if number == len(self.workers):
             self.workers.append(self._coming[number])
-            return
-        former, self.workers[number] = self.workers[number], self._coming[number]
-        worker_segment.hand_on(former, self.workers[number])
-        os.close(former)
-        while len(self.workers) > len(self._coming):    # the first who is replaced counts on for those who are not
-            dismissed = self.workers.pop()
-            worker_segment.add(dismissed, self.workers[number])
-            os.close(dismissed)
+        elif self.workers[number] != self._coming[number]:
+            self._replace(number, self._coming[number])
+
+    def _replace(self, number: int, coming: int) -> None:
+        """In one step at the end: whatever was copied before a refusal is copied anew."""
+        many = len(self._coming)
+        former, dismissed = self.workers[number], self.workers[many:]
+        worker_segment.hand_on(former, coming)
+        for each in dismissed:      # the first who is replaced counts on for those who are not
+            worker_segment.add(each, coming)
+        self.workers[number] = coming
+        del self.workers[many:]
+        for each in (former, *dismissed):
+            os.close(each)
 
     def settle(self) -> None:
         """All workers have what was made for them; nobody wakes those that are there no more."""

@@ -98,8 +98,9 @@ class NewRing(NamedTuple):
     refused: Exception | None = None
 
     def fits(self, sockets: PortSockets) -> bool:
-        """Whether its place is one of these, and its interface is still there."""
-        return (sockets.key, sockets.role) == self.place[:2] and not self.ring.outlived()
+        """Whether its place is one of these, of which there may be fewer by now, and its interface is still there."""
+        there = (sockets.key, sockets.role) == self.place[:2] and self.place.worker < len(sockets.rings)
+        return there and not self.ring.outlived()
 
 
 class NewRings(NamedTuple):

@@ -234,6 +234,9 @@ class Staff:
             child.here = True
         elif received[0].get("type") == "ready":
             child.ready = True
+        elif received[0].get("type") == "again":    # a message was cut off, and it does not know which
+            child.owed = [] if child.name == API else self._ports.open
+            self._restaffing.tell_again(child.name)
         elif child.name == API:
             self._answer(long_messages.whole(*received), partial(self._reply, child, process))
 
@@ -249,13 +252,13 @@ class Staff:
             process.popen.kill()    # and reaped below, now or in another turn: the kernel may be busy with it for long
             child.killed = True
         if process is not None and (status := child.reap(now)) is not None:
-            if child.leaving is not None:
-                self._restaffing.succeed(child)
-                self._spare_not_before = now    # for the next that is replaced
-            elif not child.killed:
+            if child.leaving is None and not child.killed:
                 self._thrift.explain(child.name, status)
             self._hang_up(process)
             self._publish()
+        if child.process is None and child.leaving is not None:
+            self._restaffing.succeed(child)     # what is refused here is tried again in the next turn
+            self._spare_not_before = now        # for the next that is replaced
         if child.process is None and now >= child.not_before:
             self._fill(child, now)
 
