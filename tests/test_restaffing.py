@@ -127,6 +127,7 @@ class Company(Office):
             case "start":
                 self.names[at] = message["name"].removeprefix("mcfwd-")
                 self.log.append(f"{self.names[at]} starts")
+                control.send(theirs, {"type": "here"})
             case "workers":
                 self.log.append(f"{self.names[at]}: {' '.join(descriptors)}")
         if self.useless and "worker" in self.names[at] and message["type"] == "ports_sent" and self.lacks_memory(at):
@@ -337,3 +338,20 @@ def test_agent_and_api_are_told_again_what_was_cut_off(company):
             control.send(company.started[at][2], {"type": "again"})
     company.live(2)
     assert {"agent: wake-worker-0 wake-worker-1", "api: worker-0 worker-1"} <= set(company.log)
+
+
+def test_who_is_one_more_reads_no_ring_before_all_ports_have_one_for_it(company):
+    lent, without = company.ports.loan, {0, 1}
+    company.ports.loan = lambda worker, index: None if worker and index in without else lent(worker, index)
+    company.staff.restaff(of(2))
+    company.until("rings for 2")
+    without.remove(0)
+    company.staff.owe_rings(0)      # those of a port are there, those of the other are not
+    company.live(10)
+    assert not company.staff.children["mcfwd-worker-1"].ready
+    assert company.staff.children[WORKER].ready
+    company.odd = False
+    without.remove(1)
+    company.staff.owe_rings(1)
+    company.live(3)
+    assert company.staff.children["mcfwd-worker-1"].ready

@@ -855,6 +855,26 @@ def test_where_there_is_no_room_for_both_rings_are_closed_before_others_are_open
     assert rings(office) == {"eth0": 2, "eth1": 2}
 
 
+def test_where_there_is_no_room_for_all_at_once_no_port_is_closed_whose_turn_can_come(caplog):
+    names = [f"eth{number}" for number in range(4)]
+    office = Office(*(InterfaceSettings(name=name, role="upstream") for name in names),
+                    ring_memory=octets(4 * UPSTREAM + 2 * LEAST))
+    office.plug(*names)
+    office.opened()
+    office.opener.closed.clear()
+    office.ports.resize(2)
+    for _ in range(200):
+        office.later(0.1)
+    assert rings(office) == dict.fromkeys(names, 2)
+    assert not office.opener.closed
+    office.ports.resize(4)      # there is room for none at first, since all have what they could get
+    for _ in range(200):
+        office.later(0.1)
+    assert rings(office) == dict.fromkeys(names, 4)
+    assert len(office.opener.closed) <= 1
+    assert not office.degraded()
+
+
 def test_rings_that_cannot_be_opened_beside_the_former_are_opened_in_the_ordinary_way():
     office = Office()
     office.opened()

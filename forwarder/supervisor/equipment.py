@@ -112,7 +112,7 @@ class Equipment:
         """Try again what was refused, and to enlarge what is small, when it is time."""
         if self._refusals.any_due(now):
             self._open_missing(now)
-        for index in self.resizing.turn(now):
+        for index in self.resizing.turn(self._unequipped(), now):
             self._close(self.sockets.pop(index))    # there is no room for both: what comes meanwhile is lost
             self._open_missing(now)
         if not self.resizing.pending:

@@ -4,7 +4,7 @@ Each ring takes its share of what comes (`packet.bpf.Share`), so one that is ope
 with the others of that number alone.
 """
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import replace
 
 from forwarder.process.lending import Key
@@ -31,14 +31,27 @@ class Resizing:
         """Whether some port has rings for another number."""
         return self.wanted is not None and (self._opener.busy or any(map(self._is_odd, self._sockets.values())))
 
-    def turn(self, now: float) -> list[int]:
-        """Begin to open other rings where ports need them; indexes of ports for which there is no memory for both."""
+    def turn(self, unequipped: Sequence[Port], now: float) -> list[int]:
+        """Begin to open other rings where ports need them; indexes of ports that cannot have both.
+
+        `unequipped` are ports that have a right to their parts, too. Where there is no memory for both, what others
+        give back is waited for; if nothing comes any more, one port has to do without for as long as its memory takes
+        to be given back (LET_GO), in which the others have theirs.
+        """
         waiting = [sockets for sockets in self._sockets.values() if self._waits(sockets)]
         if not waiting:
             return []
-        ports = self.demand.ports
-        parts = self._memory.parts([ports[sockets.key[0]] for sockets in waiting], 0, now)
-        return [index for sockets in waiting if not self._begin(ports[index := sockets.key[0]], sockets, parts[index])]
+        ports = [self.demand.ports[sockets.key[0]] for sockets in waiting]
+        parts = self._memory.parts([*unequipped, *ports], 0, now)
+        fitting = [(port, sockets) for port, sockets in zip(ports, waiting, strict=True)
+                   if parts[port.index] or port.key in self._refused]  # fmt: skip
+        without = [port.index for port, sockets in fitting if not self._begin(port, sockets, parts[port.index])]
+        if fitting or self._memory.leaving(now) or self._opening():
+            return without
+        return [ports[0].index]
+
+    def _opening(self) -> bool:
+        return any(_borrower(sockets.key) in self._memory for sockets in self._sockets.values())
 
     def _waits(self, sockets: PortSockets) -> bool:
         """Whether a port needs other rings, of which none are being opened."""
@@ -62,8 +75,8 @@ class Resizing:
         return taken
 
     def _begin(self, port: Port, sockets: PortSockets, blocks: int) -> bool:
-        """Whether there is memory, and descriptors, for other rings beside those that there are."""
-        if not blocks or sockets.key in self._refused:
+        """Whether there are descriptors for other rings beside those that there are, and they were not refused."""
+        if sockets.key in self._refused:
             self._refused.discard(sockets.key)
             return False
         try:

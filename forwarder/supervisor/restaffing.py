@@ -123,6 +123,8 @@ class Restaffing:
             yield from self._begin(number)
         if sizes.workers > former:
             yield from self._resize(sizes.workers)
+        for number in range(former, sizes.workers):     # ready when they have a ring of each port, see `Staff`
+            yield from self._until_ready(self._company.children[f"{WORKER}{number}"])
 
     def _resize(self, workers: int) -> Iterator[None]:
         self._rings.resize(workers)
@@ -132,7 +134,8 @@ class Restaffing:
     def _begin(self, number: int) -> Iterator[None]:
         while not self._enlist(number):
             yield
-        yield from self._until_ready(self._company.children[f"{WORKER}{number}"])
+        child = self._company.children[f"{WORKER}{number}"]
+        yield from self._until(lambda: child.here)
 
     def _enlist(self, number: int) -> bool:
         """Whether there is one role more now; it is only named when all that it needs is there."""
@@ -147,13 +150,16 @@ class Restaffing:
         return True
 
     def _until_ready(self, child: Child) -> Iterator[None]:
+        yield from self._until(lambda: child.ready)
+
+    def _until(self, reached: Callable[[], bool]) -> Iterator[None]:
         """Whoever fills the role has the new segment, however often that is tried.
 
         Not for ever where others are asked for: this one may never get ready, as where there is no memory for so many
         flows. But PATIENCE long, or reloads that follow each other would leave nobody the time to begin.
         """
         until = self._clock() + PATIENCE
-        while not child.ready:
+        while not reached():
             if _differ(self._now, self._wanted) and self._clock() >= until:
                 raise _GivenUpError
             yield

@@ -40,6 +40,11 @@ class RingLending:
         """Bytes of all rings that are open, or about to be."""
         return octets(sum(self._lent.values()))
 
+    def leaving(self, now: float) -> bool:
+        """Whether something is closed that is not there for others yet."""
+        self._leave(0, now)
+        return bool(self._leaving)
+
     def parts(self, claims: Iterable[Port], coming: int, now: float) -> dict[int, int]:
         """Blocks for one ring of each of these ports, by index; `coming`: others that there may be yet."""
         self._leave(0, now)

@@ -192,7 +192,16 @@ class Staff:
             if loan is not None and not child.send(*loan):
                 return
             del child.owed[0]
-        child.told = child.told or child.send({"type": "ports_sent"})
+        child.told = child.told or (self._has_all(child) and child.send({"type": "ports_sent"}))
+
+    def _has_all(self, child: Child) -> bool:
+        """Whether it was lent something of each port.
+
+        A worker that is one more has no rings before those of all ports are others: it reads none until it can send to
+        every port, or what it reads first would be lost for those that come later.
+        """
+        number = child.arguments.get("index")
+        return not number or all(self._ports.loan(number, index) is not None for index in self._ports.open)
 
     def _fill(self, child: Child, now: float) -> None:
         """Find somebody for a role; where there is nobody to be had, it stays vacant until the next try."""
