@@ -173,7 +173,10 @@ class Client:
                 answer = answer if self._other is None else others.printable(answer)
             said, followed = response.getheader(TOTAL, ""), response.getheader(FOLLOWED, "")
         except (OSError, HTTPException, ValueError) as error:
-            raise NoAnswerError(f"no answer from the instance at {connection.path}: {_words(error)}") from error
+            # what waits in the socket of one who stands still, or is being replaced, is read when it goes on
+            after = "" if method == "GET" else "; what was asked may still happen"
+            said = f"no answer from the instance at {connection.path}: {_words(error)}{after}"
+            raise NoAnswerError(said) from error
         finally:
             connection.close()
         if status not in (200, 201):

@@ -287,6 +287,8 @@ def test_a_listener_that_never_answers_is_said_too(tmp_path):
         listener.listen()
         with pytest.raises(NoAnswerError, match=f"no answer from the instance at {tmp_path}/s: timed out"):
             Client(f"{tmp_path}/s", timeout=0.05).get("stats")
+        with pytest.raises(NoAnswerError, match="timed out; what was asked may still happen"):
+            Client(f"{tmp_path}/s", timeout=0.05).order("query", {})
 
 
 @pytest.mark.parametrize("noun", ANSWERS)

@@ -1,8 +1,9 @@
 """Workers replaced one by one, where the configuration asks for others: more or fewer of them, or for more flows.
 
 What each has carried, its flows and what is in its rings are its successor's. Each is replaced when the one before is
-ready, so that no more than one is away. Where there are to be more, these begin before rings are opened for all; where
-there are to be fewer, rings are opened for those first, and who is one too many reads the former ones out and ends.
+ready, so that no more than one is away. Where there are to be more, these begin before rings are opened for all, and
+read them when they have those of all ports; where there are to be fewer, rings are opened for those first, and who is
+one too many reads the former ones out and ends.
 """
 
 import logging
