@@ -63,11 +63,12 @@ class Joining:
             host.stop()
             self._arm(port, host)
 
-    def remove(self, port: int, now: float) -> None:
-        """The port is no longer ours."""
+    def remove(self, port: int, now: float) -> list[Said]:
+        """The port is no longer ours: what is joined there is left."""
         self._joined.set(port, (), now)
-        self._hosts.pop(port, None)
+        host = self._hosts.pop(port, None)
         self._timers.cancel(OWN | port)
+        return [] if host is None else host.leave()
 
     def leave(self) -> list[Said]:
         """Leave everything, everywhere."""

@@ -104,8 +104,8 @@ class Proxy(Views):
     # ProxyPorts and packets
 
     def remove_port(self, port: int, now: float) -> list[Output]:
-        """The port is no longer ours: downstream as `port_down`, upstream its groups are left."""
-        outputs: list[Output] = []
+        """The port is no longer ours: as `port_down`, and where we are a host its groups are left; to be sent by it."""
+        outputs: list[Output] = [*self._joining.remove(port, now)]
         host = self._ports.hosts.pop(port, None)
         if host is not None:
             outputs += host.leave()
@@ -115,7 +115,6 @@ class Proxy(Views):
         self._inheritance.drop(port)
         self._merging.database.contribute(port, OPEN)
         self._merging.static.set(port, (), now)
-        self._joining.remove(port, now)
         self._timers.cancel(port)
         self._ports.remove(port)
         return outputs

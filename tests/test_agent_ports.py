@@ -18,7 +18,7 @@ from forwarder.state.settings import InterfaceSettings, Settings
 from igmp.filter import EVERYTHING, Filter
 from igmp.link import parse_address
 from igmp.messages import GroupRecord, RecordType, encode_report
-from igmp.outputs import Role, Route
+from igmp.outputs import Role, Route, Send
 from igmp.packet import encode
 from igmp.proxy import Proxy
 
@@ -270,6 +270,72 @@ def test_a_port_costs_the_same_whatever_the_number_of_others():
 
     few, many = cost(20), cost(80)
     assert many < 4.2 * few
+
+
+# --- what is left behind ---
+
+
+def said_on(wired: Wired, index: int) -> list[bytes]:
+    """IGMP messages that went out by a port's socket; its other end is read until there are no more."""
+    messages = []
+    try:
+        while frame := wired.wires[index].recv(2048):
+            messages.append(frame[14 + 24 :])
+    except BlockingIOError:
+        pass
+    return messages
+
+
+@pytest.fixture
+def speaking() -> Wired:
+    """One whose messages go out by its sockets, as the agent's do, with a group that is joined upstream."""
+    made = Wired()
+
+    def carry_out(outputs) -> None:
+        for each in outputs:
+            made.asked.append(each)
+            if isinstance(each, Send):
+                made.ports.send(each.port, each.packet)
+
+    made.ports = AgentPorts(made.proxy, made.publisher, made.listening, carry_out, lambda: made.now, lambda _: None)
+    made.configure(*PORTS)
+    made.lend(*PORTS)
+    report = encode_report([GroupRecord(RecordType.CHANGE_TO_EXCLUDE, G)])
+    carry_out(made.proxy.receive(1, encode(HOST, ROUTERS, report), made.now))
+    assert JOIN in said_on(made, 0)
+    return made
+
+
+JOIN, LEAVE = (encode_report([GroupRecord(kind, G)]) for kind in (RecordType.CHANGE_TO_EXCLUDE,
+                                                                  RecordType.CHANGE_TO_INCLUDE))  # fmt: skip
+
+
+@pytest.mark.parametrize("later", [
+    (), (PORTS[1],), (replace(PORTS[0], assigned=2), PORTS[1]),
+    *((replace(PORTS[0], role=role), PORTS[1]) for role in ("downstream", "both")),
+])  # fmt: skip
+def test_groups_upstream_are_left_on_the_link_when_a_port_goes_or_changes_its_role(speaking, later):
+    """Its socket was closed first: nothing was said, and routers sent on for minutes."""
+    speaking.configure(*later)
+    assert said_on(speaking, 0)[0] == LEAVE
+
+
+def test_a_port_that_is_both_leaves_what_it_joined_when_it_becomes_another(speaking):
+    entry = InterfaceSettings(name="eth0", role="both", join=("239.1.1.1",))
+    both = replace(PORTS[0], role="both", settings=entry)
+    speaking.configure(both)
+    assert said_on(speaking, 0)[:2] == [LEAVE, JOIN]
+    speaking.configure(PORTS[0])
+    assert said_on(speaking, 0)[0] == LEAVE
+
+
+@pytest.mark.parametrize("later", [(PORTS[0],), (PORTS[0], replace(PORTS[1], role="upstream"))])
+def test_what_is_joined_on_a_downstream_port_is_left_when_it_goes(speaking, later):
+    entry = replace(SETTINGS.interface[1], join=("239.1.1.1",))
+    speaking.configure(PORTS[0], replace(PORTS[1], settings=entry))
+    assert JOIN in said_on(speaking, 1)
+    speaking.configure(*later)
+    assert LEAVE in said_on(speaking, 1)
 
 
 # --- beside the host's own kernel ---

@@ -144,9 +144,7 @@ class AgentPorts:
             self._apply(self._proxy.set_options(port.index, options, self._clock()))
             return
         if former is not None:
-            self._detach(port.index)
-            self._static.pop(port.index, None)
-            self._apply(self._proxy.remove_port(port.index, self._clock()))
+            self._end(port.index)
         self._proxy.add_port(port.index, options)
         if former is None:
             self._proxy.succeed(port.index, self._publisher.heard(port.index))
@@ -189,15 +187,22 @@ class AgentPorts:
             self._apply(self._proxy.learn_held(port.index, held, self._clock()))
 
     def _detach(self, index: int) -> None:
-        if index not in self._attached:
-            return
-        _, sock = self._attached.pop(index)
-        self._listening.remove(sock)
-        sock.close()
-        self._apply(self._proxy.port_down(index, self._clock()))
+        if index in self._attached:
+            self._close(index)
+            self._apply(self._proxy.port_down(index, self._clock()))
+
+    def _close(self, index: int) -> None:
+        if index in self._attached:
+            _, sock = self._attached.pop(index)
+            self._listening.remove(sock)
+            sock.close()
+
+    def _end(self, index: int) -> None:
+        """The protocol ends on a port: what is left there is said by the socket, which is closed behind that."""
+        self._apply(self._proxy.remove_port(index, self._clock()))
+        self._close(index)
+        self._static.pop(index, None)
 
     def _remove(self, index: int) -> None:
-        self._detach(index)
-        self._apply(self._proxy.remove_port(index, self._clock()))
+        self._end(index)
         del self._ports[index], self._options[index]
-        self._static.pop(index, None)

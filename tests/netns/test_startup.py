@@ -302,6 +302,27 @@ def test_interfaces_come_and_go_by_reload_while_others_lose_nothing(reloadable):
     assert "Traceback" not in mcfwd.read_log()
 
 
+def test_an_upstream_that_a_reload_takes_away_or_turns_round_leaves_its_groups(reloadable):
+    """Its socket was closed before the leave was sent: the router went on sending for minutes."""
+    lab, mcfwd, reload = reloadable
+    lans = configuration("down0", "down1").replace("\n".join(UPSTREAM), "")
+    began = 0.0
+
+    with Capture(lab.source) as upstream, Receiver(lab.receivers[0], GROUP):
+        def told(record: bytes, since: float) -> None:
+            upstream.wait_for(lambda frame: GROUP in reported_groups(frame) and frame.payload[8:12] == record
+                              and frame.time > since, ANSWERED)  # fmt: skip
+
+        for later in (lans, configuration("down0", "down1").replace('"upstream"', '"downstream"')):
+            told(b"\x04\0\0\0", began)     # CHANGE_TO_EXCLUDE of nothing
+            began = time.monotonic()
+            reload(later, "ed")
+            told(b"\x03\0\0\0", began)      # CHANGE_TO_INCLUDE of nothing
+            began = time.monotonic()
+            reload(configuration("down0", "down1"), "ed")
+    assert "Traceback" not in mcfwd.read_log()
+
+
 def port_indexes(mcfwd: Mcfwd) -> dict[str, int]:
     return {row["name"]: row["index"] for row in mcfwd.show("interfaces")}
 
