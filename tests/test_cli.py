@@ -187,6 +187,22 @@ def test_check_explains(tmp_path):
         assert words in done.stdout
 
 
+def test_check_and_convert_say_names_that_do_nothing_to_a_terminal(tmp_path):
+    """Those of files, and of interfaces in them, which the kernel allows to hold anything but blanks."""
+    file, toml = tmp_path / "odd\x1b[31m\nmcfwd: name", tmp_path / "odd\x1b[31m\nname.toml"
+    file.write_text("phyint \x1b[31mup upstream\nphyint \x1b[31m* downstream\n")
+    toml.write_text(ROLES)
+    for arguments in (("check", file), ("check", toml), ("convert", file), ("convert", toml)):
+        done = mcfwd(*map(str, arguments))
+        assert all(line.isprintable() for line in (done.stdout + done.stderr).split("\n"))
+        assert done.stderr.count("\nmcfwd: name") == 0
+
+
+def test_usage_has_each_argument_once_in_brackets():
+    assert "why [OPTIONS] {GROUP} [RECEIVER]\n" in mcfwd("why", "--help").stdout
+    assert "'PAGE'" in mcfwd("manual", "7").stderr
+
+
 def test_files_of_other_programs_are_checked_and_converted(tmp_path):
     file = tmp_path / "igmpproxy.conf"
     file.write_text("user nobody\nphyint absent-up upstream altnet 10.0.0.0/8\nphyint absent-down downstream\n")

@@ -58,14 +58,20 @@ def test_old_files_may_have_any_character_set(tmp_path):
 @pytest.mark.parametrize("format", [None, *FORMATS])
 def test_a_nul_is_no_text(format):
     words = refusal("x.conf", IGMPPROXY + b"\nfoo\0bar", format=format)
-    assert words.startswith("x.conf:4: has a NUL (byte 66): this is no text" if format else "x.conf:")
+    assert words.startswith("x.conf:4: has a NUL (byte 66): this is no text")
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_is_large_is_refused_unread(name):
     with pytest.raises(ConfigurationError, match=f"^x:1: is larger than 2 MiB, .* a file of {name}$"):
         text_of(name, bytes(LARGEST + 1), Path("x"))
-    assert recognised(IGMPPROXY * (LARGEST // 50), Path("x")) is None
+
+
+def test_what_is_too_large_is_refused_as_what_it_is():
+    """It was told as TOML with something wrong in its first line."""
+    large = IGMPPROXY + b"\n# " + b"x" * LARGEST
+    assert recognised(large, Path("x")) == "igmpproxy"
+    assert refusal("x", large) == "x:1: is larger than 2 MiB, which is the most for a file of igmpproxy"
 
 
 def test_a_file_of_240_mb_is_refused_before_it_is_read(tmp_path):

@@ -29,7 +29,7 @@ def reload(socket: Socket = None) -> None:
 
 
 def query(
-    interface: Annotated[str | None, typer.Argument(metavar="[IF]", help="Only there; a wildcard in quotes.")] = None,
+    interface: Annotated[str | None, typer.Argument(metavar="IF", help="Only there; a wildcard in quotes.")] = None,
     socket: Socket = None,
 ) -> None:
     """Ask at once on downstream interfaces what is wanted there."""
@@ -38,7 +38,7 @@ def query(
 
 def clear(
     interface: Interface,
-    group: Annotated[str | None, typer.Argument(metavar="[GROUP]", help="Only this group.")] = None,
+    group: Annotated[str | None, typer.Argument(metavar="GROUP", help="Only this group.")] = None,
     socket: Socket = None,
 ) -> None:
     """Forget who wants groups on a downstream interface, and ask.

@@ -24,6 +24,7 @@ def check(
 
     with plain_errors(), Trial(settings.process.user) as trial:
         from forwarder.check import explain, obstacles
+        from forwarder.config.files import plainly
         from forwarder.process.access import refusal_later, warning
         from forwarder.supervisor.link_watch import current_links
         from forwarder.supervisor.surroundings import surroundings
@@ -31,15 +32,15 @@ def check(
         links = current_links()
         reasons = obstacles(settings, links)
         if reasons:
-            fail("\n".join(f"{file}: {reason}" for reason in reasons), EXIT_CONFIGURATION)
+            fail("\n".join(f"{plainly(file)}: {visible(reason)}" for reason in reasons), EXIT_CONFIGURATION)
         children = trial.result()
         lines = explain(settings, links, around=surroundings(), children=children.words)
         notices = [*loaded.notices]
         if reason := refusal_later(str(file), groups=children.user is None):
             notices.append(warning(str(file), reason))
         if notices:
-            lines += [*([] if "warnings:" in lines else ["warnings:"]), *(f"  {visible(each)}" for each in notices)]
-        print(f"{file}: would run", *lines, sep="\n", flush=True)
+            lines += [*([] if "warnings:" in lines else ["warnings:"]), *(f"  {each}" for each in notices)]
+        print(f"{plainly(file)}: would run", *map(visible, lines), sep="\n", flush=True)
 
 
 def config(

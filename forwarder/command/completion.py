@@ -88,7 +88,7 @@ SCRIPTS = {Shell.BASH: BASH, Shell.ZSH: ZSH, Shell.FISH: FISH}
 def completion(
     context: typer.Context,
     shell: Annotated[Shell, typer.Argument(metavar="SHELL", help=f"One of {', '.join(Shell)}.")],
-    words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]...", help="What the script asks about.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="WORD", help="What the script asks about.")] = None,
 ) -> None:
     """Print a script that completes commands in a shell.
 

@@ -21,11 +21,12 @@ def convert(
     What is to be known of it is said on standard error.
     """
     from forwarder.config.converting import written
+    from forwarder.config.files import plainly
     from forwarder.config.loading import convertible
 
     loaded = configured(lambda: convertible(file, format, maps or []))
     if loaded.translation is None:
-        fail(f"{file}: is TOML already")
+        fail(f"{plainly(file)}: is TOML already")
     with plain_errors():
         print(written(loaded.translation, file), end="", flush=True)
         for notice in loaded.notices:

@@ -40,7 +40,7 @@ class ManualPage(StrEnum):
     FILE = "5"
 
 
-Number = Annotated[ManualPage, typer.Argument(metavar="[PAGE]", help="1: mcfwd(1); 5: mcfwd.toml(5).")]
+Number = Annotated[ManualPage, typer.Argument(metavar="PAGE", help="1: mcfwd(1); 5: mcfwd.toml(5).")]
 
 
 def manual(context: typer.Context, page: Number = ManualPage.COMMANDS) -> None:

@@ -13,7 +13,7 @@ WRONG_USAGE, REFUSED = 2, 400
 def why(
     group: Annotated[str, typer.Argument(metavar="GROUP", help="The group that does not arrive.")],
     receiver: Annotated[
-        str | None, typer.Argument(metavar="[RECEIVER]", help="Where: the address of a host, or an interface.")
+        str | None, typer.Argument(metavar="RECEIVER", help="Where: the address of a host, or an interface.")
     ] = None,
     source: Annotated[str | None, typer.Option("--source", metavar="S", help="Of this sender.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,

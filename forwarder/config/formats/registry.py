@@ -46,10 +46,13 @@ def known(name: str | None) -> str | None:
 
 
 def recognised(octets: bytes, path: Path) -> str | None:
-    """The kind of a file that is no TOML, None where no kind fits; raises ConfigurationError where several do."""
-    if path.suffix == ".toml" or len(octets) > LARGEST or b"\0" in octets:
+    """The kind of a file that is no TOML, None where no kind fits; raises ConfigurationError where several do.
+
+    One that is too large, or has zeros, is recognised too: what is wrong with it is said of its kind, not of TOML.
+    """
+    if path.suffix == ".toml":
         return None
-    text = decoded(octets)
+    text = decoded(octets[:LARGEST].replace(b"\0", b""))
     found = [name for name in FORMATS if _format(name).recognises(text, path)]
     if len(found) > 1:
         words = f"could be of the kinds {', '.join(found)}: say which by --format"
