@@ -365,6 +365,11 @@ ROUTE = ROLES + "[[route]]\n"
             ROUTE + 'group = "239.1.1.1"\nupstream = "eth7"\n',
             'route[0].upstream: no [[interface]] covers "eth7"',
         ),
+        *((
+            ROLES + f'[[interface]]\nname = "{other}"\n[[interface]]\nname = "eth7"\nrole = "disabled"\n[[route]]\n'
+            'group = "239.1.1.1"\ninterfaces = ["eth7"]\n',
+            'route[0].interfaces[0]: "eth7" is disabled',
+        ) for other in ("eth*", "eth2")),
         (
             ROUTE + 'group = "239.1.1.1"\ninterfaces = ["tap*"]\n',
             'route[0].interfaces[0]: no [[interface]] covers "tap*"',

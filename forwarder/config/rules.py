@@ -6,7 +6,7 @@ Pure functions from settings to problems (key, what is wrong); nothing is raised
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from forwarder.state import static_groups
 from forwarder.state.ring_memory import least_memory
@@ -345,7 +345,9 @@ def unknown_names(route: RouteSettings, problem_of: Callable[[str], str | None])
 
 def port_problem(name: str, settings: Settings) -> str | None:
     """Why a name or wildcard could never be a port of this configuration."""
-    return None if may_be_port(name, settings) else f"no [[interface]] covers {quote(name)}"
+    if may_be_port(name, settings):
+        return None
+    return f"{quote(name)} is disabled" if _is_disabled(name, settings) else f"no [[interface]] covers {quote(name)}"
 
 
 def may_be_port(name: str, settings: Settings) -> bool:
@@ -353,7 +355,12 @@ def may_be_port(name: str, settings: Settings) -> bool:
     served = [each.name for each in settings.interface if each.role != "disabled"]
     if is_wildcard(name):
         return any(is_wildcard(each) or covers(name, each) for each in served)
-    return any(covers(each, name) for each in served)
+    return any(covers(each, name) for each in served) and not _is_disabled(name, settings)
+
+
+def _is_disabled(name: str, settings: Settings) -> bool:
+    """Whether a plain name, which wins over wildcards, is that of a disabled interface."""
+    return any(each.name == name and each.role == "disabled" for each in settings.interface)
 
 
 def identity(route: RouteSettings) -> tuple[Network, Network | None, str | None]:
@@ -377,8 +384,9 @@ def _each(key: str, texts: Sequence[str], problem_of: Callable[[str], str | None
 def _static(settings: Settings) -> Iterator[Problem]:
     """What is wrong with static routes and groups, beside the other keys."""
     known: dict[object, int] = {}
+    problem_of_port = cache(lambda name: port_problem(name, settings))     # looks at all interfaces, for few names
     for at, route in enumerate(settings.route):
-        problems = list(of_route(route)) or list(unknown_names(route, lambda name: port_problem(name, settings)))
+        problems = list(of_route(route)) or list(unknown_names(route, problem_of_port))
         yield from ((f"route[{at}].{key}", text) for key, text in problems)
         first = at if problems else known.setdefault(identity(route), at)
         if first != at:
