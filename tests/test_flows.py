@@ -99,6 +99,18 @@ def test_a_full_table_is_not_searched_for_every_new_flow():
     assert flows.insert(0, 2, G, FORWARD, 2.06) == 0
 
 
+def test_the_flows_of_an_ingress_are_forgotten_some_at_once_and_the_others_later():
+    flows = table(MOST_AT_ONCE + 8)
+    for source in range(MOST_AT_ONCE + 3):
+        flows.insert(3, source, G, FORWARD, 100.0)
+    flows.insert(4, 1, G, FORWARD, 100.0)
+    for ingress in (3, 5):
+        flows.forget(ingress)
+        assert len(flows) == 3 + 1
+    assert len(flows.expire(100.0)) == 3
+    assert find(flows, 4, (1, G)) != [-1]
+
+
 def test_expire_frees_what_was_not_seen():
     flows = table()
     for source in range(3):

@@ -145,6 +145,22 @@ def test_counters_of_a_port_index_start_over_with_a_new_owner_only(rig):
     assert world.worker._berths.attached[UP].port.mtu == 9000
 
 
+def test_flows_of_a_port_index_are_not_those_of_a_new_owner(rig):
+    """`show flows` and `why` took the stream of an interface that was gone for one that came in by another."""
+    world = rig().run()
+    world.links[UP].fill([DATA])
+    world.breathe()
+    flows = world.worker._decisions.flows
+    world.configure(port(UP), port(D1, assigned=2, ifindex=21), port(D2))
+    world.ring_bell()
+    world.breathe()
+    assert len(flows) == 1
+    world.configure(port(UP, assigned=3, ifindex=77), port(D1, assigned=2, ifindex=21), port(D2))
+    world.ring_bell()
+    world.breathe()
+    assert len(flows) == 0
+
+
 def test_what_the_ring_of_a_port_that_goes_still_holds_is_carried(rig):
     world = rig().run()
     world.join(D1, group=G)

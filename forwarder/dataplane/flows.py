@@ -233,6 +233,15 @@ class FlowTable:
         self._release(rows)
         return rows
 
+    def forget(self, ingress: int) -> None:
+        """Its flows came in by a port that has no longer this index: MOST_AT_ONCE go at once, others with `expire`."""
+        if ingress not in self._indexes:    # as of each of hundreds that come: the table is not searched for them
+            return
+        columns = self._columns
+        rows = np.flatnonzero((columns.ingress[: self._high] == ingress) & (columns.used[: self._high] != 0))
+        columns.last_seen[rows] = 0
+        self._release(rows[:MOST_AT_ONCE])
+
     def rebuild(self) -> None:
         """Take over the rows a predecessor left: repair half-written ones, index the others, all of them stale."""
         columns = self._columns

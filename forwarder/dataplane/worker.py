@@ -278,11 +278,12 @@ class Worker:
         self._decisions.configure(configuration)
 
     def _assign(self, index: int, port: Port) -> None:
-        """Counters of a port index start over with a new owner."""
+        """Counters and flows of a port index start over with a new owner: what the former one brought was not its."""
         row = self._segment.ports[index]
         if row[ASSIGNED] != port.assigned:
             row[:] = 0
             self._drops.forget(index)
+            self._decisions.flows.forget(index)
             row[ASSIGNED] = port.assigned
 
     def _changed(self) -> None:
