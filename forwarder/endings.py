@@ -34,7 +34,8 @@ def plain_errors() -> Iterator[None]:
         raise SystemExit(EXIT_BROKEN_PIPE) from None
     except OSError as error:
         discard_output()
-        fail(str(error.strerror or error))
+        subject = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        fail(f"{subject}{error.strerror or error}")
 
 
 def discard_output() -> None:

@@ -198,6 +198,17 @@ def test_check_and_convert_say_names_that_do_nothing_to_a_terminal(tmp_path):
         assert done.stderr.count("\nmcfwd: name") == 0
 
 
+@pytest.mark.parametrize(("arguments", "status"), [("check", 78), ("convert", 78), ("run -c", 78), ("batch", 1)])
+def test_a_file_that_may_not_be_read_is_told_as_any_other_that_is_wrong(tmp_path, arguments, status):
+    """It was told as wrong usage, in the words of whoever understands the command line."""
+    file = tmp_path / "mcfwd.toml"
+    file.write_text(ROLES)
+    file.chmod(0)
+    bound = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    done = subprocess.run([*bound, *command(*arguments.split(), str(file))], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", f"mcfwd: {file}: Permission denied\n")
+
+
 def test_usage_has_each_argument_once_in_brackets():
     assert "why [OPTIONS] {GROUP} [RECEIVER]\n" in mcfwd("why", "--help").stdout
     assert "'PAGE'" in mcfwd("manual", "7").stderr

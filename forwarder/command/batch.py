@@ -23,7 +23,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def batch(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Commands, one a line; - is standard input.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", readable=False, help="Commands, one a line; - is standard input.")
+    ],
     socket: Socket = None,
 ) -> None:
     """Add and delete many routes and groups in one step.

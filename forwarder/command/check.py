@@ -11,7 +11,7 @@ from forwarder.units import visible
 
 
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file, or one of another program.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="TOML file, or one of another program.")],
     format: Format = None,
     maps: Maps = None,
 ) -> None:

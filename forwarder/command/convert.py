@@ -12,7 +12,7 @@ from forwarder.units import visible
 
 
 def convert(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of another program.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="A file of another program.")],
     format: Format = None,
     maps: Maps = None,
 ) -> None:

@@ -19,7 +19,9 @@ Configured: TypeAlias = "tuple[Settings | None, list[str]]"
 
 
 def doctor(
-    config: Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE", help="Configuration.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", metavar="FILE", readable=False, help="Configuration.")
+    ] = None,
     upstream: Upstream = None,
     downstream: Downstream = None,
     format: Format = None,

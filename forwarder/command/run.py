@@ -35,7 +35,11 @@ class LogFormat(StrEnum):
 
 
 Config = Annotated[
-    Path | None, typer.Option("-c", "--config", metavar="FILE", help="TOML file, or one of another program.")
+    Path | None,
+    typer.Option(
+        "-c", "--config", metavar="FILE", help="TOML file, or one of another program.",
+        readable=False,     # what cannot be read is told by what reads it, as everything else about the file
+    ),
 ]
 Upstream = Annotated[
     list[str] | None, typer.Option("-u", "--upstream", metavar="IF", help="Where senders are; groups are joined there.")
