@@ -21,6 +21,7 @@ from test_cli import ANSWERS, instance, mcfwd
 from forwarder.command.completing import FILES, candidates, place_of
 from forwarder.command.completion import SCRIPTS, Shell, _unquoted
 from forwarder.command.main import app
+from forwarder.config.formats.registry import FORMATS
 
 ATTEMPTS = 5
 ROOT = typer.main.get_command(app)
@@ -44,6 +45,8 @@ def found(*words: str, names: Any = lambda place: ["eth0", "eth1"]) -> list[str]
     (["run", "--profile", "latency", "--prof"], []),
     (["run", "-d", "eth0", "--down"], ["--downstream"]),
     (["run", "-c", ""], [FILES]),
+    (["check", "--format", "v"], ["vyos"]),
+    (["doctor", "-c", "x", "--format", ""], ["toml", *FORMATS]),
     (["run", "-u", "eth"], ["eth0", "eth1"]),
     (["check", "x"], [FILES]),
     (["batch", "x"], [FILES]),
@@ -110,6 +113,12 @@ def test_words_of_bash_and_zsh_come_with_their_quotes(raw, plain):
 def test_who_asks_without_an_instance_waits_for_nothing():
     done = mcfwd("completion", "bash", "--", "query", "", MCFWD_SOCKET="/nowhere")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["run", "doctor"])
+def test_who_names_what_is_to_run_is_offered_what_the_machine_has(command):
+    done = mcfwd("completion", "bash", "--", command, "-u", "", MCFWD_SOCKET="/nowhere")
+    assert "lo" in done.stdout.split("\n")
 
 
 def test_who_asks_an_instance_that_is_silent_does_not_wait_for_long(tmp_path):

@@ -15,6 +15,7 @@ from forwarder.api.supervisor import STATUSES
 from forwarder.command import main, options
 from forwarder.config import loading, reference
 from forwarder.config.files import ConfigurationError
+from forwarder.config.formats.registry import FORMATS
 from forwarder.diagnosis.doctor import examination
 from forwarder.state.reasons import REASONS
 from forwarder.supervisor import supervisor
@@ -225,3 +226,8 @@ def test_commands_on_a_page_exist_with_their_options(page):
         assert name or any(each.startswith(f"{words[0]} ") for each in known), f"{name_of(page)}: mcfwd {words}"
         options = {word.partition("=")[0] for word in words if word.startswith("-")}
         assert options <= {*known.get(name or "", ()), "--help", "-h"}, f"{name_of(page)}: mcfwd {words}"
+
+
+def test_every_kind_of_file_is_in_the_table_of_docs_configuration_md():
+    rows = (ROOT / "docs" / "configuration.md").read_text().partition("| `--format` | file |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE) == list(FORMATS)

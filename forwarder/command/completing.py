@@ -108,6 +108,10 @@ def _values(parameter: Any, place: Position, names: Names) -> Iterator[Candidate
     metavar = (parameter.metavar or "").strip("[].")
     if choices := choices_of(place.command, parameter.name):
         yield from map(Candidate, choices)
+    elif "--format" in parameter.opts:
+        from forwarder.config.formats.registry import FORMATS, TOML
+
+        yield from map(Candidate, (TOML, *FORMATS))
     elif metavar in FILE_NAMES:
         yield Candidate(FILES)
     elif metavar in INTERFACES:

@@ -128,8 +128,8 @@ def _plain(word: str) -> str:
 
 
 def interface_names(place: Position) -> list[str]:
-    """Those of this machine for `run`, and for other commands those of the instance that answers, if one does."""
-    if place.path == ["run"]:
+    """Those of this machine for `run` and `doctor`; else those of the instance that answers, if one does."""
+    if place.path in (["run"], ["doctor"]):
         with contextlib.suppress(OSError):
             return sorted(name for _, name in socket.if_nameindex())
         return []

@@ -10,6 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -88,8 +89,19 @@ def understand(
         settings, source, translation = _from_file(path, octets, format, maps, include or Inclusion(path, octets))
     if translation is not None and translation.disabled is not None:
         raise DisabledError(f"{translation.disabled.place}: nothing is to run, the file says so (disable)")
-    settings = _with_command_line(settings, source, upstream, downstream, socket, profile, workers)
-    return Loaded(settings, notices(translation) if translation else (), translation)
+    told = notices(translation) if translation else ()
+    with _explained(told):
+        settings = _with_command_line(settings, source, upstream, downstream, socket, profile, workers)
+    return Loaded(settings, told, translation)
+
+
+@contextmanager
+def _explained(told: Sequence[str]) -> Iterator[None]:
+    """What is wrong as a whole follows from what was taken in another sense: an interface that is disabled, say."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError("\n".join([str(error), *told])) from error
 
 
 def convertible(path: Path, format: str | None, maps: Sequence[str]) -> Loaded:
@@ -97,9 +109,11 @@ def convertible(path: Path, format: str | None, maps: Sequence[str]) -> Loaded:
     registry.known(format)
     octets = read(path)
     settings, source, translation = _from_file(path, octets, format, maps, Inclusion(path, octets))
+    told = notices(translation) if translation else ()
     if translation is None or translation.disabled is None:
-        settings = _with_command_line(settings, source, [], [], None, None, None)
-    return Loaded(settings, notices(translation) if translation else (), translation)
+        with _explained(told):
+            settings = _with_command_line(settings, source, [], [], None, None, None)
+    return Loaded(settings, told, translation)
 
 
 def _with_command_line(

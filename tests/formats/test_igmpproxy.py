@@ -113,9 +113,9 @@ def test_a_word_that_goes_around_a_remark_is_one_as_in_igmpproxy_and_told():
 
 
 def test_what_is_wrong_is_told_with_its_line_and_the_rest_is_read():
-    assert problems("phyint\nupstream\nphyint a altnet phyint b threshold 0\nratelimit -1\nfoo bar\nphyint c") == [
-        "1: phyint: the name of the interface is missing",
-        "2: upstream: belongs to a phyint, and none stands before it",
+    assert problems("upstream\nphyint\nphyint a altnet phyint b threshold 0\nratelimit -1\nfoo bar\nphyint c") == [
+        "1: upstream: belongs to a phyint, and none stands before it",
+        "2: phyint: the name of the interface is missing",
         "3: altnet: the network is missing",
         '3: threshold: the TTL should be 1 to 255, not "0"',
         '4: ratelimit: the rate should be 0 to 2147483648, not "-1"',
@@ -237,6 +237,22 @@ def test_any_octets_are_settings_or_errors_with_their_lines(tmp_path_factory, oc
         for line in str(error).split("\n"):
             assert line.removeprefix(f"{path}:")[:1].isdigit(), line
             assert line.isprintable()
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("phyint a234567890123456 upstream threshold 1\nquickleave\n", '"a234567890123456" is longer than 15 characters'),
+    ("phyint upstream altnet 10.0.0.0/8\n", "the name of the interface is missing"),
+])  # fmt: skip
+def test_the_options_of_a_phyint_with_a_wrong_name_are_not_told_too(text, words):
+    assert problems(text + ROLES) == [f"1: phyint: {words}"]
+
+
+def test_why_a_file_that_can_be_read_cannot_run_is_told_with_what_was_taken_in_another_sense():
+    """`none has role = "downstream"` was all that was told of a file that says `downstream`."""
+    octets = b"phyint eth0 upstream\nphyint eth0 downstream\nphyint eth1 ratelimit 0\n"
+    with pytest.raises(ConfigurationError) as refused:
+        understand(Path("x.conf"), [], [], None, octets=octets)
+    assert [line.removeprefix("x.conf:").partition(":")[0] for line in str(refused.value).split("\n")] == list("123")
 
 
 def test_a_long_file_is_gone_through(tmp_path):

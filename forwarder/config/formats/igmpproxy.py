@@ -119,11 +119,19 @@ class _Configuration:
 
     # --- phyint ---
 
+    def _name(self) -> str:
+        """That of a phyint; where there is none, its options are passed over: whose they are is told already."""
+        try:
+            name = self.statements.argument("the name of the interface", KEYWORDS)
+            if len(name.encode()) > LONGEST_NAME:
+                raise WrongError(f"{quote(name)} is longer than {LONGEST_NAME} characters")
+        except WrongError:
+            self.statements.skip(KEYWORDS - OPTIONS - igmpv3proxy_words.OPTIONS)
+            raise
+        return name
+
     def _phyint(self) -> None:
-        statements = self.statements
-        name = statements.argument("the name of the interface", KEYWORDS)
-        if len(name.encode()) > LONGEST_NAME:
-            raise WrongError(f"{quote(name)} is longer than {LONGEST_NAME} characters")
+        statements, name = self.statements, self._name()
         origin = statements.origin
         phyint = Phyint(self._without_alias(name), origin, self._default or ("", origin))
         first = self._phyints.setdefault(phyint.name, phyint)
