@@ -10,6 +10,7 @@ import pytest
 import uvloop
 from aiohttp import web
 
+from forwarder.api import supervisor
 from forwarder.api.server import ENCODED_AT_ONCE, PATIENCE, RefusedError, Server, error_response, json_response
 
 REQUEST = b"GET /v1/any HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -76,6 +77,26 @@ def test_patience_begins_with_the_connection_the_request_and_the_end_of_the_answ
     uvloop.run(use())
     assert [answered for _, answered in seen] == [True, True]
     assert all(0.0 < each <= PATIENCE for each, _ in seen)
+
+
+def test_a_reload_has_the_time_in_which_the_supervisor_may_answer(tmp_path):
+    """One of a file that took six seconds was cut off without a word, and went on."""
+    left: list[float] = []
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        connection: Any = request.protocol
+        left.append(connection.deadline - asyncio.get_running_loop().time())
+        return await fine(request)
+
+    async def use() -> None:
+        async with Served(f"{tmp_path}/s", handler) as served:
+            [client] = await served.connect(1)
+            assert await answer(client, REQUEST.replace(b"/v1/any", b"/v1/reload")) == (200, {})
+            assert await answer(client) == (200, {})
+
+    uvloop.run(use())
+    assert left[0] > supervisor.RELOAD_TIMEOUT
+    assert left[1] <= PATIENCE
 
 
 def test_all_whose_time_is_up_are_cut_off_and_nobody_else(tmp_path):

@@ -1,6 +1,7 @@
 """The HTTP server's manners: bounded connections, bounded patience, and every error as JSON.
 
 A connection must finish a request, its answer included, within PATIENCE seconds; so must an idle one begin the next.
+A reload may take longer, since a file may (`PATIENT`).
 What is late is cut off without a word, so that clients that are slow on purpose hold nothing for long. There are
 MAX_CONNECTIONS at most; a new one beyond them takes the place of the one that has asked for nothing for longest, and
 only where all are being answered it is told so and closed.
@@ -18,6 +19,7 @@ MAX_CONNECTIONS = 64
 MAX_LINE = 4096
 MAX_HEADERS = 32
 PATIENCE = 5.0          # seconds
+PATIENT = {"/v1/reload": 16.0}      # seconds by path: more than the supervisor is waited for, which answers with words
 TURNED_AWAY = 1.0       # the same for who is told that there are too many
 TOTAL, FOLLOWED = "X-Total-Count", "X-Followed"
 ENCODED_AT_ONCE = 500   # rows between two turns of the loop
@@ -130,13 +132,13 @@ class Server(web.Server):
             min(idle)[2].abort()
         return bool(idle)
 
-    def _extend(self, connection: Any) -> None:
-        connection.deadline = self._loop.time() + self._patience
+    def _extend(self, connection: Any, path: str = "") -> None:
+        connection.deadline = self._loop.time() + PATIENT.get(path, self._patience)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer, errors of whatever kind as JSON; the patience for sending it begins afterwards."""
         connection: Any = request.protocol
-        self._extend(connection)
+        self._extend(connection, request.path)
         connection.answered = True
         try:
             return await self._handler(request)
