@@ -4,8 +4,11 @@ The machine itself may stop a worker for longer than its ring lasts; the kernel 
 attempt is made again.
 """
 
+import os
+import signal
 from contextlib import ExitStack
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -116,3 +119,32 @@ def test_a_worker_that_is_killed_while_it_is_replaced_is_replaced(site):
     site.until_said("workers now: 2, of 65536 flows each")
     site.mcfwd.wait_for(lambda _: "mcfwd-worker-1" in site.mcfwd.pids, SOON, "the second worker")
     site.carry()
+
+
+@pytest.mark.slow
+def test_reloads_that_follow_each_other_lose_nothing_and_keep_no_descriptor(site):
+    """There is no `ring_memory` for the rings of three workers beside those of two: ports take turns in it."""
+    supervisor = site.mcfwd.process.pid
+
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{supervisor}/fd"))
+
+    site.mcfwd.wait_for(lambda it: "mcfwd-worker-sp" in it.children().values(), SOON, "a spare")
+    before, counted = descriptors(), 0
+    for workers, profile in zip((3, 2, 1, 3, 2, 3, 1, 2), cycle(("balanced", "latency", "throughput")), strict=False):
+        site.say(workers=workers, max_flows=4096 * workers, profile=profile)
+        site.mcfwd.process.send_signal(signal.SIGHUP)
+        site.carry(RATE)
+        counted, former = site.mcfwd.interface("up0")["rx_packets"], counted
+        assert counted >= former
+    site.say(workers=1, max_flows=1024)
+    site.mcfwd.process.send_signal(signal.SIGHUP)
+    site.until_said("workers now: 1, of 1024 flows each")
+    sent = site.sender.stop().count
+    for receiver in site.receivers:
+        report = receiver.settle()
+        assert [report.total(what) for what in ("received", "lost", "altered")] == [sent, 0, 0]
+    site.mcfwd.wait_for(lambda _: descriptors() <= before, SOON, "as many descriptors as before")
+    stats = site.mcfwd.show("stats")
+    assert (stats["faults"], stats["degraded"]) == (0, [])
+    assert all(row["restarts"] == 0 for row in stats["processes"])
