@@ -144,7 +144,7 @@ def test_one_of_several_is_taken_back():
             "is in the configuration file; change it there",
         ),
         (delete("groups", {"interface": "tap*", "group": "239.5.5.5"}), Cause.CONFIGURED, "change it there"),
-        (add("groups", {**GROUP, "interface": "off0"}), Cause.INVALID, 'no [[interface]] covers "off0"'),
+        (add("groups", {**GROUP, "interface": "off0"}), Cause.INVALID, '"off0" is disabled'),
         (add("groups", {**GROUP, "interface": ["eth1"]}), Cause.INVALID, "interface: should be text"),
         (add("groups", {**GROUP, "interface": "tap7", "group": "239.7.7.7,"}), Cause.INVALID, "group: "),
         (add("groups", {**GROUP, "interface": ""}), Cause.INVALID, "interface: is empty"),
