@@ -309,14 +309,18 @@ def test_a_source_behind_a_downstream_port_reaches_other_members_but_not_its_own
 INTERFACE_KEYS = (
     "name index role state address mac mtu link_type querier querier_address igmp_version "
     "rx_packets rx_bytes tx_packets tx_bytes groups segmentation segmentation_reason ring ring_reason "
-    "ring_memory ring_replacements degraded drops igmp host_memberships"
+    "ring_memory ring_replacements degraded drops igmp host_memberships rx_packets_per_second rx_bits_per_second "
+    "tx_packets_per_second tx_bits_per_second"
 )
 DROP_REASONS = (
     "malformed truncated ttl_expired ttl_threshold wrong_interface source_not_allowed bad_source boundary "
     "reserved rate_limited no_members not_querier standby_duplicate mtu ring_full transmit_failed "
     "flow_limit flow_table_full"
 )
-FLOW_KEYS = "group source upstream downstreams packets bytes wrong_packets idle verdict hint dropped"
+FLOW_KEYS = (
+    "group source upstream downstreams packets bytes wrong_packets packets_per_second bits_per_second since idle "
+    "verdict hint dropped"
+)
 
 
 def test_show_interfaces_has_the_fixed_keys_and_right_values(plant):
@@ -343,7 +347,8 @@ def test_show_flows_has_the_fixed_keys_and_counts_exactly(plant, group, stack):
         member.receive(10)
     row = plant.flow(group)
     assert set(row) == set(FLOW_KEYS.split())
-    assert 0 <= row.pop("idle") < 10
+    assert 0 <= row.pop("idle") <= row.pop("since") < 10
+    assert all((row.pop(key) or 0) >= 0 for key in ("packets_per_second", "bits_per_second"))  # null: not known yet
     assert row == {
         "group": group,
         "source": SOURCE,
