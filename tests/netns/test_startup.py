@@ -329,10 +329,10 @@ def port_indexes(mcfwd: Mcfwd) -> dict[str, int]:
 
 def test_what_is_fixed_at_start_is_said_to_need_a_restart(reloadable):
     _, mcfwd, reload = reloadable
-    largest = mcfwd.show("stats")["max_flows"]
-    reload(configuration("down0", "down1") + "\n[dataplane]\nmax_flows = 1024\n", "ed")
+    largest = mcfwd.show("stats")["ring_memory"]
+    reload(configuration("down0", "down1") + '\n[dataplane]\nring_memory = "64MiB"\n', "ed")
     assert "need a restart" in mcfwd.read_log()
-    assert mcfwd.show("stats")["max_flows"] == largest
+    assert mcfwd.show("stats")["ring_memory"] == largest
 
 
 UNREAD = ("import fcntl, os, sys; reading, writing = os.pipe(); fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096); "
