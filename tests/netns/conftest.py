@@ -12,6 +12,18 @@ from forwarder.lab.namespaces import Namespace
 from forwarder.lab.topology import Lab
 from netns.site import Site, Stream
 
+SIDE_BY_SIDE = frozenset((
+    "batch", "both", "control", "formats_routers", "host_igmp", "igmpproxy_conf", "lans", "link_types", "link_watch",
+    "log", "masters", "membership", "peer_bridge", "peer_igmpproxy", "peer_smcroute", "queries",
+    "refused", "scenarios_forwarding", "scenarios_proxy", "scenarios_querier", "scenarios_states", "show", "startup",
+    "state_cases", "static", "two_forwarders", "unnumbered", "upstream_older", "upstream_queries",
+))  # fmt: skip
+"""Files whose tests wait for the protocol most of the time: three run at once, which takes a processor and a half.
+
+The others load the machine, or look at all of it, and run alone; so do new files, until somebody has seen that they
+need not.
+"""
+
 
 @cache
 def obstacle() -> str:
@@ -27,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "netns" in item.nodeid.split("::")[0]:
             item.add_marker(pytest.mark.netns)
+            if item.path.stem.removeprefix("test_") not in SIDE_BY_SIDE:
+                item.add_marker(pytest.mark.alone)
 
 
 @pytest.fixture(autouse=True)

@@ -142,7 +142,8 @@ def test_what_a_neighbour_sends_disturbs_nobody(besieged, attack):
         wait_for(lambda: besieged.plant.received(port) > came, SOON, "frames of the attack")
 
 
-@pytest.mark.parametrize("upstream", [False, True], ids=["downstream", "upstream"])
+@pytest.mark.parametrize("upstream", [pytest.param(False, id="downstream", marks=pytest.mark.slow),
+                                      pytest.param(True, id="upstream")])  # fmt: skip
 def test_sprays_of_chosen_sources_disturb_nobody(besieged, upstream):
     port, plant = "up0" if upstream else "down1", besieged.plant
     with undisturbed(besieged) as front:

@@ -22,6 +22,8 @@ from forwarder.lab.capture import UDP, Capture
 from forwarder.lab.topology import LINK
 from forwarder.lab.wait import wait_for
 
+pytestmark = pytest.mark.slow   # a minute and a half, of what no user meets
+
 KIND = pytest.mark.parametrize("kind", ["udp", "packet"])
 
 

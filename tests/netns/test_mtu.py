@@ -111,6 +111,7 @@ LOAD = {"rate": 7_000, "size": 8_872, "seconds": 6.0}
 STREAM = {"rate": 2_000, "size": 1_316, "stream": 9, "seconds": 7.0}
 
 
+@pytest.mark.slow
 def test_fragmenting_for_many_ports_holds_up_nobody(tmp_path, stack):
     """7,000 datagrams a second of 8,900 octets for seven ports of MTU 1,500, beside a numbered stream to another."""
     lab = stack.enter_context(new_lab(8, mtu=9000))

@@ -72,6 +72,7 @@ def refused(mcfwd: Mcfwd, name: str) -> str | None:
     return words if words and "what helps" in words else None
 
 
+@pytest.mark.slow
 def test_a_port_without_a_ring_keeps_nobody_from_being_ready_and_is_named(make_lab, stack, tmp_path):
     lab, file = make_lab(2), tmp_path / "mcfwd.toml"
     manager = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))

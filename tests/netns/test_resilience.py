@@ -261,6 +261,7 @@ def test_a_restarted_agent_goes_on_with_the_queriers_and_older_hosts_there_are(m
     assert "Traceback" not in mcfwd.read_log()
 
 
+@pytest.mark.slow
 def test_counters_go_on_after_restarts(lab, start_mcfwd):
     mcfwd = start_mcfwd(lab)
     with Receiver(lab.receivers[0], GROUP) as receiver, Sender(lab.source, GROUP, rate=1000):
@@ -374,6 +375,7 @@ def spare_of(mcfwd: Mcfwd) -> int | None:
     return next((pid for pid, name in mcfwd.children().items() if name == SPARE), None)
 
 
+@pytest.mark.slow
 def test_the_spare_worker_takes_over_and_another_is_made(lab, start_mcfwd):
     mcfwd = start_mcfwd(lab)
     spare = mcfwd.wait_for(spare_of, SOON, "the spare worker")

@@ -88,7 +88,7 @@ def works(fd: int, member: Member, number: int) -> bool:
     return payload in member.receive(1, 0.1)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_ring_that_the_kernel_fills_no_more_is_replaced_alone(lab, stack, numbered, tmp_path, workers):
     if (fd := tap(stack, lab.router)) is None:
         pytest.skip("no tap device here")

@@ -365,6 +365,7 @@ class Watch:
         self._site.leave(2, group)
 
 
+@pytest.mark.slow
 def test_a_flood_of_reports_on_one_port_costs_no_member_anything(stack, measured, record_property):
     site = stack.enter_context(running_site(FLOODED, 3))
     mcfwd, stream, own = site.mcfwd, site.new_group(), site.new_group()

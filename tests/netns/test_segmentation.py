@@ -89,7 +89,8 @@ def test_finished_checksums_are_added_up_and_gathered(lab, stack, features):
     assert len(capture.frames) < COUNT
 
 
-@pytest.mark.parametrize("other", [None, "239.9.1.2"], ids=["alone", "interleaved"])
+@pytest.mark.parametrize("other", [pytest.param(None, id="alone", marks=pytest.mark.slow),
+                                   pytest.param("239.9.1.2", id="interleaved")])  # fmt: skip
 def test_many_ports_are_sent_to_from_several_threads(stack, make_lab, other):
     lab = make_lab(10)
     mcfwd = start(stack, lab.router, *lab.downstreams)
