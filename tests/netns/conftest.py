@@ -18,7 +18,7 @@ SIDE_BY_SIDE = frozenset((
     "refused", "scenarios_forwarding", "scenarios_proxy", "scenarios_querier", "scenarios_states", "show", "startup",
     "state_cases", "static", "two_forwarders", "unnumbered", "upstream_older", "upstream_queries",
 ))  # fmt: skip
-"""Files whose tests wait for the protocol most of the time: three run at once, which takes a processor and a half.
+"""Files whose tests wait for the protocol most of the time: two run at once (three gained no more than a minute).
 
 The others load the machine, or look at all of it, and run alone; so do new files, until somebody has seen that they
 need not.
