@@ -66,7 +66,7 @@ def reload() -> Iterable[str]:
 def hotplug() -> Iterable[str]:
     """Lines about interfaces that appear."""
     with Lab(1) as lab:
-        wild = '[[interface]]\nname = "tap*"\n[dataplane]\nmax_ports = 512\n'
+        wild = '[[interface]]\nname = "tap*"\n[dataplane]\nmax_ports = 512\nring_memory = "512MiB"\n'
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "mcfwd.toml"
             file.write_text(wild)
